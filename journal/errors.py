@@ -1,0 +1,55 @@
+"""The journal's error family: whatever happens to a file, callers see one of these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class JournalError(Exception):
+    """Base of all errors of this package. ``hint`` says what a human can do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UnsafeNameError(JournalError):
+    """A run id or journal id that could leave the journal root, or that no journal can have."""
+
+
+class JournalExistsError(JournalError):
+    """A journal of this name exists already; names are never overwritten."""
+
+
+class NotAJournalError(JournalError):
+    """The file's header cannot be read: foreign, empty or damaged. ``reason`` says which."""
+
+    def __init__(self, path: Path | str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{path} is not a readable journal: {reason}", hint=hint)
+        self.path = path
+        self.reason = reason
+
+
+class NewerFormatError(JournalError):
+    """The journal was written by a newer version of this package."""
+
+    def __init__(self, path: Path | str, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} has format version {found}, this package reads up to {known}",
+            hint="upgrade reinforce-strategy-creator on this machine",
+        )
+        self.found = found
+        self.known = known
+
+
+class JournalAccessError(JournalError):
+    """The journal could not be looked at: missing, no permission, or the disk failed. ``errno`` is the system's."""
+
+    def __init__(self, path: Path | str, error: OSError) -> None:
+        super().__init__(f"cannot read {path}: {error.strerror or error}")
+        self.path = path
+        self.errno = error.errno
+
+
+class JournalWriteError(JournalError):
+    """A write failed and ``on_error="raise"`` asked to be told."""

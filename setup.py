@@ -1,0 +1,79 @@
+"""Packaging of reinforce-strategy-creator; tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TRAIN = [
+    "ray[rllib]>=2.60,<2.61",  # the RLlib facts that rsc.callbacks leans on were measured on 2.60
+    "torch>=2.6,<2.14",  # a wider range pulls gigabytes of CUDA
+    "gymnasium>=1.2,<1.3",
+    "TA-Lib>=0.6.5",
+]
+POSTGRES = ["psycopg[binary]>=3.2"]
+MARKET = ["yfinance>=0.2.60"]
+PLOT = ["matplotlib>=3.9", "plotext>=5.3"]
+TEST = [
+    "pytest>=8.3",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.115",
+    "empyrical-reloaded>=0.5.11",
+    "backtesting>=0.6",
+    "polars>=1.20",
+    "duckdb>=1.1",
+    "pandas>=2.2",
+    "psutil>=6.0",
+]
+
+setup(
+    name="reinforce-strategy-creator",
+    version="0.1.0",
+    description="No RLlib episode is left behind: crash-proof journals and a reconciler for trading strategies.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["rsc", "rsc.*", "reconciler", "reconciler.*", "journal", "journal.*"]),
+    package_data={
+        "rsc": ["py.typed", "data/*", "db/migrations/script.py.mako"],
+        "journal": ["py.typed"],
+        "reconciler": ["py.typed"],
+    },
+    install_requires=[
+        "numpy>=2.0",
+        "pyarrow>=18",
+        "crc32c>=2.7",
+        "sqlalchemy>=2.0.36",
+        "alembic>=1.14",
+        "apscheduler>=3.11,<4",
+        "click>=8.1.8",
+        "rich>=13.9",
+        "tenacity>=9.0",
+        "prometheus-client>=0.21",
+    ],
+    extras_require={
+        "train": TRAIN,
+        "postgres": POSTGRES,
+        "market": MARKET,
+        "plot": PLOT,
+        "test": TEST,
+    },
+    entry_points={
+        "console_scripts": [
+            "rsc = rsc.cli:main",
+            "reconcile = reconciler.cli:main",
+            "journal = journal.cli:main",
+        ],
+        # How `journal` shows metrics without importing the trading side: see journal/figures.py.
+        "journal.figures": ["trading = rsc.metrics:figures"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Typing :: Typed",
+    ],
+)
