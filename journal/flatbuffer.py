@@ -1,0 +1,74 @@
+"""Just enough of flatbuffers to know how much memory an Arrow message would take, before anything decodes it.
+
+A table starts with the distance back to its vtable, which lists where each field stands (0: absent).
+Layouts are those of Arrow's `Message.fbs`: Message(version, header_type, header, bodyLength, ...),
+RecordBatch(length, nodes, buffers, compression, ...), Buffer(offset, length).
+"""
+
+from __future__ import annotations
+
+import struct
+
+_HEADER = 2
+_ROWS, _BUFFERS, _COMPRESSION = 0, 2, 3
+_MAX_BUFFERS = 4096
+
+
+def decoded_size(message: bytes) -> int:
+    """Bytes that the record batch in an encapsulated message takes once decoded; raise ValueError if it is none."""
+    try:
+        return _decoded_size(message)
+    except struct.error as error:
+        raise ValueError("the message's metadata is malformed") from error
+
+
+def _decoded_size(message: bytes) -> int:
+    metadata_length = _u32(message, 4)
+    root = 8 + _u32(message, 8)
+    batch = _child(message, root, _HEADER)
+    body = 8 + metadata_length
+    buffers = _child(message, batch, _BUFFERS)
+    count = _u32(message, buffers)
+    rows_at = _slot(message, batch, _ROWS)
+    rows = _i64(message, batch + rows_at) if rows_at else 0
+    if count > _MAX_BUFFERS or rows < 0:
+        raise ValueError("the message's metadata is malformed")
+    compressed = bool(_slot(message, batch, _COMPRESSION))
+    sizes = (_buffer_size(message, body, buffers + 4 + 16 * index, compressed) for index in range(count))
+    return sum(sizes) + rows
+
+
+def _buffer_size(message: bytes, body: int, at: int, compressed: bool) -> int:
+    offset, length = struct.unpack_from("<qq", message, at)
+    if offset < 0 or length < 0 or body + offset + length > len(message):
+        raise ValueError("a buffer reaches beyond its message")
+    if not compressed or length < 8:
+        return int(length)
+    stated = _i64(message, body + offset)
+    if stated < -1:
+        raise ValueError("a compressed buffer of negative length")
+    return int(length) if stated == -1 else stated
+
+
+def _child(message: bytes, table: int, field: int) -> int:
+    slot = _slot(message, table, field)
+    if not slot:
+        raise ValueError("the message holds no record batch")
+    return table + slot + _u32(message, table + slot)
+
+
+def _slot(message: bytes, table: int, field: int) -> int:
+    vtable = table - struct.unpack_from("<i", message, table)[0]
+    if vtable < 0:
+        raise ValueError("the message's metadata is malformed")
+    size = struct.unpack_from("<H", message, vtable)[0]
+    position = 4 + 2 * field
+    return int(struct.unpack_from("<H", message, vtable + position)[0]) if position + 2 <= size else 0
+
+
+def _u32(message: bytes, at: int) -> int:
+    return int(struct.unpack_from("<I", message, at)[0])
+
+
+def _i64(message: bytes, at: int) -> int:
+    return int(struct.unpack_from("<q", message, at)[0])

@@ -1,0 +1,72 @@
+"""The footer of a closed journal: a small answer at the file's end. Only an accelerator; the batches say it all.
+
+It stands behind Arrow's end-of-stream mark, where Arrow readers do not look:
+JSON, its length (4 bytes), CRC32C of both (4 bytes, seeded with the journal id), magic (8 bytes).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+
+from crc32c import crc32c
+
+from journal.frames import End
+
+MAGIC = b"JRNLEND\n"
+TRAILER = struct.Struct("<II8s")
+
+
+@dataclass(frozen=True)
+class Footer:
+    """Totals of a closed journal. ``stream_bytes`` is where the end-of-stream mark ends."""
+
+    steps: int
+    trades: int
+    wall_time_us: int
+    market_time_us: int
+    terminal: int
+    checkpoint: bytes | None
+    end: End
+    stream_bytes: int
+
+    def encode(self, journal_seed: int) -> bytes:
+        """The footer's bytes."""
+        state = None if self.checkpoint is None else b64encode(self.checkpoint).decode()
+        text = json.dumps({**vars(self), "checkpoint": state, "end": vars(self.end)}, separators=(",", ":")).encode()
+        crc = crc32c(len(text).to_bytes(4, "little"), crc32c(text, journal_seed))
+        return text + TRAILER.pack(len(text), crc, MAGIC)
+
+
+def decode_footer(end_of_file: bytes, file_size: int, journal_seed: int) -> Footer | None:
+    """The footer in the file's last bytes; None if there is no whole and undamaged one of this journal."""
+    if len(end_of_file) < TRAILER.size:
+        return None
+    length, crc, magic = TRAILER.unpack(end_of_file[-TRAILER.size :])
+    start = len(end_of_file) - TRAILER.size - length
+    if magic != MAGIC or start < 0:
+        return None
+    text = end_of_file[start : -TRAILER.size]
+    if crc32c(length.to_bytes(4, "little"), crc32c(text, journal_seed)) != crc:
+        return None
+    return _from_json(text, file_size)
+
+
+def footer_length(trailer: bytes) -> int | None:
+    """Bytes of the footer whose trailer these are, None if they are none."""
+    if len(trailer) != TRAILER.size:
+        return None
+    length, _, magic = TRAILER.unpack(trailer)
+    return length + TRAILER.size if magic == MAGIC else None
+
+
+def _from_json(text: bytes, file_size: int) -> Footer | None:
+    try:
+        raw = json.loads(text)
+        state = raw.pop("checkpoint")
+        footer = Footer(**{**raw, "end": End(**raw["end"])}, checkpoint=None if state is None else b64decode(state))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return footer if footer.stream_bytes + len(text) + TRAILER.size == file_size else None

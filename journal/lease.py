@@ -1,0 +1,90 @@
+"""The lease of a writer process: for observers that cannot see its locks. Stated by the writer, judged in `lock`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from journal.header import WriterIdentity
+from journal.schema import WRITERS_DIR
+
+log = logging.getLogger("journal")
+
+LEASE_INTERVAL_S = 10.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What a lease file says. ``beat`` grows with each renewal; only its change matters, never a clock's reading."""
+
+    beat: int
+    interval_s: float
+
+
+def lease_path(run_folder: Path, writer: WriterIdentity) -> Path:
+    """Where the lease of a writer process of this run lies."""
+    safe_host = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in writer.host)
+    return run_folder / WRITERS_DIR / f"{safe_host}-{writer.boot_id}-{writer.pid}.lease"
+
+
+def read_lease(path: Path) -> Lease | None:
+    """The lease, or None if there is none that can be read."""
+    try:
+        with path.open("rb") as file:
+            raw = json.loads(file.read(4096))
+        return Lease(int(raw["beat"]), float(raw["interval_s"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+class _Keeper(threading.Thread):
+    """Renews the leases of this process, one thread for all its runs. A failed renewal is tried again next time."""
+
+    def __init__(self, interval_s: float) -> None:
+        super().__init__(name="journal-lease", daemon=True)
+        self.pid = os.getpid()
+        self._interval_s = interval_s
+        self._paths: dict[Path, None] = {}
+        self._beat = 0
+
+    def keep(self, path: Path) -> None:
+        if path not in self._paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._renew(path)
+            self._paths[path] = None
+
+    def run(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(self._interval_s):
+            self._beat += 1
+            for path in list(self._paths):
+                try:
+                    self._renew(path)
+                except OSError as error:
+                    log.debug("lease %s not renewed: %s", path, error)
+
+    def _renew(self, path: Path) -> None:
+        """Replaced whole: an observer never sees half a lease."""
+        hidden = path.with_suffix(".new")
+        hidden.write_text(json.dumps({"beat": self._beat, "interval_s": self._interval_s}), encoding="ascii")
+        os.replace(hidden, path)
+
+
+_keeper: _Keeper | None = None
+
+
+def keep(run_folder: Path, writer: WriterIdentity) -> None:
+    """Have the lease of this process in this run renewed until the process ends. Where it cannot be made, observers
+    that depend on it are unsure, and wait."""
+    global _keeper
+    if _keeper is None or _keeper.pid != writer.pid:
+        _keeper = _Keeper(LEASE_INTERVAL_S)
+        _keeper.start()
+    try:
+        _keeper.keep(lease_path(run_folder, writer))
+    except OSError as error:
+        log.debug("no lease in %s: %s", run_folder, error)

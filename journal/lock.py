@@ -1,0 +1,109 @@
+"""Is its writer alive? The kernel's lock answers where it can be trusted, a lease elsewhere; unsure means wait."""
+
+from __future__ import annotations
+
+import enum
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from journal.errors import JournalAccessError
+from journal.filesystems import is_local
+from journal.header import WriterIdentity, boot_id, machine_id, this_writer
+from journal.lease import lease_path, read_lease
+
+# A lease is dead when it stood still for this many of its own intervals.
+LEASE_INTERVALS = 3
+
+
+class Liveness(enum.StrEnum):
+    """What is known about a writer. DEAD: nobody will ever append to this journal again."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True)
+class Look:
+    """A judgement with its reason in words. ``lease_age_s``: how long this observer has seen the lease unchanged."""
+
+    liveness: Liveness
+    reason: str
+    lease_age_s: float | None = None
+
+
+@dataclass
+class Observer:
+    """Judges writers. Keep one for as long as you watch: leases are judged by how long *this* observer saw them
+    unchanged on its own clock, so a new one is unsure at first.
+
+    The fields are who observes; the defaults are this process. ``local`` tells if locks on a path are trusted.
+    """
+
+    boot_id: str = field(default_factory=boot_id)
+    machine_id: str = field(default_factory=machine_id)
+    host: str = field(default_factory=lambda: this_writer().host)
+    clock: Callable[[], float] = time.monotonic
+    local: Callable[[Path], bool] = is_local
+    _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
+
+    def look(self, path: Path, writer: WriterIdentity | None) -> Look:
+        """Judge the writer of a journal or run marker at ``path``; ``writer`` is None where its header is unreadable.
+
+        Raises JournalAccessError if the file cannot be opened.
+        """
+        if is_locked(path):
+            return Look(Liveness.ALIVE, "its lock is held")
+        local = self.local(path.parent)
+        if local and writer is not None and writer.boot_id == self.boot_id:
+            return Look(Liveness.DEAD, "its lock is free, on this host and boot")
+        if local:
+            return self._look_local(writer)
+        return self._look_lease(path.parent, writer)
+
+    def _look_local(self, writer: WriterIdentity | None) -> Look:
+        if writer is None:
+            return Look(Liveness.DEAD, "its lock is free, on a local disk")
+        if (writer.host, writer.machine_id) == (self.host, self.machine_id):
+            return Look(Liveness.DEAD, "it was written before this host's last boot")
+        return Look(Liveness.UNSURE, f"it was written on host {writer.host}, and this disk is local to {self.host}")
+
+    def _look_lease(self, run_folder: Path, writer: WriterIdentity | None) -> Look:
+        if writer is None:
+            return Look(Liveness.UNSURE, "its header is unreadable and locks are not trusted on this file system")
+        path = lease_path(run_folder, writer)
+        lease, now = read_lease(path), self.clock()
+        if lease is None:
+            return Look(
+                Liveness.UNSURE,
+                f"locks are not trusted on this file system and there is no lease of {writer.host}",
+            )
+        beat, since = self._seen.get(path, (None, now))
+        if beat != lease.beat:
+            since = now
+        self._seen[path] = (lease.beat, since)
+        age = now - since
+        if age >= LEASE_INTERVALS * lease.interval_s:
+            return Look(Liveness.DEAD, f"its lease has not changed for {age:.0f} s", age)
+        return Look(Liveness.UNSURE, f"its lease is being observed, unchanged for {age:.0f} s", age)
+
+
+def is_locked(path: Path) -> bool:
+    """Does somebody hold the writer's lock? Probes and holds nothing; raises JournalAccessError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise JournalAccessError(path, error) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise JournalAccessError(path, error) from error
+    finally:
+        os.close(fd)
+    return False

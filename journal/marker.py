@@ -1,0 +1,95 @@
+"""The run's marker: proof that a run's folder is the right one, and a lock that tells if its driver lives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from journal import lease
+from journal.errors import JournalAccessError, JournalExistsError, NotAJournalError
+from journal.header import WriterIdentity, this_writer
+from journal.lock import Liveness, Look, Observer
+from journal.paths import marker_path
+
+_held: weakref.WeakSet[RunMarker] = weakref.WeakSet()
+
+
+class RunMarker:
+    """Made by a run's driver, locked by it until `close` or its death."""
+
+    def __init__(self, root: Path | str, run_id: str, parameters: Mapping[str, Any]) -> None:
+        """Make the marker; raise JournalExistsError if the run has one, UnsafeNameError for a bad id, OSError."""
+        self.path = marker_path(root, run_id)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        writer = this_writer()
+        hidden = self.path.with_name(f".run.{os.getpid()}.new")
+        self._fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            text = json.dumps({"run_id": run_id, "writer": vars(writer), "parameters": parameters}, default=str)
+            os.write(self._fd, text.encode())
+            os.fsync(self._fd)
+            os.link(hidden, self.path)
+        except FileExistsError as error:
+            self.close()
+            raise JournalExistsError(
+                f"run {run_id} exists already in {root}", hint="choose another run id, or leave it out"
+            ) from error
+        finally:
+            os.unlink(hidden)
+        _held.add(self)
+        lease.keep(self.path.parent, writer)
+
+    def close(self) -> None:
+        """Let go of the lock: the driver is done. The marker stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> RunMarker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def look_at_marker(root: Path | str, run_id: str, observer: Observer) -> Look | None:
+    """Is the run's driver alive? None if the run has no marker here; raises JournalAccessError."""
+    path = marker_path(root, run_id)
+    try:
+        writer, _ = read_marker(root, run_id)
+        return observer.look(path, writer)
+    except JournalAccessError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+    except NotAJournalError:
+        return Look(Liveness.UNSURE, "the run's marker is unreadable")
+
+
+def read_marker(root: Path | str, run_id: str) -> tuple[WriterIdentity, dict[str, Any]]:
+    """Who made the marker, and the run's parameters; raises JournalAccessError or NotAJournalError."""
+    path = marker_path(root, run_id)
+    try:
+        with path.open("rb") as file:
+            raw = json.loads(file.read(1 << 24))
+        return WriterIdentity(**raw["writer"]), dict(raw["parameters"])
+    except OSError as error:
+        raise JournalAccessError(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NotAJournalError(path, "the run's marker is damaged") from error
+
+
+def _drop_in_child() -> None:
+    for marker in list(_held):
+        with contextlib.suppress(OSError):
+            marker.close()
+
+
+os.register_at_fork(after_in_child=_drop_in_child)

@@ -1,0 +1,395 @@
+"""One journal, whatever its state: rows, trades, checkpoint, what was lost, how it ended."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from crc32c import crc32c
+
+from journal.errors import NewerFormatError, NotAJournalError
+from journal.frames import (
+    MAX_HEADER,
+    TRADE_TYPE,
+    DecodeError,
+    End,
+    Frame,
+    arrow_schema,
+    batch_of,
+    block_of,
+    decode,
+    header_text,
+    metadata_length,
+    verified,
+)
+from journal.header import Header, from_microseconds
+from journal.paths import parse_journal_path
+from journal.schema import FORMAT_VERSION, EndReason
+from journal.slots import TERMINATED, Columns, TailScan, layout_of, scan_tail
+from journal.source import FileSource, Source
+from journal.walk import Damage, Finding, Walk, Window, read_footer, walk
+
+_FIRST_READ = 1 << 16
+
+
+class _Folds(Protocol):
+    def fold(self, steps: Any, trades: Any) -> None: ...
+
+
+F = TypeVar("F", bound=_Folds)
+
+
+class State(enum.StrEnum):
+    """What the journal itself says; whether an open one's writer lives is for `lock` to tell."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    FAILED = "failed"  # a write failed; later steps are lost, their number is unknown
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The stored state of the running metrics, after ``step`` steps and ``trades`` closed trades."""
+
+    step: int
+    trades: int
+    state: bytes
+
+
+def read_journal(path: Path | str, *, source: Source | None = None) -> Journal:
+    """Look at one journal and verify all of it. Memory stays bounded however long it is.
+
+    Raises NotAJournalError (header unreadable), NewerFormatError or JournalAccessError, and nothing else.
+    A journal that is being written is read consistently: all steps acknowledged before the look are in it.
+    """
+    if source is not None:
+        return Journal(source)
+    with FileSource(path) as opened:
+        return Journal(opened)
+
+
+class Journal:
+    """A look at one journal. Rows are decoded when they are asked for, from the path that was looked at.
+
+    ``findings`` is damage; ``torn`` is not: a torn end is how a killed writer's journal ends. ``steps_lost`` and
+    ``trades_lost`` count what was written, and is known to have been, but cannot be read.
+    ``metrics_step`` is the last step that `folded` covers.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.path = Path(source.name)
+        size = source.size()
+        start = source.read(0, min(size, _FIRST_READ)) if size else b""
+        self.header, header_end = _read_header(source, start, size)
+        self._check_place()
+        self._seed = crc32c(self.header.journal_id.encode("ascii"))
+        # The tail before the stream: rows move from the one to the other, never back.
+        tail = source.tail()
+        size = source.size()
+        window = Window(source, start)
+        found = walk(source, window, header_end, self._seed, size)
+        self._frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
+        self._scan = self._scan_tail(tail)
+        self.findings: tuple[Finding, ...] = ()
+        self.size_bytes = size + (len(tail[0]) if tail else 0)
+        self._summarise(found, tail)
+
+    def _check_place(self) -> None:
+        """Another journal's bytes under this name are no evidence for this episode."""
+        try:
+            _, run_id, journal_id = parse_journal_path(self.path)
+        except Exception:  # a copy under a free name, or no file at all, has no place to contradict
+            return
+        if self.path.parent.name == self.header.run_id and journal_id != self.header.journal_id:
+            raise NotAJournalError(self.path, f"it holds journal {self.header.journal_id} of run {run_id}")
+
+    def _scan_tail(self, tail: tuple[bytes, bool] | None) -> TailScan:
+        layout = layout_of(self.header.about.extra_columns)
+        sealed = self._frames[-1].seal.last_step if self._frames else 0
+        return scan_tail(tail[0] if tail else b"", layout, self.header.journal_id, sealed)
+
+    def _summarise(self, found: Walk, tail: tuple[bytes, bool] | None) -> None:
+        scan, footer = self._scan, found.footer
+        self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
+        self.end = next((frame.seal.end for frame in reversed(self._frames) if frame.seal.end), None)
+        self.end = self.end or (footer.end if footer else None)
+        self.footer_intact = footer is not None
+        self.state = State.CLOSED if self.end else State.FAILED if tail and tail[1] else State.OPEN
+        self.torn = (found.torn or scan.torn) and self.state is not State.CLOSED
+        self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
+        self.trade_count = sum(frame.seal.trades for frame in self._frames) + len(self.tail_trades["pnl"])
+        self.stream_end = found.stream_end
+        self._set_last(found)
+        self._set_checkpoint(found)
+        self._count_losses(found)
+
+    def _set_last(self, found: Walk) -> None:
+        """The last intact step: from the tail, else from the last seal, which repeats it."""
+        self.last_step, wall, market, self._terminal = 0, 0, 0, 0
+        steps = self.tail_steps
+        sealed = [frame.seal for frame in self._frames if frame.seal.steps]
+        if len(steps["step"]):
+            self.last_step, wall, market = (int(steps[name][-1]) for name in ("step", "wall_time", "market_time"))
+            self._terminal = int(steps["terminated"][-1]) | int(steps["truncated"][-1]) << 1
+        elif sealed:
+            seal = sealed[-1]
+            self.last_step, wall, market, self._terminal = (
+                seal.last_step,
+                seal.wall_time_us,
+                seal.market_time_us,
+                seal.terminal,
+            )
+        self.last_step_time = _time(wall) if self.last_step else None
+        self.last_market_time = _time(market) if self.last_step else None
+
+    def _set_checkpoint(self, found: Walk) -> None:
+        self.checkpoint: Checkpoint | None = None
+        for seal in (frame.seal for frame in reversed(self._frames)):
+            if seal.checkpoint is not None:
+                self.checkpoint = Checkpoint(seal.last_step, seal.last_trade, seal.checkpoint)
+                break
+        footer = found.footer
+        if footer and footer.checkpoint is not None and (not self.checkpoint or footer.steps > self.checkpoint.step):
+            self.checkpoint = Checkpoint(footer.steps, footer.trades, footer.checkpoint)
+
+    def _count_losses(self, found: Walk) -> None:
+        """Steps and trades are numbered, so a hole says its own size; a footer also tells what stood behind the last."""
+        findings = list(found.findings)
+        findings += [
+            Finding(Damage.SLOT, f"slot {index} of the tail does not verify", index) for index in self._scan.damaged
+        ]
+        lost, expected = 0, 1
+        for first, last, offset in self._extents():
+            if first > expected:
+                lost += first - expected
+                findings.append(
+                    Finding(
+                        Damage.HOLE,
+                        f"steps {expected} to {first - 1} are missing",
+                        offset,
+                        expected,
+                        first - 1,
+                    )
+                )
+            expected = max(expected, last + 1)
+        known = max(expected - 1, found.footer.steps if found.footer else 0)
+        known = max([known, *(frame.seal.first_step - 1 for frame in self._frames)])
+        trades = max(
+            [
+                0,
+                *(frame.seal.last_trade for frame in self._frames),
+                *self.tail_trades["trade_number"].tolist()[-1:],
+            ]
+        )
+        self.steps_lost = lost + known - (expected - 1) + self._slots_lost()
+        self.trades_lost = max(trades, found.footer.trades if found.footer else 0) - self.trade_count
+        self.findings = tuple(findings)
+        self.metrics_step = self._metrics_step()
+
+    def _slots_lost(self) -> int:
+        """A damaged slot behind the last intact step leaves no hole: it counts as the one step that it may have been."""
+        behind = [index for index in self._scan.damaged if index >= len(self._scan.slots)]
+        return 1 if behind else 0
+
+    def _extents(self) -> Iterator[tuple[int, int, int]]:
+        for frame in self._frames:
+            yield frame.seal.first_step, frame.seal.last_step, frame.offset
+        steps = self.tail_steps["step"]
+        for piece in np.split(steps, np.flatnonzero(np.diff(steps) != 1) + 1) if len(steps) else ():
+            yield int(piece[0]), int(piece[-1]), self.stream_end
+
+    def _metrics_step(self) -> int:
+        reached = self.checkpoint.step if self.checkpoint else 0
+        for first, last, _ in self._extents():
+            if first > reached + 1:
+                break
+            reached = max(reached, last)
+        return reached
+
+    @property
+    def end_reason(self) -> EndReason | None:
+        """How the writer said that the episode ended; None for an open journal."""
+        try:
+            return EndReason(self.end.reason) if self.end else None
+        except ValueError:
+            return EndReason.ERROR
+
+    @property
+    def end_message(self) -> str:
+        """What the writer added to it: an exception's text."""
+        return self.end.message if self.end else ""
+
+    @property
+    def closed_at(self) -> datetime | None:
+        """When the journal was closed, by its writer's clock."""
+        return _time(self.end.closed_at_us) if self.end else None
+
+    @property
+    def terminal(self) -> EndReason | None:
+        """What the last intact step says of the episode: ended by its env, or None."""
+        if not self._terminal or (self.steps_lost and self.metrics_step < self.last_step):
+            return None
+        return EndReason.TERMINATED if self._terminal & TERMINATED else EndReason.TIME_LIMIT
+
+    def blocks(self, behind: int = 0) -> Iterator[tuple[Columns, Columns]]:
+        """Intact steps and trades, block by block as they were sealed, then the tail; blocks up to step ``behind`` are left out.
+
+        A batch whose content contradicts its seal is passed over; `read_journal` cannot see that without decoding.
+        """
+        for batch in self._batches(behind):
+            yield block_of(batch)
+        if len(self.tail_steps["step"]):
+            yield self.tail_steps, self.tail_trades
+
+    def folded(self, make: Callable[[], F], restore: Callable[[bytes], F]) -> F:
+        """The running metrics at step ``metrics_step``: the last checkpoint and the rows behind it, with the bits
+        that the writer's own fold had."""
+        start = self.checkpoint.step if self.checkpoint else 0
+        folded = restore(self.checkpoint.state) if self.checkpoint else make()
+        return self._fold(folded, start)
+
+    def replayed(self, make: Callable[[], F]) -> F:
+        """The running metrics computed anew from every row, up to the first hole."""
+        return self._fold(make(), 0)
+
+    def _fold(self, folded: F, start: int) -> F:
+        for steps, trades in self.blocks(start):
+            numbers = steps["step"]
+            if numbers[0] != start + 1:
+                break
+            whole = int(np.argmin(np.append(np.diff(numbers) == 1, False))) + 1
+            if whole < len(numbers):
+                steps, trades = _prefix(steps, trades, whole)
+            folded.fold(steps, trades)
+            start = int(numbers[whole - 1])
+            if whole < len(numbers):
+                break
+        return folded
+
+    def _batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
+        wanted = [frame for frame in self._frames if frame.seal.steps and frame.seal.last_step > behind]
+        if not wanted:
+            return
+        with FileSource(self.path) as source:
+            for frame in wanted:
+                batch = self._decode(source, frame)
+                if batch is not None:
+                    yield batch
+
+    def _decode(self, source: Source, frame: Frame) -> pa.RecordBatch | None:
+        """Verified again: the file may have changed since the walk."""
+        message = source.read(frame.offset, frame.length)
+        if not verified(message, self._seed):
+            return None
+        try:
+            return decode(message, self.header.about.extra_columns, frame.seal)
+        except DecodeError:
+            return None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Intact steps as Arrow record batches, the tail's last; memory stays bounded."""
+        yield from self._batches()
+        if len(self.tail_steps["step"]):
+            yield batch_of(self.tail_steps, self.tail_trades, self.header.about.extra_columns)
+
+    def steps(self) -> pa.Table:
+        """All intact steps, with their trades as a list column."""
+        return pa.Table.from_batches(self.batches(), arrow_schema(self.header.about.extra_columns))
+
+    def trades(self) -> pa.Table:
+        """All intact trades, one row each."""
+        flat = [batch.column(batch.num_columns - 1).flatten() for batch in self.batches()]
+        schema = pa.schema(list(TRADE_TYPE))
+        return pa.Table.from_batches([pa.RecordBatch.from_struct_array(part) for part in flat], schema)
+
+    def trade_rows(self) -> list[tuple[Any, ...]]:
+        """All intact trades as tuples in the order of schema.TRADE_COLUMNS; times in microseconds."""
+        rows: list[tuple[Any, ...]] = []
+        for _, trades in self._trade_blocks():
+            rows += zip(*(column.tolist() for column in trades.values()), strict=True)
+        return rows
+
+    def _trade_blocks(self) -> Iterator[tuple[Columns, Columns]]:
+        wanted = [frame for frame in self._frames if frame.seal.trades]
+        if wanted:
+            with FileSource(self.path) as source:
+                for frame in wanted:
+                    batch = self._decode(source, frame)
+                    if batch is not None:
+                        yield block_of(batch)
+        if len(self.tail_trades["pnl"]):
+            yield self.tail_steps, self.tail_trades
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a closed journal's footer answers in two small reads, unverified behind it."""
+
+    header: Header
+    steps: int
+    trades: int
+    last_step_time: datetime | None
+    end: End
+    checkpoint: bytes | None
+    size_bytes: int
+
+
+def glance(path: Path | str) -> Glance | None:
+    """The short answer for a closed journal with an intact footer; None for any other: `read_journal` it."""
+    with FileSource(path) as source:
+        size = source.size()
+        header, _ = _read_header(source, source.read(0, min(size, 4096)), size)
+        footer = read_footer(source, size, crc32c(header.journal_id.encode("ascii")))
+    if footer is None:
+        return None
+    last = _time(footer.wall_time_us) if footer.steps else None
+    return Glance(header, footer.steps, footer.trades, last, footer.end, footer.checkpoint, size)
+
+
+def read_header(path: Path | str) -> Header:
+    """The header alone; raises as `read_journal` does."""
+    with FileSource(path) as source:
+        size = source.size()
+        return _read_header(source, source.read(0, min(size, 4096)), size)[0]
+
+
+def _read_header(source: Source, start: bytes, size: int) -> tuple[Header, int]:
+    if not size:
+        raise NotAJournalError(source.name, "the file is empty")
+    length = metadata_length(start[:8], MAX_HEADER)
+    if length is None:
+        raise NotAJournalError(source.name, "it does not start as an Arrow stream")
+    if length > size:
+        raise NotAJournalError(source.name, "the header is cut")
+    message = start[:length] if length <= len(start) else source.read(0, length)
+    text = header_text(message)
+    if text is None or not verified(message, 0):
+        raise NotAJournalError(source.name, "the header is damaged, or another program wrote it")
+    try:
+        header = Header.from_json(text)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NotAJournalError(source.name, f"the header's content is malformed ({error!r})") from error
+    if header.format_version > FORMAT_VERSION:
+        raise NewerFormatError(source.name, header.format_version, FORMAT_VERSION)
+    return header, length
+
+
+def _prefix(steps: Columns, trades: Columns, count: int) -> tuple[Columns, Columns]:
+    last = steps["step"][count - 1]
+    closed = int(np.searchsorted(trades["exit_step"], last, side="right"))
+    return {name: values[:count] for name, values in steps.items()}, {
+        name: values[:closed] for name, values in trades.items()
+    }
+
+
+def _time(time_us: int) -> datetime | None:
+    try:
+        return from_microseconds(time_us)
+    except ValueError:
+        return None

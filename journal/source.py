@@ -1,0 +1,90 @@
+"""Where a journal's bytes come from. The reader asks no more than this, so that they may lie elsewhere one day."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from journal.errors import JournalAccessError
+from journal.paths import failed_path, tail_path
+
+MAX_TAIL_BYTES = 1 << 28
+
+
+class Source(Protocol):
+    """The bytes of one journal at the time of a look. Raises JournalAccessError only."""
+
+    name: str
+
+    def tail(self) -> tuple[bytes, bool] | None:
+        """The tail's bytes and whether it is a failed one; None if there is no tail."""
+        ...
+
+    def size(self) -> int:
+        """Bytes of the stream now; it may grow."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes of the stream; fewer only at its end."""
+        ...
+
+
+class FileSource:
+    """A journal on a file system. Never mapped: a mapped file that shrinks would kill its reader.
+
+    Only regular files are opened, and no symlink is followed, so a name in a run's folder leads nowhere else.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        self._fd = _open_regular(self.path)
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def tail(self) -> tuple[bytes, bool] | None:
+        for path, failed in ((tail_path(self.path), False), (failed_path(self.path), True)):
+            try:
+                fd = _open_regular(path)
+            except JournalAccessError as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    continue
+                raise
+            try:
+                return _read(fd, path, 0, min(os.fstat(fd).st_size, MAX_TAIL_BYTES)), failed
+            finally:
+                os.close(fd)
+        return None
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return _read(self._fd, self.path, offset, length)
+
+
+def _open_regular(path: Path) -> int:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise JournalAccessError(path, error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise JournalAccessError(path, OSError(22, "not a regular file"))
+    return fd
+
+
+def _read(fd: int, path: Path, offset: int, length: int) -> bytes:
+    try:
+        data = os.pread(fd, length, offset)
+        while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
+            data += more
+    except (OSError, ValueError, OverflowError) as error:
+        raise JournalAccessError(path, error if isinstance(error, OSError) else OSError(22, str(error))) from error
+    return data

@@ -1,0 +1,89 @@
+"""The tail file: the rows since the last seal, where a killed writer leaves them.
+
+On file systems that overwrite reserved blocks in place the tail is reserved and mapped: a step is then a copy
+into the page cache, without a system call, and survives SIGKILL as a write does. Elsewhere, and where each step
+must reach the disk, it is one `write`. ADR 2 has the reasons and the limits.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from journal.filesystems import OVERWRITES_IN_PLACE, file_system_of
+
+
+class Tail:
+    """An open tail. ``put(data)`` appends, returns the number of bytes taken, and raises OSError."""
+
+    put: Callable[[bytes], int]
+
+    def __init__(self, path: Path, capacity: int, *, sync_each_step: bool) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._map: mmap.mmap | None = None
+        self._blank = bytes(capacity)
+        try:
+            if not sync_each_step and file_system_of(path.parent) in OVERWRITES_IN_PLACE:
+                self._map = _reserved_map(self.fd, capacity)
+        except BaseException:
+            os.close(self.fd)
+            os.unlink(path)
+            raise
+        fd = self.fd
+        if self._map is not None:
+            self.put = self._map.write
+        elif sync_each_step:
+            self.put = lambda data: _write_synced(fd, data)
+        else:
+            self.put = lambda data: os.write(fd, data)
+
+    def fits(self, size: int) -> bool:
+        """Is there room for a write of this size behind what stands here?"""
+        return self._map is None or self._map.tell() + size <= len(self._map)
+
+    def grow(self, size: int) -> None:
+        """Make room for a step with more trades than a whole tail holds; called while the tail is blank."""
+        if self._map is None:
+            return
+        os.posix_fallocate(self.fd, 0, size)
+        self._map.resize(size)
+        self._blank = bytes(size)
+
+    def restart(self, filled: int) -> None:
+        """Blank the first ``filled`` bytes, which live in the stream now, and start again at the front."""
+        if self._map is not None:
+            self._map[:filled] = self._blank[:filled]
+            self._map.seek(0)
+            return
+        view = memoryview(self._blank.ljust(filled, b"\0"))[:filled]
+        written = os.pwrite(self.fd, view, 0)
+        if written != filled:
+            raise OSError(28, "short write to the tail")
+        os.lseek(self.fd, 0, os.SEEK_SET)
+
+    def close(self) -> None:
+        """Let go of the file; it stays where it is."""
+        if self.fd >= 0:
+            if self._map is not None:
+                self.put = _closed
+                self._map.close()
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _reserved_map(fd: int, capacity: int) -> mmap.mmap:
+    os.posix_fallocate(fd, 0, capacity)
+    return mmap.mmap(fd, capacity, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
+
+
+def _write_synced(fd: int, data: bytes) -> int:
+    written = os.write(fd, data)
+    os.fdatasync(fd)
+    return written
+
+
+def _closed(data: bytes) -> int:
+    raise ValueError("the tail is closed")

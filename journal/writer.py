@@ -1,0 +1,377 @@
+"""The writer of one episode's journal: append, seal, close. What `append` returned from survives SIGKILL."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import struct
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import NDArray
+
+from journal import lease
+from journal.errors import JournalError, JournalExistsError, JournalWriteError
+from journal.footer import Footer
+from journal.frames import END_OF_STREAM, MAX_END_MESSAGE, End, Seal, encode_header, encoder_of
+from journal.header import About, Header, this_writer
+from journal.paths import check_name, failed_path, journal_path, tail_path
+from journal.reader import read_journal
+from journal.schema import FORMAT_VERSION, EndReason, Trade
+from journal.slots import MAX_TRADES_PER_STEP, STEP, layout_of, pack_crc, seed
+from journal.tail import Tail
+
+log = logging.getLogger("journal")
+
+Durability = Literal["process", "checkpoint", "step"]
+DURABILITIES: tuple[Durability, ...] = ("process", "checkpoint", "step")
+CHECKPOINT_EVERY_STEPS = 512
+# Slots of one step never outgrow this reserve unless it closes more trades at once; then the tail grows.
+_RESERVE_SLOTS = 32
+
+_open_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
+
+
+class Fold(Protocol):
+    """Running metrics. The journal stores their state with each seal and knows nothing else of them."""
+
+    def fold(self, steps: Mapping[str, NDArray[Any]], trades: Mapping[str, NDArray[Any]]) -> None:
+        """Take the next block: contiguous arrays named by schema.STEP_COLUMNS (and the extra columns) and TRADE_COLUMNS."""
+
+    def to_bytes(self) -> bytes:
+        """The whole state, so small that each batch can carry it."""
+        ...
+
+
+class JournalWriter:
+    """Appends one episode to ``<root>/<run_id>/<journal_id>.arrows`` and holds its lock while it lives.
+
+    A journal has a seal at least each ``checkpoint_every_steps`` slots, where a step takes one and each trade
+    another. ``durability`` tells what survives a power cut: "process" promises nothing beyond the death of the
+    process, "checkpoint" the steps up to the last seal, "step" each step. Without `close` all appended steps are
+    still there, but the journal does not say how the episode ended.
+
+    A write that fails ends journaling of this episode for good: with ``on_error="warn"`` by one warning, after which
+    `append` goes on folding the metrics in memory (``failure`` has the reason, `kept_trades` the trades); with
+    "raise" by a JournalWriteError. Raises JournalExistsError and UnsafeNameError at once. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        run_id: str,
+        journal_id: str,
+        *,
+        about: About,
+        fold: Fold | None = None,
+        durability: Durability = "process",
+        checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        if durability not in DURABILITIES or on_error not in ("warn", "raise") or checkpoint_every_steps < 1:
+            raise ValueError("durability, on_error or checkpoint_every_steps is none of the documented values")
+        self.path = journal_path(root, run_id, journal_id)
+        self.journal_id = check_name(journal_id, "journal id")
+        self.about = about
+        self.fold = fold
+        self.steps = 0
+        self.trades = 0
+        self.failure: OSError | None = None
+        self.closed = False
+        self._durability = durability
+        self._on_error = on_error
+        self._limit = checkpoint_every_steps
+        self._layout = layout_of(about.extra_columns)
+        self._pack = self._layout.pack
+        self._rows: list[bytes] = []
+        self._filled = 0  # slots since the last seal
+        self._sealed_steps = 0
+        self._sealed_trades = 0
+        self._kept: list[tuple[Any, ...]] = []
+        self._last: tuple[int, int, int] = (0, about.start_market_time_us or 0, 0)
+        self._journal_seed = crc32c(self.journal_id.encode("ascii"))
+        self._crc = seed(self.journal_id, 1)
+        self._fd = -1
+        self._tail: Tail | None = None
+        self._put: Callable[[bytes], int] = _nowhere
+        header = Header(
+            FORMAT_VERSION,
+            run_id,
+            journal_id,
+            datetime.now(UTC),
+            checkpoint_every_steps,
+            this_writer(),
+            about,
+        )
+        self.header = header
+        try:
+            self._open(encode_header(header.to_json(), about.extra_columns))
+        except OSError as error:
+            self._fail(error)
+        lease.keep(self.path.parent, header.writer)
+        _open_writers.add(self)
+
+    def append(
+        self,
+        action: float,
+        reward: float,
+        portfolio_value: float,
+        price: float,
+        cash: float,
+        position: float,
+        fees: float,
+        unrealized_pnl: float,
+        market_time_us: int,
+        terminated: bool,
+        truncated: bool,
+        trades: Sequence[Trade] = (),
+        extra: Sequence[float] = (),
+    ) -> None:
+        """Record one step; its number is one more than the last. When this returns, the step survives SIGKILL.
+
+        The hot path: longer than the rest of the house, since here a call is a cost.
+        """
+        if trades or self._filled >= self._limit:
+            self._make_room(len(trades))
+        step = self.steps + 1
+        # Invariant J1: nothing of this object changes before the slot is in the page cache.
+        try:
+            if extra:
+                body = self._pack(
+                    time.time_ns(), market_time_us, action, reward, portfolio_value, price, cash, position, fees,
+                    unrealized_pnl, *extra, step, STEP, terminated | truncated << 1, len(trades),
+                )  # fmt: skip
+            else:
+                body = self._pack(
+                    time.time_ns(), market_time_us, action, reward, portfolio_value, price, cash, position, fees,
+                    unrealized_pnl, step, STEP, terminated | truncated << 1, len(trades),
+                )  # fmt: skip
+            if trades:
+                ahead, crc = self._trade_slots(trades, step)
+                crc = crc32c(body, crc)
+                data = ahead + body + pack_crc(crc)
+            else:
+                crc = crc32c(body, self._crc)
+                data = body + pack_crc(crc)
+            if self._put(data) != len(data):
+                raise OSError(errno.ENOSPC, "short write to the tail")
+        except OSError as error:
+            self._fail(error)
+        except struct.error as error:
+            raise TypeError(f"step {step} of journal {self.journal_id} is not numeric: {error}") from error
+        self._crc = crc
+        self.steps = step
+        self.trades += len(trades)
+        self._filled += 1 + len(trades)
+        self._rows.append(data)
+
+    def checkpoint(self) -> None:
+        """Seal now: the rows since the last seal become a batch of the stream, with the metrics up to here."""
+        assert not self.closed, "Invariant: a closed journal is never written again"
+        self._seal(None)
+
+    def close(self, reason: EndReason, message: str = "") -> None:
+        """State how the episode ended, and let go of the journal. Calling it again does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        _open_writers.discard(self)
+        try:
+            self._seal(End(EndReason(reason).value, message[:MAX_END_MESSAGE], time.time_ns() // 1000))
+        finally:
+            self._release()
+
+    def kept_trades(self) -> list[tuple[Any, ...]]:
+        """All trades of the episode, in schema.TRADE_COLUMNS order, if the journal failed; else nothing is kept here."""
+        return sorted(self._kept)
+
+    def _open(self, header: bytes) -> None:
+        """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
+        path, folder = self.path, self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        hidden = folder / f".{self.journal_id}.{os.getpid()}.new"
+        if path.exists() or tail_path(path).exists():
+            raise JournalExistsError(f"{path} exists already", hint="each episode needs a journal id of its own")
+        self._fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND, 0o644)
+        self._finalizer = weakref.finalize(self, _close_descriptors, [self._fd])
+        self._finalizer.atexit = False
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write_all(self._fd, header)
+            capacity = (self._limit + _RESERVE_SLOTS) * self._layout.size
+            self._tail = Tail(tail_path(path), capacity, sync_each_step=self._durability == "step")
+            os.link(hidden, path)
+        finally:
+            os.unlink(hidden)
+        self._put = self._tail.put
+        self._stream_bytes = len(header)
+        if self._durability != "process":
+            os.fsync(self._fd)
+            _sync_folder(folder)
+            _sync_folder(folder.parent)
+
+    def _make_room(self, trades: int) -> None:
+        """Seal if the tail's share is used up, or if this step would not fit behind what stands in it."""
+        if trades > MAX_TRADES_PER_STEP:
+            raise ValueError(f"a step closes at most {MAX_TRADES_PER_STEP} trades, got {trades}")
+        size = (trades + 1) * self._layout.size
+        if self._filled >= self._limit or (self._tail is not None and not self._tail.fits(size)):
+            self._seal(None)
+        if self._tail is not None and not self._tail.fits(size):
+            self._tail.grow(size)
+            self._put = self._tail.put
+
+    def _trade_slots(self, trades: Sequence[Trade], step: int) -> tuple[bytes, int]:
+        crc = self._crc
+        slots = []
+        for number, trade in enumerate(trades, self.trades + 1):
+            body = self._layout.trade_body(trade, number, step)
+            crc = crc32c(body, crc)
+            slots += [body, pack_crc(crc)]
+        return b"".join(slots), crc
+
+    def _seal(self, end: End | None) -> None:
+        """Move the rows since the last seal from the tail into the stream, with the checkpoint behind them."""
+        if not self._rows and end is None:
+            return
+        data = b"".join(self._rows)
+        steps, trades = self._layout.columns(np.frombuffer(data, self._layout.dtype))
+        if self.fold is not None and self._rows:
+            self.fold.fold(steps, trades)
+        if len(steps["step"]):
+            terminal = int(steps["terminated"][-1]) | int(steps["truncated"][-1]) << 1
+            self._last = (int(steps["wall_time"][-1]), int(steps["market_time"][-1]), terminal)
+        seal = self._seal_of(len(steps["step"]), len(trades["pnl"]), end)
+        if self.failure is None:
+            message = encoder_of(self.about.extra_columns).encode(steps, trades, seal, self._journal_seed)
+            try:
+                self._write_seal(message, seal)
+            except OSError as error:
+                self._keep(trades)
+                self._fail(error)
+        else:
+            self._keep(trades)
+        self._sealed_steps, self._sealed_trades = self.steps, self.trades
+        self._rows.clear()
+        self._filled = 0
+        self._crc = seed(self.journal_id, self.steps + 1)
+
+    def _seal_of(self, steps: int, trades: int, end: End | None) -> Seal:
+        state = self.fold.to_bytes() if self.fold is not None else None
+        return Seal(self._sealed_steps + 1, steps, self._sealed_trades + 1, trades, *self._last, state, end)
+
+    def _write_seal(self, message: bytes, seal: Seal) -> None:
+        """Invariant J1: the stream has the rows (and the disk, if asked) before the tail is used anew or removed."""
+        assert self._tail is not None
+        if seal.end is not None:
+            stream_bytes = self._stream_bytes + len(message) + len(END_OF_STREAM)
+            footer = Footer(self.steps, self.trades, *self._last, seal.checkpoint, seal.end, stream_bytes)
+            message = message + END_OF_STREAM + footer.encode(self._journal_seed)
+        _write_all(self._fd, message)
+        self._stream_bytes += len(message)
+        if self._durability != "process":
+            os.fdatasync(self._fd)
+        if seal.end is None:
+            self._tail.restart(self._filled * self._layout.size)
+        else:
+            _unlink_quietly(self._tail.path)
+
+    def _fail(self, error: OSError) -> None:
+        """Invariant J6: the first failed write ends journaling for good; the lock stays until the episode ends."""
+        self.failure = error
+        self._put = _nowhere
+        if self._tail is not None:
+            self._keep_sealed_trades()
+            self._tail.close()
+            try:
+                os.rename(self._tail.path, failed_path(self.path))
+            except OSError:
+                log.debug("the tail of %s could not be renamed", self.path)
+        reason = f"journal {self.path} is incomplete from step {self.steps + 1} on: {error.strerror or error}"
+        if self._on_error == "raise":
+            self.closed = True
+            self._release()
+            raise JournalWriteError(reason) from error
+        log.warning("%s; training goes on, and an episode that ends by itself is still recorded", reason)
+
+    def _keep(self, trades: Mapping[str, NDArray[Any]]) -> None:
+        self._kept += zip(*(column.tolist() for column in trades.values()), strict=True)
+
+    def _keep_sealed_trades(self) -> None:
+        """The trades before the failure stand in the stream; what cannot be read back there is missing and counted."""
+        try:
+            sealed = read_journal(self.path).trade_rows()
+        except JournalError:
+            return
+        self._kept += [row for row in sealed if row[0] <= self._sealed_trades]
+
+    def _release(self) -> None:
+        self._put = _nowhere
+        if self._tail is not None:
+            self._tail.close()
+        if self._fd >= 0:
+            self._finalizer()
+            self._fd = -1
+
+    def _abandon(self) -> None:
+        """In a forked child: the journal is the parent's. Only the descriptors go; flock stays with the parent."""
+        self.closed = True
+        self._release()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an open journal belongs to its process and cannot be pickled")
+
+
+def _nowhere(data: bytes) -> int:
+    """Where steps go once the journal has failed: only the fold sees them."""
+    return len(data)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """One write; a short one is finished, so that a full disk shows as the error that it is."""
+    written = os.write(fd, data)
+    while written < len(data):
+        more = os.write(fd, memoryview(data)[written:])
+        if more == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += more
+
+
+def _unlink_quietly(path: Path) -> None:
+    """A tail left beside a closed journal does no harm: all its rows stand in the stream."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        log.debug("the tail %s could not be removed: %s", path, error)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name is durable only once its folder is."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _close_descriptors(descriptors: list[int]) -> None:
+    """Also runs when a writer is garbage-collected: its lock is freed, its journal stays open-ended."""
+    for fd in descriptors:
+        os.close(fd)
+
+
+def _abandon_all() -> None:
+    for writer in list(_open_writers):
+        writer._abandon()
+    _open_writers.clear()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
