@@ -38,7 +38,7 @@ def _by_device(device: str) -> str:
 
 
 def _by_prefix(path: str) -> str:
-    """Some file systems (btrfs) show another device to stat than to the mount table: the longest mount point decides."""
+    """btrfs shows another device to stat than to the mount table: there the longest mount point decides."""
     holding = [(len(point), kind) for _, point, kind in _mounts() if os.path.commonpath([point, path]) == point]
     return max(holding, default=(0, ""))[1]
 

@@ -80,7 +80,7 @@ _keeper: _Keeper | None = None
 def keep(run_folder: Path, writer: WriterIdentity) -> None:
     """Have the lease of this process in this run renewed until the process ends. Where it cannot be made, observers
     that depend on it are unsure, and wait."""
-    global _keeper
+    global _keeper  # noqa: PLW0603 - one thread a process, made when the first journal is
     if _keeper is None or _keeper.pid != writer.pid:
         _keeper = _Keeper(LEASE_INTERVAL_S)
         _keeper.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -95,6 +95,8 @@ class Journal:
         window = Window(source, start)
         found = walk(source, window, header_end, self._seed, size)
         self._frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
+        self.end = next((frame.seal.end for frame in reversed(self._frames) if frame.seal.end), None)
+        self.end = self.end or (found.footer.end if found.footer else None)
         self._scan = self._scan_tail(tail)
         self.findings: tuple[Finding, ...] = ()
         self.size_bytes = size + (len(tail[0]) if tail else 0)
@@ -112,16 +114,16 @@ class Journal:
     def _scan_tail(self, tail: tuple[bytes, bool] | None) -> TailScan:
         layout = layout_of(self.header.about.extra_columns)
         sealed = self._frames[-1].seal.last_step if self._frames else 0
-        return scan_tail(tail[0] if tail else b"", layout, self.header.journal_id, sealed)
+        scan = scan_tail(tail[0] if tail else b"", layout, self.header.journal_id, sealed)
+        # All rows of a closed journal live in its stream; its tail may be another episode's by now.
+        return replace(scan, damaged=()) if self.end else scan
 
     def _summarise(self, found: Walk, tail: tuple[bytes, bool] | None) -> None:
         scan, footer = self._scan, found.footer
         self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
-        self.end = next((frame.seal.end for frame in reversed(self._frames) if frame.seal.end), None)
-        self.end = self.end or (footer.end if footer else None)
         self.footer_intact = footer is not None
         self.state = State.CLOSED if self.end else State.FAILED if tail and tail[1] else State.OPEN
-        self.torn = (found.torn or scan.torn) and self.state is not State.CLOSED
+        self.torn = (found.torn or scan.torn) and self.end is None
         self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
         self.trade_count = sum(frame.seal.trades for frame in self._frames) + len(self.tail_trades["pnl"])
         self.stream_end = found.stream_end
@@ -159,7 +161,7 @@ class Journal:
             self.checkpoint = Checkpoint(footer.steps, footer.trades, footer.checkpoint)
 
     def _count_losses(self, found: Walk) -> None:
-        """Steps and trades are numbered, so a hole says its own size; a footer also tells what stood behind the last."""
+        """Steps and trades are numbered, so a hole says its own size; a footer tells what stood behind the last."""
         findings = list(found.findings)
         findings += [
             Finding(Damage.SLOT, f"slot {index} of the tail does not verify", index) for index in self._scan.damaged
@@ -193,7 +195,7 @@ class Journal:
         self.metrics_step = self._metrics_step()
 
     def _slots_lost(self) -> int:
-        """A damaged slot behind the last intact step leaves no hole: it counts as the one step that it may have been."""
+        """A damaged slot behind the last intact step leaves no hole: it counts as one step, which it may have been."""
         behind = [index for index in self._scan.damaged if index >= len(self._scan.slots)]
         return 1 if behind else 0
 
@@ -238,7 +240,7 @@ class Journal:
         return EndReason.TERMINATED if self._terminal & TERMINATED else EndReason.TIME_LIMIT
 
     def blocks(self, behind: int = 0) -> Iterator[tuple[Columns, Columns]]:
-        """Intact steps and trades, block by block as they were sealed, then the tail; blocks up to step ``behind`` are left out.
+        """Intact steps and trades, block by block as they were sealed, then the tail; without blocks up to ``behind``.
 
         A batch whose content contradicts its seal is passed over; `read_journal` cannot see that without decoding.
         """
@@ -263,13 +265,11 @@ class Journal:
             numbers = steps["step"]
             if numbers[0] != start + 1:
                 break
-            whole = int(np.argmin(np.append(np.diff(numbers) == 1, False))) + 1
-            if whole < len(numbers):
-                steps, trades = _prefix(steps, trades, whole)
-            folded.fold(steps, trades)
-            start = int(numbers[whole - 1])
-            if whole < len(numbers):
+            if int(numbers[-1]) - start != len(numbers):  # a hole within the tail: its rows up to there count
+                folded.fold(*_up_to_hole(steps, trades))
                 break
+            folded.fold(steps, trades)
+            start = int(numbers[-1])
         return folded
 
     def _batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
@@ -380,12 +380,11 @@ def _read_header(source: Source, start: bytes, size: int) -> tuple[Header, int]:
     return header, length
 
 
-def _prefix(steps: Columns, trades: Columns, count: int) -> tuple[Columns, Columns]:
-    last = steps["step"][count - 1]
-    closed = int(np.searchsorted(trades["exit_step"], last, side="right"))
-    return {name: values[:count] for name, values in steps.items()}, {
-        name: values[:closed] for name, values in trades.items()
-    }
+def _up_to_hole(steps: Columns, trades: Columns) -> tuple[Columns, Columns]:
+    count = int(np.argmax(np.diff(steps["step"]) != 1)) + 1
+    closed = int(np.searchsorted(trades["exit_step"], steps["step"][count - 1], side="right"))
+    before = {name: values[:count] for name, values in steps.items()}
+    return before, {name: values[:closed] for name, values in trades.items()}
 
 
 def _time(time_us: int) -> datetime | None:

@@ -55,11 +55,12 @@ class SlotLayout:
         """The body of the slot of a trade that ``step`` closed."""
         direction, quantity, entry_step, entry_time_us, entry_price, exit_price, pnl, costs = trade
         return self.pack_trade(
-            entry_time_us, entry_step, quantity, entry_price, exit_price, pnl, costs, number, step, TRADE, direction > 0, 0
+            entry_time_us, entry_step, quantity, entry_price, exit_price, pnl, costs, number,
+            step, TRADE, direction > 0, 0,
         )  # fmt: skip
 
     def columns(self, slots: NDArray[np.void]) -> tuple[Columns, Columns]:
-        """Steps and trades of verified slots, one contiguous array per column (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
+        """Steps and trades of verified slots, a contiguous array per column (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
         if slots["kind"].min(initial=STEP) == slots["kind"].max(initial=STEP):
             return self._step_columns(slots), no_trades()
         is_step = slots["kind"] == STEP

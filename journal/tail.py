@@ -7,12 +7,37 @@ must reach the disk, it is one `write`. ADR 2 has the reasons and the limits.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import mmap
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from journal.filesystems import OVERWRITES_IN_PLACE, file_system_of
+
+SPARE_SUFFIX = ".spare"
+_MOST_SPARES = 64  # a folder
+
+_spares: dict[tuple[Path, int], list[Tail]] = {}
+
+
+def open_tail(path: Path, capacity: int, *, sync_each_step: bool) -> Tail:
+    """A blank tail of this name: one that an earlier episode left, since making a file costs more than naming one.
+
+    Raises FileExistsError and OSError.
+    """
+    waiting = _spares.get((path.parent, capacity))
+    if waiting and not sync_each_step:
+        spare = waiting.pop()
+        try:
+            spare.rename(path)
+        except OSError:
+            spare.discard()
+            raise
+        return spare
+    return Tail(path, capacity, sync_each_step=sync_each_step)
 
 
 class Tail:
@@ -24,6 +49,7 @@ class Tail:
         self.path = path
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._map: mmap.mmap | None = None
+        self._capacity = capacity
         self._blank = bytes(capacity)
         try:
             if not sync_each_step and file_system_of(path.parent) in OVERWRITES_IN_PLACE:
@@ -64,6 +90,31 @@ class Tail:
             raise OSError(28, "short write to the tail")
         os.lseek(self.fd, 0, os.SEEK_SET)
 
+    def rename(self, path: Path) -> None:
+        """Take another name; raise FileExistsError rather than take it from somebody."""
+        os.link(self.path, path)
+        os.unlink(self.path)
+        self.path = path
+
+    def retire(self, filled: int) -> None:
+        """The episode is closed and all its rows live in the stream: wait for the next one under a hidden name."""
+        waiting = _spares.setdefault((self.path.parent, self._capacity), [])
+        if self._map is None or len(waiting) >= _MOST_SPARES or len(self._map) != self._capacity:
+            self.discard()
+            return
+        try:
+            self.restart(filled)
+            self.rename(self.path.with_name(f".{secrets.token_hex(8)}{SPARE_SUFFIX}"))
+            waiting.append(self)
+        except OSError:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the file. One that stays beside a closed journal does no harm."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+        self.close()
+
     def close(self) -> None:
         """Let go of the file; it stays where it is."""
         if self.fd >= 0:
@@ -76,7 +127,7 @@ class Tail:
 
 def _reserved_map(fd: int, capacity: int) -> mmap.mmap:
     os.posix_fallocate(fd, 0, capacity)
-    return mmap.mmap(fd, capacity, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
+    return mmap.mmap(fd, capacity)
 
 
 def _write_synced(fd: int, data: bytes) -> int:
@@ -87,3 +138,24 @@ def _write_synced(fd: int, data: bytes) -> int:
 
 def _closed(data: bytes) -> int:
     raise ValueError("the tail is closed")
+
+
+def _spare_tails() -> list[Tail]:
+    tails = [tail for waiting in _spares.values() for tail in waiting]
+    _spares.clear()
+    return tails
+
+
+def _discard_spares() -> None:
+    for tail in _spare_tails():
+        tail.discard()
+
+
+def _forget_spares() -> None:
+    """In a forked child: they are the parent's."""
+    for tail in _spare_tails():
+        tail.close()
+
+
+atexit.register(_discard_spares)
+os.register_at_fork(after_in_child=_forget_spares)

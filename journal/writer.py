@@ -27,13 +27,13 @@ from journal.paths import check_name, failed_path, journal_path, tail_path
 from journal.reader import read_journal
 from journal.schema import FORMAT_VERSION, EndReason, Trade
 from journal.slots import MAX_TRADES_PER_STEP, STEP, layout_of, pack_crc, seed
-from journal.tail import Tail
+from journal.tail import Tail, open_tail
 
 log = logging.getLogger("journal")
 
 Durability = Literal["process", "checkpoint", "step"]
 DURABILITIES: tuple[Durability, ...] = ("process", "checkpoint", "step")
-CHECKPOINT_EVERY_STEPS = 512
+CHECKPOINT_EVERY_STEPS = 1024
 # Slots of one step never outgrow this reserve unless it closes more trades at once; then the tail grows.
 _RESERVE_SLOTS = 32
 
@@ -44,7 +44,7 @@ class Fold(Protocol):
     """Running metrics. The journal stores their state with each seal and knows nothing else of them."""
 
     def fold(self, steps: Mapping[str, NDArray[Any]], trades: Mapping[str, NDArray[Any]]) -> None:
-        """Take the next block: contiguous arrays named by schema.STEP_COLUMNS (and the extra columns) and TRADE_COLUMNS."""
+        """Take the next block: contiguous arrays named by schema.STEP_COLUMNS, extra columns, and TRADE_COLUMNS."""
 
     def to_bytes(self) -> bytes:
         """The whole state, so small that each batch can carry it."""
@@ -190,25 +190,31 @@ class JournalWriter:
             self._release()
 
     def kept_trades(self) -> list[tuple[Any, ...]]:
-        """All trades of the episode, in schema.TRADE_COLUMNS order, if the journal failed; else nothing is kept here."""
+        """All trades of the episode, in schema.TRADE_COLUMNS order, if the journal failed; else nothing."""
         return sorted(self._kept)
 
     def _open(self, header: bytes) -> None:
         """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
         path, folder = self.path, self.path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        hidden = folder / f".{self.journal_id}.{os.getpid()}.new"
-        if path.exists() or tail_path(path).exists():
-            raise JournalExistsError(f"{path} exists already", hint="each episode needs a journal id of its own")
-        self._fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND, 0o644)
+        hidden = str(folder / f".{self.journal_id}.{os.getpid()}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
+        try:
+            self._fd = os.open(hidden, flags, 0o644)
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(hidden, flags, 0o644)
         self._finalizer = weakref.finalize(self, _close_descriptors, [self._fd])
         self._finalizer.atexit = False
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _write_all(self._fd, header)
             capacity = (self._limit + _RESERVE_SLOTS) * self._layout.size
-            self._tail = Tail(tail_path(path), capacity, sync_each_step=self._durability == "step")
+            self._tail = open_tail(tail_path(path), capacity, sync_each_step=self._durability == "step")
             os.link(hidden, path)
+        except FileExistsError as error:
+            raise JournalExistsError(
+                f"{path} exists already", hint="each episode needs a journal id of its own"
+            ) from error
         finally:
             os.unlink(hidden)
         self._put = self._tail.put
@@ -282,7 +288,8 @@ class JournalWriter:
         if seal.end is None:
             self._tail.restart(self._filled * self._layout.size)
         else:
-            _unlink_quietly(self._tail.path)
+            self._tail.retire(self._filled * self._layout.size)
+            self._tail = None
 
     def _fail(self, error: OSError) -> None:
         """Invariant J6: the first failed write ends journaling for good; the lock stays until the episode ends."""
@@ -343,14 +350,6 @@ def _write_all(fd: int, data: bytes) -> None:
         if more == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written += more
-
-
-def _unlink_quietly(path: Path) -> None:
-    """A tail left beside a closed journal does no harm: all its rows stand in the stream."""
-    try:
-        os.unlink(path)
-    except OSError as error:
-        log.debug("the tail %s could not be removed: %s", path, error)
 
 
 def _sync_folder(folder: Path) -> None:
