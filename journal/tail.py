@@ -52,7 +52,7 @@ class Tail:
         self._capacity = capacity
         self._blank = bytes(capacity)
         try:
-            if not sync_each_step and file_system_of(path.parent) in OVERWRITES_IN_PLACE:
+            if not sync_each_step and _may_map(path.parent):
                 self._map = _reserved_map(self.fd, capacity)
         except BaseException:
             os.close(self.fd)
@@ -123,6 +123,10 @@ class Tail:
                 self._map.close()
             os.close(self.fd)
             self.fd = -1
+
+
+def _may_map(folder: Path) -> bool:
+    return os.environ.get("RSC_MAPPED_TAIL", "1") != "0" and file_system_of(folder) in OVERWRITES_IN_PLACE
 
 
 def _reserved_map(fd: int, capacity: int) -> mmap.mmap:
