@@ -1,0 +1,160 @@
+"""The tables, and nothing else. Migrations make them; `episodes` and `runs` query them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+RUN_STATUSES = ("running", "completed", "interrupted", "error")
+EPISODE_STATUSES = ("started", "completed", "truncated", "error")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, always UTC. SQLite has no time zones and keeps it naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "Invariant D3: times have a time zone"
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)
+
+
+training_runs = Table(
+    "training_runs",
+    metadata,
+    Column("run_id", String(128), primary_key=True),
+    Column("start_time", UtcDateTime, nullable=False),
+    Column("end_time", UtcDateTime),
+    Column("parameters", JSON),
+    Column("status", String(16), nullable=False),
+    Column("notes", Text),
+    Column("journal_root", Text),
+    _one_of("status", RUN_STATUSES),
+)
+
+METRICS = (
+    "initial_portfolio_value",
+    "final_portfolio_value",
+    "pnl",
+    "unrealized_pnl",
+    "total_return",
+    "annual_return",
+    "sharpe_ratio",
+    "sortino_ratio",
+    "calmar_ratio",
+    "volatility",
+    "max_drawdown",
+    "win_rate",
+    "profit_factor",
+    "exposure",
+    "total_reward",
+    "total_fees",
+)
+
+
+def _metric_columns() -> list[Column[Any]]:
+    return [Column(name, Float) for name in METRICS] + [
+        Column(name, Integer) for name in ("total_steps", "total_trades")
+    ]
+
+
+episodes = Table(
+    "episodes",
+    metadata,
+    Column("episode_id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(128), ForeignKey("training_runs.run_id"), nullable=False),
+    Column("rllib_episode_id", String(128), unique=True),
+    Column("journal_id", String(128), unique=True),
+    Column("env_id", String(128)),
+    Column("in_evaluation", Boolean),
+    Column("worker_index", Integer),
+    Column("writer_host", String(255)),
+    Column("writer_boot_id", String(64)),
+    Column("start_time", UtcDateTime, nullable=False),
+    Column("end_time", UtcDateTime),
+    Column("status", String(16), nullable=False),
+    Column("end_reason", String(16)),
+    Column("status_reason", Text),
+    Column("finalized_by", String(16)),
+    Column("finalized_at", UtcDateTime),
+    Column("finalized_pass", String(64)),
+    Column("evidence_steps", Integer),
+    Column("evidence_closed", Boolean),
+    Column("steps_lost", Integer),
+    Column("trades_lost", Integer),
+    *_metric_columns(),
+    _one_of("status", EPISODE_STATUSES),
+    Index(None, "run_id", "status", "episode_id"),
+    Index(None, "status", "episode_id"),
+)
+
+completed_trades = Table(
+    "completed_trades",
+    metadata,
+    Column("episode_id", Integer, ForeignKey("episodes.episode_id"), primary_key=True),
+    Column("trade_number", Integer, primary_key=True),
+    Column("direction", SmallInteger, nullable=False),
+    Column("quantity", Float, nullable=False),
+    Column("entry_step", Integer, nullable=False),
+    Column("entry_time", UtcDateTime),
+    Column("entry_price", Float, nullable=False),
+    Column("exit_step", Integer, nullable=False),
+    Column("exit_time", UtcDateTime),
+    Column("exit_price", Float, nullable=False),
+    Column("pnl", Float, nullable=False),
+    Column("costs", Float, nullable=False),
+)
+
+reconciler_passes = Table(
+    "reconciler_passes",
+    metadata,
+    Column("pass_id", String(64), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("start_time", UtcDateTime, nullable=False),
+    Column("end_time", UtcDateTime),
+    Column("outcome", String(16)),
+    Column("report", JSON),
+    Index(None, "start_time"),
+)

@@ -1,0 +1,26 @@
+"""The one table of defaults, and where the database and the journals are when nobody says. docs/reference.md shows it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DATABASE_VARIABLE = "RSC_DATABASE_URL"
+JOURNAL_VARIABLE = "RSC_JOURNAL_ROOT"
+
+DURABILITY = "process"
+GRACE_PERIOD_S = 30.0
+WAIT_S = 10.0
+DATABASE_TIMEOUT_S = 5.0
+DATABASE_PAUSE_S = 30.0
+BATCH_EPISODES = 500
+
+
+def database_url(given: str | None = None) -> str:
+    """The flag, else $RSC_DATABASE_URL, else rsc-data/rsc.db in the current directory."""
+    return given or os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{Path('rsc-data/rsc.db').absolute()}"
+
+
+def journal_root(given: str | Path | None = None) -> Path:
+    """The flag, else $RSC_JOURNAL_ROOT, else rsc-data/journal in the current directory; absolute."""
+    return Path(given or os.environ.get(JOURNAL_VARIABLE) or "rsc-data/journal").absolute()
