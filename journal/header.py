@@ -114,7 +114,7 @@ def from_microseconds(time_us: int) -> datetime:
 
 def this_writer() -> WriterIdentity:
     """The identity of the calling process; cheap, since each fork asks anew."""
-    return WriterIdentity(socket.gethostname(), machine_id(), boot_id(), os.getpid(), _process_start())
+    return WriterIdentity(socket.gethostname(), machine_id(), boot_id(), os.getpid(), process_start(os.getpid()))
 
 
 @functools.cache
@@ -129,9 +129,9 @@ def machine_id() -> str:
     return _read_text("/etc/machine-id")
 
 
-def _process_start() -> int:
-    """Clock ticks from boot to the start of this process: with the pid, unique within a boot."""
-    stat = _read_text("/proc/self/stat")
+def process_start(pid: int) -> int:
+    """Clock ticks from boot to the start of a process: with the pid, unique within a boot. 0 if there is none."""
+    stat = _read_text(f"/proc/{pid}/stat")
     return int(stat.rpartition(")")[2].split()[19]) if stat else 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from journal.errors import JournalAccessError
 from journal.filesystems import is_local
-from journal.header import WriterIdentity, boot_id, machine_id, this_writer
+from journal.header import WriterIdentity, boot_id, machine_id, process_start, this_writer
 from journal.lease import lease_path, read_lease
 
 # A lease is dead when it stood still for this many of its own intervals.
@@ -64,6 +64,12 @@ class Observer:
         if local:
             return self._look_local(writer)
         return self._look_lease(path.parent, writer)
+
+    def process_is_gone(self, writer: WriterIdentity) -> bool:
+        """Is the writer's process certainly dead? Only its own host can tell; False where it can't be told."""
+        if (writer.host, writer.machine_id) != (self.host, self.machine_id):
+            return False
+        return writer.boot_id != self.boot_id or process_start(writer.pid) != writer.process_start
 
     def _look_local(self, writer: WriterIdentity | None) -> Look:
         if writer is None:

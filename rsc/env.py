@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -54,7 +54,8 @@ class TradingEnv(gym.Env[NDArray[np.float32], Any]):
     ``config``: a TradingConfig or a mapping with its keys; ``market``: bars instead of the configured ticker or file.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata = {  # noqa: RUF012 - gymnasium's own declaration
+        "render_modes": ["ansi"], "render_fps": 1}
 
     def __init__(
         self,

@@ -57,6 +57,19 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Words(TypeDecorator[str]):
+    """Text from outside, as every database takes it: cut to the column's length, without NUL and lone surrogates."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value and not self.impl_instance.length):
+            return value
+        text = value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return text[: self.impl_instance.length]
+
+
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)
 
@@ -69,7 +82,7 @@ training_runs = Table(
     Column("end_time", UtcDateTime),
     Column("parameters", JSON),
     Column("status", String(16), nullable=False),
-    Column("notes", Text),
+    Column("notes", Words),
     Column("journal_root", Text),
     _one_of("status", RUN_STATUSES),
 )
@@ -107,27 +120,37 @@ episodes = Table(
     Column("run_id", String(128), ForeignKey("training_runs.run_id"), nullable=False),
     Column("rllib_episode_id", String(128), unique=True),
     Column("journal_id", String(128), unique=True),
-    Column("env_id", String(128)),
+    Column("env_id", Words(128)),
     Column("in_evaluation", Boolean),
     Column("worker_index", Integer),
-    Column("writer_host", String(255)),
-    Column("writer_boot_id", String(64)),
+    Column("writer_host", Words(255)),
+    Column("writer_boot_id", Words(64)),
     Column("start_time", UtcDateTime, nullable=False),
     Column("end_time", UtcDateTime),
     Column("status", String(16), nullable=False),
     Column("end_reason", String(16)),
-    Column("status_reason", Text),
+    Column("status_reason", Words),
     Column("finalized_by", String(16)),
     Column("finalized_at", UtcDateTime),
     Column("finalized_pass", String(64)),
     Column("evidence_steps", Integer),
     Column("evidence_closed", Boolean),
+    Column("evidence_final", Boolean),  # nobody can ever add to it: closed, or its writer certainly dead
+    Column("overruled_status", String(16)),  # the reconciler's verdict that better evidence replaced
     Column("steps_lost", Integer),
     Column("trades_lost", Integer),
     *_metric_columns(),
     _one_of("status", EPISODE_STATUSES),
     Index(None, "run_id", "status", "episode_id"),
     Index(None, "status", "episode_id"),
+)
+_IMPROVABLE = episodes.c.evidence_final.is_(False)
+Index(
+    "ix_episodes_improvable",
+    episodes.c.run_id,
+    episodes.c.episode_id,
+    sqlite_where=_IMPROVABLE,
+    postgresql_where=_IMPROVABLE,
 )
 
 completed_trades = Table(
@@ -136,15 +159,15 @@ completed_trades = Table(
     Column("episode_id", Integer, ForeignKey("episodes.episode_id"), primary_key=True),
     Column("trade_number", Integer, primary_key=True),
     Column("direction", SmallInteger, nullable=False),
-    Column("quantity", Float, nullable=False),
+    Column("quantity", Float),
     Column("entry_step", Integer, nullable=False),
     Column("entry_time", UtcDateTime),
-    Column("entry_price", Float, nullable=False),
+    Column("entry_price", Float),
     Column("exit_step", Integer, nullable=False),
     Column("exit_time", UtcDateTime),
-    Column("exit_price", Float, nullable=False),
-    Column("pnl", Float, nullable=False),
-    Column("costs", Float, nullable=False),
+    Column("exit_price", Float),
+    Column("pnl", Float),
+    Column("costs", Float),
 )
 
 reconciler_passes = Table(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,28 +15,38 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from rsc.defaults import DATABASE_TIMEOUT_S
 
+_SQLITE_FORM = "expected sqlite:///FILE or postgresql://USER@HOST/NAME"
+
 
 class DatabaseError(Exception):
     """The database cannot be used, with the reason and what to do."""
 
 
 def open_engine(url: str, timeout_s: float = DATABASE_TIMEOUT_S) -> Engine:
-    """An engine for a SQLite or PostgreSQL URL; connects to nothing yet. Raises DatabaseError for any other URL."""
+    """An engine for a SQLite or PostgreSQL URL; connects to nothing yet. Raises DatabaseError for any other URL.
+
+    ``timeout_s`` bounds connecting, and waiting for another writer's lock.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise DatabaseError(f"{url!r} is no database URL, expected sqlite:///FILE or postgresql://...") from error
+        raise DatabaseError(f"{url!r} is no database URL, {_SQLITE_FORM}") from error
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, timeout_s)
     if parsed.get_backend_name() == "postgresql":
         return _postgresql(parsed, timeout_s)
-    raise DatabaseError(f"{parsed.get_backend_name()} is not supported, use sqlite:///FILE or postgresql://...")
+    raise DatabaseError(f"{parsed.get_backend_name()} is not supported, {_SQLITE_FORM}")
 
 
 def _sqlite(url: URL, timeout_s: float) -> Engine:
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": timeout_s, "check_same_thread": False})
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(f"cannot make the folder of {url.database}: {error.strerror}") from error
+    engine = create_engine(
+        url, connect_args={"timeout": timeout_s, "check_same_thread": False}, json_serializer=to_json
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
@@ -59,9 +71,13 @@ def _postgresql(url: URL, timeout_s: float) -> Engine:
         return create_engine(
             url,
             pool_pre_ping=True,
+            pool_timeout=timeout_s,
+            json_serializer=to_json,
             connect_args={
-                "connect_timeout": max(1, round(timeout_s)),
+                "connect_timeout": max(2, math.ceil(timeout_s)),  # libpq takes whole seconds, at least 2
                 "options": f"-c lock_timeout={int(timeout_s * 1000)} -c statement_timeout={int(timeout_s * 12_000)}",
+                # A server that vanished without a word is noticed after this long instead of after minutes.
+                "tcp_user_timeout": int(timeout_s * 2000),
             },
         )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
@@ -73,3 +89,24 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A connection for queries alone, which waits for no writer."""
     with engine.connect() as connection:
         yield connection.execution_options(rsc_reading=True)
+
+
+def to_json(value: Any) -> str:
+    """JSON that every database takes: NaN and infinities are null, unknown objects their text."""
+    try:
+        return json.dumps(value, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def first_line(error: Exception) -> str:
+    """What the database said, in one line."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

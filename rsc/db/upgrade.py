@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, Table, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from rsc.db.session import DatabaseError
+from rsc.db.models import metadata
+from rsc.db.session import DatabaseError, first_line
 
 HEAD = "0001"
 _BASELINE = "0001"
 _LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock: any number that nobody else uses
+_HINT = "start the server, or check the database URL"
 
 
 def upgrade(engine: Engine) -> bool:
-    """Create or upgrade the tables, and adopt a database that has them already; return whether anything changed.
+    """Create or upgrade the tables, and adopt a database that has some already; return whether anything changed.
 
-    Two processes may call it at once: alembic takes no lock, so this does. Raises DatabaseError.
+    An adopted table keeps its rows and columns and gains the columns that it lacks. Two processes may call this at
+    once: alembic takes no lock, so this does. Raises DatabaseError, also for a database of a newer version.
     """
     try:
+        with engine.connect() as connection:
+            reader = connection.execution_options(rsc_reading=True)
+            if current_revision(reader) == HEAD:
+                return False
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
@@ -28,7 +36,7 @@ def upgrade(engine: Engine) -> bool:
             _migrate(connection)
             return True
     except SQLAlchemyError as error:
-        raise DatabaseError(f"cannot prepare the database {engine.url!r}: {_first_line(error)}") from error
+        raise DatabaseError(f"cannot use the database {engine.url!r}: {first_line(error)}; {_HINT}") from error
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -41,14 +49,49 @@ def current_revision(connection: Connection) -> str | None:
 def _migrate(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
-    if current_revision(connection) is None and inspect(connection).has_table("episodes"):
+    if current_revision(connection) is None and _adopt(connection):
         command.stamp(config, _BASELINE)
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise DatabaseError(
+            f"the database has revision {current_revision(connection)}, this version knows up to {HEAD}; "
+            "upgrade reinforce-strategy-creator on this machine"
+        ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+def _adopt(connection: Connection) -> bool:
+    """Give a database that has some of the tables whatever they lack; False if it has none."""
+    have = set(inspect(connection).get_table_names())
+    known = [table for table in metadata.sorted_tables if table.name in have]
+    if not known:
+        return False
+    for table in known:
+        _add_columns(connection, table)
+    metadata.create_all(connection)
+    return True
+
+
+def _add_columns(connection: Connection, table: Table) -> None:
+    """Nullable, since rows are there already; unique ones and indexes only where the rows allow it."""
+    inspector = inspect(connection)
+    have = {column["name"] for column in inspector.get_columns(table.name)}
+    missing: list[Any] = [column for column in table.columns if column.name not in have]
+    preparer, dialect = connection.dialect.identifier_preparer, connection.dialect
+    for column in missing:
+        kind = column.type.compile(dialect=dialect)
+        connection.execute(
+            text(f"ALTER TABLE {preparer.format_table(table)} ADD COLUMN {preparer.format_column(column)} {kind}")
+        )
+        if column.unique:
+            name = f"uq_{table.name}_{column.name}"
+            connection.execute(text(f"CREATE UNIQUE INDEX {name} ON {table.name} ({column.name})"))
+    indexes = {index["name"] for index in inspector.get_indexes(table.name)}
+    for index in table.indexes:
+        if index.name not in indexes:
+            index.create(connection)

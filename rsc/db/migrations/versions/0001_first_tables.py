@@ -58,6 +58,8 @@ def upgrade() -> None:
         sa.Column("finalized_pass", sa.String(64)),
         sa.Column("evidence_steps", sa.Integer()),
         sa.Column("evidence_closed", sa.Boolean()),
+        sa.Column("evidence_final", sa.Boolean()),
+        sa.Column("overruled_status", sa.String(16)),
         sa.Column("steps_lost", sa.Integer()),
         sa.Column("trades_lost", sa.Integer()),
         sa.Column("initial_portfolio_value", sa.Float()),
@@ -84,6 +86,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("journal_id", name="uq_episodes_journal_id"),
     )
     op.create_index("ix_episodes_status_episode_id", "episodes", ["status", "episode_id"])
+    improvable = sa.text("evidence_final IS false")
+    if op.get_bind().dialect.name == "sqlite":
+        improvable = sa.text("evidence_final IS 0")
+    op.create_index(
+        "ix_episodes_improvable",
+        "episodes",
+        ["run_id", "episode_id"],
+        sqlite_where=improvable,
+        postgresql_where=improvable,
+    )
     op.create_index("ix_episodes_run_id_status_episode_id", "episodes", ["run_id", "status", "episode_id"])
     op.create_table(
         "completed_trades",
@@ -95,14 +107,14 @@ def upgrade() -> None:
         ),
         sa.Column("trade_number", sa.Integer(), nullable=False),
         sa.Column("direction", sa.SmallInteger(), nullable=False),
-        sa.Column("quantity", sa.Float(), nullable=False),
+        sa.Column("quantity", sa.Float()),
         sa.Column("entry_step", sa.Integer(), nullable=False),
         sa.Column("entry_time", sa.DateTime(timezone=True)),
-        sa.Column("entry_price", sa.Float(), nullable=False),
+        sa.Column("entry_price", sa.Float()),
         sa.Column("exit_step", sa.Integer(), nullable=False),
         sa.Column("exit_time", sa.DateTime(timezone=True)),
-        sa.Column("exit_price", sa.Float(), nullable=False),
-        sa.Column("pnl", sa.Float(), nullable=False),
-        sa.Column("costs", sa.Float(), nullable=False),
+        sa.Column("exit_price", sa.Float()),
+        sa.Column("pnl", sa.Float()),
+        sa.Column("costs", sa.Float()),
         sa.PrimaryKeyConstraint("episode_id", "trade_number", name="pk_completed_trades"),
     )

@@ -1,0 +1,183 @@
+"""Every query on episodes and every transition, by name. A transition is one guarded write; the row count says who won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, Engine, Row, and_, bindparam, case, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from rsc.db.models import episodes
+from rsc.db.session import reading
+from rsc.db.trades import Trade, delete_trades, insert_trades
+
+RECONCILER, CALLBACK = "reconciler", "callback"
+_PAGE = 1000
+_C = episodes.c
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An episode's end: ``row`` maps columns of `episodes` to values, ``trades`` are in trades.TRADE_COLUMNS order,
+    with times in microseconds."""
+
+    journal_id: str
+    row: Mapping[str, Any]
+    trades: Sequence[Trade]
+
+
+def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Insert a started episode; False if its row has ended. A row made from its journal learns its RLlib id.
+
+    Raises IntegrityError if the run is unknown, or the RLlib id belongs to another journal.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(episodes)
+    if row.get("rllib_episode_id") is None:
+        return connection.execute(insert.on_conflict_do_nothing(), {**row, "status": "started"}).rowcount == 1
+    known = {name: insert.excluded[name] for name in ("rllib_episode_id", "worker_index", "in_evaluation") if name in row}
+    statement = insert.on_conflict_do_update(
+        index_elements=[_C.journal_id], set_=known, where=_C.rllib_episode_id.is_(None)
+    ).returning(_C.status)
+    return connection.execute(statement, {**row, "status": "started"}).scalar_one_or_none() == "started"
+
+
+def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping[str, Any]) -> bool:
+    """End an episode in its callback's name, which beats the reconciler's; False if its callback did it before.
+
+    Where the insert had failed, ``start`` makes the row.
+    """
+    guard = or_(_C.status == "started", _C.finalized_by == RECONCILER)
+    if _end(connection, ended, guard):
+        return True
+    start_episode(connection, {**start, "journal_id": ended.journal_id})
+    return _end(connection, ended, guard)
+
+
+def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
+    """The reconciler's second thought: only over its own word, and only with strictly more evidence."""
+    more = _C.evidence_steps < ended.row["evidence_steps"]
+    if ended.row["evidence_closed"]:
+        more = or_(more, _C.evidence_closed.is_(False))
+    return _end(connection, ended, and_(_C.finalized_by == RECONCILER, more))
+
+
+def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], pass_id: str) -> set[str]:
+    """End every episode of the batch that is still started, with its trades; return the journal ids that were won.
+
+    One executemany: the pass's id in the rows tells afterwards which of them this transaction ended.
+    """
+    if not batch:
+        return set()
+    columns = tuple(batch[0].row)
+    statement = (
+        update(episodes)
+        .where(_C.journal_id == bindparam("_journal"), _C.status == "started")
+        .values({name: bindparam(name) for name in columns})
+    )
+    connection.execute(statement, [{**ended.row, "_journal": ended.journal_id} for ended in batch])
+    won = connection.execute(
+        select(_C.journal_id, _C.episode_id).where(
+            _C.journal_id.in_([ended.journal_id for ended in batch]), _C.finalized_pass == pass_id
+        )
+    )
+    ids = {journal_id: episode_id for journal_id, episode_id in won}
+    insert_trades(connection, ((ids[one.journal_id], one.trades) for one in batch if one.journal_id in ids))
+    return set(ids)
+
+
+def _end(connection: Connection, ended: Ended, guard: Any) -> bool:
+    """One guarded update; the trades follow under its row lock. A replaced verdict of the reconciler is remembered."""
+    overruled = case((_C.finalized_by == RECONCILER, _C.status), else_=_C.overruled_status)
+    statement = (
+        update(episodes)
+        .where(_C.journal_id == bindparam("_journal"), guard)
+        .values({**{name: bindparam(name) for name in ended.row}, "overruled_status": overruled})
+        .returning(_C.episode_id)
+    )
+    episode_id = connection.execute(statement, {**ended.row, "_journal": ended.journal_id}).scalar_one_or_none()
+    if episode_id is None:
+        return False
+    delete_trades(connection, episode_id)
+    insert_trades(connection, [(episode_id, ended.trades)])
+    return True
+
+
+_JUDGED = (
+    _C.episode_id,
+    _C.run_id,
+    _C.journal_id,
+    _C.rllib_episode_id,
+    _C.start_time,
+    _C.status,
+    _C.writer_host,
+    _C.writer_boot_id,
+    _C.finalized_by,
+    _C.evidence_steps,
+    _C.evidence_closed,
+)
+
+
+def started_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any]]:
+    """Started episodes of a run, oldest first; streamed, and those that start meanwhile do not prolong it."""
+    return _paged(engine, and_(_C.run_id == run_id, _C.status == "started"), _JUDGED)
+
+
+def improvable_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any]]:
+    """Episodes that the reconciler ended while more evidence could still come."""
+    guard = and_(_C.run_id == run_id, _C.evidence_final.is_(False))
+    return _paged(engine, guard, _JUDGED)
+
+
+def ended_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any]]:
+    """All ended episodes of a run, every column."""
+    return _paged(engine, and_(_C.run_id == run_id, _C.status != "started"), tuple(_C))
+
+
+def episodes_of(engine: Engine, run_id: str) -> Iterator[Row[Any]]:
+    """All episodes of a run, every column, oldest first; streamed."""
+    return _paged(engine, _C.run_id == run_id, tuple(_C))
+
+
+def _paged(engine: Engine, guard: Any, columns: Sequence[Column[Any]]) -> Iterator[Row[Any]]:
+    """By key, a page at a time: memory stays flat, and nothing stays open while others write."""
+    last = 0
+    with reading(engine) as connection:
+        newest = connection.execute(select(func.max(_C.episode_id))).scalar() or 0
+    while True:
+        query = select(*columns).where(guard, _C.episode_id > last, _C.episode_id <= newest)
+        with reading(engine) as connection:
+            page = connection.execute(query.order_by(_C.episode_id).limit(_PAGE)).all()
+        yield from page
+        if len(page) < _PAGE:
+            return
+        last = page[-1].episode_id
+
+
+def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[str]:
+    """Which of these journals have a row."""
+    found = connection.execute(select(_C.journal_id).where(_C.journal_id.in_(journal_ids)))
+    return {row.journal_id for row in found}
+
+
+def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
+    """How many episodes of a run have each status."""
+    rows = connection.execute(
+        select(_C.status, func.count()).where(_C.run_id == run_id).group_by(_C.status)
+    )
+    return {status: count for status, count in rows}
+
+
+def oldest_started(connection: Connection) -> datetime | None:
+    """Start time of the oldest episode that is still started, over all runs."""
+    return connection.execute(select(func.min(_C.start_time)).where(_C.status == "started")).scalar()
+
+
+def overruled_counts(connection: Connection) -> tuple[int, int]:
+    """Verdicts of the reconciler that better evidence replaced, and those of them whose status was false."""
+    false = func.sum(case((_C.overruled_status != _C.status, 1), else_=0))
+    row = connection.execute(select(func.count(), false).where(_C.overruled_status.is_not(None))).one()
+    return row[0], row[1] or 0
