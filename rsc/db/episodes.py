@@ -38,7 +38,9 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
     insert = dialect.insert(episodes)
     if row.get("rllib_episode_id") is None:
         return connection.execute(insert.on_conflict_do_nothing(), {**row, "status": "started"}).rowcount == 1
-    known = {name: insert.excluded[name] for name in ("rllib_episode_id", "worker_index", "in_evaluation") if name in row}
+    known = {
+        name: insert.excluded[name] for name in ("rllib_episode_id", "worker_index", "in_evaluation") if name in row
+    }
     statement = insert.on_conflict_do_update(
         index_elements=[_C.journal_id], set_=known, where=_C.rllib_episode_id.is_(None)
     ).returning(_C.status)
@@ -165,9 +167,7 @@ def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[st
 
 def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
     """How many episodes of a run have each status."""
-    rows = connection.execute(
-        select(_C.status, func.count()).where(_C.run_id == run_id).group_by(_C.status)
-    )
+    rows = connection.execute(select(_C.status, func.count()).where(_C.run_id == run_id).group_by(_C.status))
     return {status: count for status, count in rows}
 
 

@@ -1,0 +1,68 @@
+"""Fixtures that all packages' tests share."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from rsc.db.session import open_engine
+from rsc.db.upgrade import upgrade
+from tests.postgres import PostgresServer, find_programs
+
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server for the session; without its programs CI fails, and elsewhere the tests are skipped loudly."""
+    programs = find_programs()
+    if programs is None:
+        missing = "no PostgreSQL server program (initdb, postgres) was found"
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(f"{missing}, and CI must test on one")
+        warnings.warn(f"{missing}: tests on PostgreSQL are skipped", stacklevel=1)
+        pytest.skip(missing)
+    server = PostgresServer(programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite database that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'rsc.db'}"
+
+
+@pytest.fixture(params=BOTH)
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database, of each kind."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.create_database(f"test_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """A database with its tables, of each kind."""
+    engine = open_engine(empty_database_url)
+    upgrade(engine)
+    engine.dispose()
+    return empty_database_url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on a database with its tables, of each kind."""
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
