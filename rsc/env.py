@@ -55,7 +55,9 @@ class TradingEnv(gym.Env[NDArray[np.float32], Any]):
     """
 
     metadata = {  # noqa: RUF012 - gymnasium's own declaration
-        "render_modes": ["ansi"], "render_fps": 1}
+        "render_modes": ["ansi"],
+        "render_fps": 1,
+    }
 
     def __init__(
         self,

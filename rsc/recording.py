@@ -91,7 +91,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     def close(self) -> None:
         self._end(EndReason.CLOSED)
-        super().close()
+        self.env.close()
 
     def _begin(self) -> dict[str, Any]:
         self._source = self.env.unwrapped

@@ -113,9 +113,7 @@ def attach(
     name = f"recorded-{run_id}"
     register_env(name, _RecordedEnv(_maker_of(config.env), settings))
     config.environment(env=name)
-    config.callbacks(
-        callbacks_class=[*_callbacks_of(config), callbacks_for(CallbackSettings(str(root), run_id, url))]
-    )
+    config.callbacks(callbacks_class=[*_callbacks_of(config), callbacks_for(CallbackSettings(str(root), run_id, url))])
     return run
 
 

@@ -1,0 +1,134 @@
+"""What the three command lines share: messages, exit codes, durations, lazily loaded verbs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE, FAILED, USAGE, DATA_LOST, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, from text such as ``10s``, ``1.5m``, ``2h``, ``1d`` or a bare number of seconds."""
+
+    name = "duration"
+    _units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}  # noqa: RUF012 - a constant table
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value).strip().lower()
+        number, unit = (text[:-1], text[-1]) if text[-1:] in self._units else (text, "s")
+        try:
+            seconds = float(number) * self._units[unit]
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < 1e10:
+            self.fail(f"{value!r} is no duration, use for example 10s, 5m or 2h", param, ctx)
+        return seconds
+
+
+DURATION = Duration()
+
+
+class LazyGroup(click.Group):
+    """A group whose verbs are imported when they are called: ``verbs`` maps a name to ``module:attribute``."""
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self._verbs]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._verbs:
+            return None
+        module, _, attribute = self._verbs[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+def remark(message: str) -> None:
+    """A line for a human, on stderr."""
+    click.echo(message, err=True)
+
+
+def fail(message: str, hint: str = "", code: int = FAILED) -> NoReturn:
+    """One line that says what is wrong and what to do; then exit."""
+    click.echo(f"error: {message}" + (f"; {hint}" if hint else ""), err=True)
+    raise SystemExit(code)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, default=_jsonable, indent=2 if sys.stdout.isatty() else None))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console: colours on terminals only, and a width that suits a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, soft_wrap=False, width=None if stream.isatty() else 160)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """A table that fits the terminal; ``right`` names right-aligned columns."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def run_main(command: click.Command) -> NoReturn:
+    """Run a command line: errors of the world are one line, a closed pipe is quiet, Ctrl-C exits 130."""
+    try:
+        code = command.main(standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        raise SystemExit(USAGE) from None
+    except click.ClickException as error:
+        fail(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        remark("interrupted")
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail too
+        raise SystemExit(DONE) from None
+    except Exception as error:
+        if not _is_of_the_world(error):
+            raise
+        fail(str(error).splitlines()[0], str(getattr(error, "hint", "")))
+    raise SystemExit(code if isinstance(code, int) else DONE)
+
+
+def _is_of_the_world(error: Exception) -> bool:
+    """Errors that a user can cause and mend; a traceback is for ours."""
+    from journal.errors import JournalError
+
+    names = {base.__name__ for base in type(error).__mro__}
+    return isinstance(error, JournalError | OSError) or bool(
+        names & {"DatabaseError", "MarketError", "ConfigError", "UnknownRunError", "SQLAlchemyError"}
+    )
