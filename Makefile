@@ -1,0 +1,44 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test torture bench clean
+
+help:
+	@echo "make demo     train PPO on bundled prices, be cut off, reconcile, check"
+	@echo "make test     all checks and tests, as CI runs them"
+	@echo "make torture  the long versions of the crash tests: 1 000 kills, 10 000 flips"
+	@echo "make bench    the figures of benchmarks/, side by side"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: $(BIN)/python setup.py
+	@echo "Installing into $(VENV) (about a minute)..."
+	$(BIN)/python -m pip install --quiet ".[train]"
+	@touch $@
+
+$(VENV)/.tox: $(BIN)/python
+	$(BIN)/python -m pip install --quiet "tox>=4.23"
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python setup.py
+	$(BIN)/python -m pip install --quiet --editable ".[train,postgres,plot,test]"
+	@touch $@
+
+demo: $(VENV)/.demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py
+
+test: $(VENV)/.tox
+	$(BIN)/tox run
+
+torture: $(VENV)/.dev
+	RSC_TORTURE=1 $(BIN)/python -m pytest -q -m torture tests
+
+bench: $(VENV)/.dev
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) .tox build *.egg-info
