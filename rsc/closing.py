@@ -9,11 +9,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from journal import EndReason, Journal, State
-from rsc.db.episodes import CALLBACK, Ended, end_episode_by_callback
-from rsc.metrics import EpisodeMetrics, metrics_of, stored
+from rsc.db.episodes import CALLBACK, RECONCILER, Ended, end_episode_by_callback
+from rsc.db.trades import TRADE_COLUMNS, Trade
+from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
 
 COMPLETED, TRUNCATED, ERROR = "completed", "truncated", "error"
 KILLED = "killed"
+Ending = tuple[str, str, str]
+"""Status, end reason, and the words of `status_reason`."""
+_EXIT_STEP = TRADE_COLUMNS.index("exit_step")
 
 STATUS_OF = {
     EndReason.TERMINATED: COMPLETED,
@@ -24,17 +28,22 @@ STATUS_OF = {
 }
 
 
-def ending_of(journal: Journal) -> tuple[str, str, str]:
-    """Status, end reason and its words, by what the journal says; one that does not say how it ended was killed."""
+def ending_of(journal: Journal) -> Ending:
+    """Status, end reason and its words, by what the journal says; one that does not say how it ended was killed.
+
+    Where damage leaves no metrics of the episode's end, it is truncated, whatever its end was.
+    """
     reason = journal.end_reason or journal.terminal
-    if reason is None:
-        return (
-            TRUNCATED,
-            KILLED,
-            "its writer died" + ("; later steps lost, number unknown" * (journal.state is State.FAILED)),
-        )
-    words = journal.end_message or _WORDS[reason]
-    return STATUS_OF[reason], str(reason), words
+    words = (journal.end_message or _WORDS[reason]) if reason else "its writer died"
+    status = STATUS_OF[reason] if reason else TRUNCATED
+    if journal.state is State.FAILED:
+        words += "; later steps lost, number unknown"
+    if journal.steps_lost or journal.trades_lost:
+        words += f"; {journal.steps_lost} steps and {journal.trades_lost} trades lost to damage"
+    if journal.metrics_step < _known_steps(journal):
+        words += f", metrics and trades up to step {journal.metrics_step}"
+        status = TRUNCATED
+    return status, str(reason or KILLED), words
 
 
 _WORDS = {
@@ -46,30 +55,43 @@ _WORDS = {
 }
 
 
+def _known_steps(journal: Journal) -> int:
+    """The last step that is known to have been written, whether it can be read or not."""
+    checkpointed = journal.checkpoint.step if journal.checkpoint else 0
+    return max(journal.last_step, checkpointed, journal.step_count + journal.steps_lost)
+
+
 def ended_from(
     journal: Journal,
     *,
     finalized_by: str,
     now: datetime,
     pass_id: str | None = None,
-    ending: tuple[str, str, str] | None = None,
+    ending: Ending | None = None,
+    final: bool = True,
 ) -> Ended:
-    """The final row and trades of an episode, from its journal alone."""
-    status, end_reason, words = ending or ending_of(journal)
-    if journal.steps_lost or journal.trades_lost:
-        words += f"; {journal.steps_lost} steps and {journal.trades_lost} trades lost to damage"
-        if journal.metrics_step < journal.last_step:
-            words += f", metrics up to step {journal.metrics_step}"
+    """The final row and trades of an episode, from its journal alone. ``final``: no more evidence can ever come."""
+    metrics = metrics_of(journal)
+    closed = journal.state is State.CLOSED
     row = {
-        **_ending_row(status, end_reason, words, finalized_by, now, pass_id),
+        **_ending_row(*(ending or ending_of(journal)), finalized_by, now, pass_id),
         "end_time": journal.last_step_time or journal.closed_at or journal.header.start_time,
         "evidence_steps": journal.last_step,
-        "evidence_closed": journal.state is State.CLOSED,
+        "evidence_closed": closed,
+        "evidence_final": closed or final,
         "steps_lost": journal.steps_lost,
         "trades_lost": journal.trades_lost,
-        **stored(metrics_of(journal)),
+        **stored(metrics),
     }
-    return Ended(journal.header.journal_id, row, journal.trade_rows())
+    return Ended(journal.header.journal_id, row, _trades_of(journal))
+
+
+def _trades_of(journal: Journal) -> Sequence[Trade]:
+    """The trades that the metrics know: behind a hole that no checkpoint bridges, neither steps nor trades count."""
+    rows = journal.trade_rows()
+    if journal.metrics_step >= journal.last_step:
+        return rows
+    return [row for row in rows if row[_EXIT_STEP] <= journal.metrics_step]
 
 
 def ended_without_evidence(
@@ -77,19 +99,20 @@ def ended_without_evidence(
 ) -> Ended:
     """The final row of an episode whose journal is missing or unreadable: an error, metrics NULL."""
     row = {
-        **_ending_row(ERROR, KILLED, words, "reconciler", now, pass_id),
+        **_ending_row(ERROR, KILLED, words, RECONCILER, now, pass_id),
         "end_time": end_time,
         "evidence_steps": 0,
         "evidence_closed": False,
+        "evidence_final": False,
         "steps_lost": None,
         "trades_lost": None,
-        **dict.fromkeys(METRIC_COLUMNS),
+        **dict.fromkeys(METRIC_NAMES),
     }
     return Ended(journal_id, row, ())
 
 
 def ended_from_memory(
-    journal_id: str, metrics: EpisodeMetrics, trades: Sequence[tuple[Any, ...]], reason: EndReason, *, now: datetime
+    journal_id: str, metrics: EpisodeMetrics, trades: Sequence[Trade], reason: EndReason, *, now: datetime
 ) -> Ended:
     """The final row of an episode whose journal failed and that ended by itself: its recorder kept the figures."""
     words = f"{_WORDS[reason]}; its journal is incomplete, metrics are the recorder's own"
@@ -98,14 +121,12 @@ def ended_from_memory(
         "end_time": now,
         "evidence_steps": metrics.total_steps,
         "evidence_closed": True,
+        "evidence_final": True,
         "steps_lost": 0,
         "trades_lost": metrics.total_trades - len(trades),
         **stored(metrics),
     }
     return Ended(journal_id, row, trades)
-
-
-METRIC_COLUMNS = tuple(EpisodeMetrics.__dataclass_fields__)
 
 
 def _ending_row(

@@ -60,9 +60,7 @@ def sortino_ratio(r: Floats, periods_per_year: float) -> float:
 
 
 def max_drawdown(values: Floats, initial_value: float) -> float:
-    """Largest fall from a running peak, as a positive fraction of that peak; the first peak is V_0. NaN for no values."""
-    if not len(values):
-        return NAN
+    """Largest fall from a running peak, as a positive fraction of that peak; the first peak is V_0."""
     path = np.concatenate(([initial_value], values))
     with np.errstate(all="ignore"):
         return float(np.max(1.0 - path / np.maximum.accumulate(path)))
@@ -206,7 +204,7 @@ class RunningMetrics:
         """The figures up to here."""
         steps, periods = self._steps, self._periods
         growth = annual_return(self._initial, self._last, steps, periods)
-        drawdown = self._drawdown if steps else NAN
+        drawdown = self._drawdown
         return EpisodeMetrics(
             initial_portfolio_value=self._initial,
             final_portfolio_value=self._last,

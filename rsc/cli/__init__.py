@@ -1,0 +1,36 @@
+"""`rsc`: train, check, look at runs, keep the database. Verbs are imported when they are called."""
+
+from __future__ import annotations
+
+import click
+
+from journal.console import LazyGroup, run_main
+
+_EXAMPLES = """
+\b
+Examples:
+  rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
+  rsc check 20261122-120000-1a2b3c
+  rsc runs
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    verbs={
+        "train": "rsc.cli.train:command",
+        "check": "rsc.cli.check:command",
+        "runs": "rsc.cli.runs:command",
+        "db": "rsc.cli.db:command",
+    },
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="reinforce-strategy-creator")
+def command() -> None:
+    """Train trading strategies with RLlib, and keep a true record of every episode."""
+
+
+def main() -> None:
+    """The program."""
+    run_main(command)

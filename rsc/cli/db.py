@@ -1,0 +1,29 @@
+"""`rsc db`."""
+
+from __future__ import annotations
+
+import click
+
+from rsc import defaults
+from rsc.cli import options
+
+
+@click.group("db")
+def command() -> None:
+    """Keep the database."""
+
+
+@command.command("upgrade")
+@options.database_url
+def upgrade(database_url: str | None) -> None:
+    """Create the tables, or bring them to this version. Nothing is ever dropped.
+
+    \b
+    Example: rsc db upgrade --database-url postgresql://user@host/name
+    """
+    from rsc.db.session import open_engine
+    from rsc.db.upgrade import upgrade as bring_up
+
+    engine = open_engine(defaults.database_url(database_url))
+    changed = bring_up(engine)
+    click.echo(f"{engine.url!r} is {'now up to date' if changed else 'up to date already'}")

@@ -1,0 +1,95 @@
+"""`rsc train`: parses, calls, renders. What it trains is in `rsc.runner`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from journal.console import fail
+from rsc import defaults
+from rsc.cli import options
+
+
+@click.command("train")
+@click.option("--algo", type=click.Choice(["ppo", "dqn"]), default="ppo", show_default=True)
+@click.option("--ticker", help="A bundled symbol (AAPL, GOOG, IBM, MSFT), or one to fetch.  [default: MSFT]")
+@click.option(
+    "--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A CSV or Parquet file instead."
+)
+@click.option("--periods-per-year", type=float, help="Bars in a year; asked for where bars are intraday.")
+@click.option("--iterations", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--num-env-runners", type=click.IntRange(min=0), default=2, show_default=True)
+@click.option("--num-envs-per-env-runner", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option(
+    "--train-batch-size", type=click.IntRange(min=32), default=4000, show_default=True, help="Steps an iteration."
+)
+@click.option("--evaluation-interval", type=click.IntRange(min=1), help="Evaluate each so many iterations.")
+@click.option(
+    "--batch-mode",
+    type=click.Choice(["truncate_episodes", "complete_episodes"]),
+    default="truncate_episodes",
+    show_default=True,
+)
+@click.option(
+    "--env-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON of TradingConfig's keys."
+)
+@click.option(
+    "--durability", type=click.Choice(["process", "checkpoint", "step"]), default=defaults.DURABILITY, show_default=True
+)
+@click.option("--save-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the trained policy here.")
+@click.option("--seed", type=int, help="The same seed gives the same run.")
+@click.option("--run-id", help="Default: made from the time.")
+@click.option(
+    "--journal-root",
+    type=click.Path(path_type=Path),
+    help=f"Default: ${defaults.JOURNAL_VARIABLE}, else rsc-data/journal here.",
+)
+@options.database_url
+@click.option("--reconcile", is_flag=True, help="End the episodes left behind right away.")
+def command(**arguments: Any) -> int:
+    """Train a strategy with RLlib, on bundled prices or your own.
+
+    RLlib drops the episodes that still run when training ends; at the end this says how many, and how to end them.
+
+    \b
+    Examples:
+      rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
+      rsc train --algo dqn --data bars.parquet --periods-per-year 98280 --reconcile
+    """
+    if arguments["ticker"] and arguments["data"]:
+        raise click.UsageError("give either --ticker or --data")
+    try:
+        import gymnasium  # noqa: F401 - asked for here, so that a slim installation says what is missing
+        import ray  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        fail(f"training needs {error.name}", "pip install 'reinforce-strategy-creator[train]'")
+    from rsc.runner import TrainingPlan, train
+
+    env_config = _env_config(arguments.pop("env_config"))
+    data = arguments.pop("data")
+    env_config.update({key: value for key, value in _market(arguments, data).items() if value is not None})
+    return train(TrainingPlan(env_config=env_config, **arguments))
+
+
+def _market(arguments: dict[str, Any], data: Path | None) -> dict[str, Any]:
+    return {
+        "ticker": arguments.pop("ticker"),
+        "data": str(data.absolute()) if data else None,  # env runners work in another directory
+        "periods_per_year": arguments.pop("periods_per_year"),
+    }
+
+
+def _env_config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        fail(f"{path} is no JSON: {error}")
+    if not isinstance(settings, dict):
+        fail(f"{path} holds no JSON object", 'expected for example {"fee": 0.001}')
+    return settings

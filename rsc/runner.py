@@ -1,0 +1,212 @@
+"""A training from start to end: RLlib, signals, progress, and the summary of what it left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from journal.console import console, remark
+from rsc.env import TradingEnv
+from rsc.env_config import TradingConfig
+from rsc.market import load_market
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What to train; the options of `rsc train`."""
+
+    algo: str = "ppo"
+    iterations: int = 1
+    num_env_runners: int = 2
+    num_envs_per_env_runner: int = 4
+    train_batch_size: int = 4000
+    evaluation_interval: int | None = None
+    batch_mode: str = "truncate_episodes"
+    env_config: dict[str, Any] = field(default_factory=dict)
+    durability: str = "process"
+    save_dir: Path | None = None
+    seed: int | None = None
+    run_id: str | None = None
+    journal_root: Path | None = None
+    database_url: str | None = None
+    reconcile: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        """For the run's row."""
+        hidden = {"database_url", "journal_root", "run_id", "reconcile"}
+        return {key: value for key, value in vars(self).items() if key not in hidden}
+
+
+class Stopped(BaseException):
+    """A signal asked the driver to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def train(plan: TrainingPlan) -> int:
+    """Train, and return the exit code: 0, or 128 + the signal that stopped it."""
+    settings = TradingConfig.of(plan.env_config)
+    load_market(settings.ticker, settings.data, settings.periods_per_year)  # bad prices fail before Ray starts
+    with _signals_as_exceptions(), _ray(plan):
+        run, stopped = _train(plan)
+    _summary(run, plan)
+    return 128 + stopped if stopped else 0
+
+
+def _train(plan: TrainingPlan) -> tuple[Any, int]:
+    from rsc.training import attach
+
+    config = algorithm_config(plan)
+    run = attach(
+        config,
+        run_id=plan.run_id,
+        journal_root=plan.journal_root,
+        database_url=plan.database_url,
+        durability=plan.durability,  # type: ignore[arg-type]
+        parameters=plan.parameters(),
+    )
+    click.echo(f"run {run.run_id}")
+    stopped = 0
+    try:
+        with run:
+            _iterate(config, plan)
+    except Stopped as stop:
+        stopped = stop.number
+        remark(f"stopped by {signal.Signals(stopped).name}")
+    return run, stopped
+
+
+def algorithm_config(plan: TrainingPlan) -> Any:
+    """RLlib's config for the plan, on the new API stack."""
+    from ray.rllib.algorithms.dqn import DQNConfig
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    config = PPOConfig() if plan.algo == "ppo" else DQNConfig()
+    config.environment(TradingEnv, env_config=plan.env_config)
+    config.env_runners(
+        num_env_runners=plan.num_env_runners,
+        num_envs_per_env_runner=plan.num_envs_per_env_runner,
+        batch_mode=plan.batch_mode,
+    )
+    config.debugging(seed=plan.seed, log_level="ERROR")
+    if plan.algo == "ppo":
+        config.training(
+            train_batch_size_per_learner=plan.train_batch_size,
+            minibatch_size=min(256, plan.train_batch_size),
+            num_epochs=10,
+        )
+    else:
+        config.reporting(min_sample_timesteps_per_iteration=plan.train_batch_size)
+        config.training(replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": 50_000})
+    if plan.evaluation_interval:
+        config.evaluation(evaluation_interval=plan.evaluation_interval, evaluation_duration=5)
+    return config
+
+
+def _iterate(config: Any, plan: TrainingPlan) -> None:
+    algorithm = config.build_algo()
+    try:
+        with _progress(plan.iterations) as advance:
+            for _ in range(plan.iterations):
+                advance(algorithm.train())
+        if plan.save_dir is not None:
+            algorithm.save_to_path(plan.save_dir.absolute())
+            click.echo(f"policy saved to {plan.save_dir}")
+    finally:
+        algorithm.stop()
+
+
+@contextmanager
+def _progress(iterations: int) -> Iterator[Any]:
+    """A bar on a terminal, a line an iteration elsewhere."""
+    if sys.stderr.isatty():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
+        with Progress(*columns, console=console(stderr=True)) as bar:
+            task = bar.add_task("", total=iterations)
+            yield lambda result: bar.update(task, advance=1, description=_in_words(result))
+        return
+    done = iter(range(1, iterations + 1))
+    yield lambda result: remark(f"iteration {next(done)} of {iterations}: {_in_words(result)}")
+
+
+def _in_words(result: dict[str, Any]) -> str:
+    runners = result.get("env_runners", {})
+    steps = runners.get("num_env_steps_sampled_lifetime", 0)
+    mean = runners.get("episode_return_mean")
+    return f"{int(steps)} steps" + ("" if mean is None else f", mean return {mean:+.4f}")
+
+
+@contextmanager
+def _ray(plan: TrainingPlan) -> Iterator[None]:
+    """A local Ray, as quiet as it can be without hiding warnings of ours."""
+    import ray
+
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    for name in ("ray", "ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    cpus = max(os.cpu_count() or 1, plan.num_env_runners + 2)
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level="ERROR", log_to_driver=True)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """SIGINT and SIGTERM end training in order; while that is under way, a second one ends the program."""
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _summary(run: Any, plan: TrainingPlan) -> None:
+    """What RLlib left behind, and the command that puts it right."""
+    from rsc.db.episodes import status_counts
+    from rsc.db.session import open_engine, reading
+
+    with reading(open_engine(run.database_url)) as connection:
+        counts = status_counts(connection, run.run_id)
+    left = counts.pop("started", 0)
+    ended = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
+    click.echo(f"episodes: {ended}; {left} left running by RLlib")
+    arguments = ["--run-id", run.run_id]
+    if plan.database_url:
+        arguments += ["--database-url", plan.database_url]
+    if not left:
+        return
+    if plan.reconcile:
+        subprocess.run([sys.executable, "-m", "reconciler", *arguments], check=False, timeout=3600)
+    else:
+        click.echo(f"to end them: reconcile {' '.join(arguments)}")

@@ -1,0 +1,9 @@
+"""The forerunner's check, by its old name: `python scripts/check_episode_details.py RUN_ID` is `rsc check RUN_ID`."""
+
+import sys
+
+from journal.console import run_main
+from rsc.cli.check import command
+
+sys.argv[0] = "check_episode_details.py"
+run_main(command)
