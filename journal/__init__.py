@@ -25,11 +25,12 @@ if TYPE_CHECKING:
         NotAJournalError,
         UnsafeNameError,
     )
+    from journal.glances import Glance, glance
     from journal.header import About, Header, WriterIdentity
     from journal.lock import Liveness, Look, Observer
     from journal.marker import RunMarker, look_at_marker, read_marker
     from journal.paths import journal_path, list_journals, list_runs, new_journal_id, parse_journal_path
-    from journal.reader import Checkpoint, Glance, Journal, State, glance, read_header, read_journal
+    from journal.reader import Checkpoint, Journal, State, read_header, read_journal
     from journal.schema import EndReason, Trade
     from journal.walk import Damage, Finding
     from journal.writer import Durability, Fold, JournalWriter
@@ -44,11 +45,12 @@ _HOME = {
         "NotAJournalError",
         "UnsafeNameError",
     ),
+    "journal.glances": ("Glance", "glance"),
     "journal.header": ("About", "Header", "WriterIdentity"),
     "journal.lock": ("Liveness", "Look", "Observer"),
     "journal.marker": ("RunMarker", "look_at_marker", "read_marker"),
     "journal.paths": ("journal_path", "list_journals", "list_runs", "new_journal_id", "parse_journal_path"),
-    "journal.reader": ("Checkpoint", "Glance", "Journal", "State", "glance", "read_header", "read_journal"),
+    "journal.reader": ("Checkpoint", "Journal", "State", "read_header", "read_journal"),
     "journal.schema": ("EndReason", "Trade"),
     "journal.walk": ("Damage", "Finding"),
     "journal.writer": ("Durability", "Fold", "JournalWriter"),

@@ -18,7 +18,6 @@ from journal.frames import (
     MAX_HEADER,
     TRADE_TYPE,
     DecodeError,
-    End,
     Frame,
     arrow_schema,
     batch_of,
@@ -33,7 +32,7 @@ from journal.paths import parse_journal_path
 from journal.schema import FORMAT_VERSION, EndReason
 from journal.slots import TERMINATED, Columns, TailScan, layout_of, scan_tail
 from journal.source import FileSource, Source
-from journal.walk import Damage, Finding, Walk, Window, read_footer, walk
+from journal.walk import Damage, Finding, Walk, Window, walk
 
 _FIRST_READ = 1 << 16
 
@@ -239,6 +238,11 @@ class Journal:
             return None
         return EndReason.TERMINATED if self._terminal & TERMINATED else EndReason.TIME_LIMIT
 
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The intact batches of the stream, sorted by step."""
+        return tuple(self._frames)
+
     def blocks(self, behind: int = 0) -> Iterator[tuple[Columns, Columns]]:
         """Intact steps and trades, block by block as they were sealed, then the tail; without blocks up to ``behind``.
 
@@ -327,31 +331,6 @@ class Journal:
             yield self.tail_steps, self.tail_trades
 
 
-@dataclass(frozen=True)
-class Glance:
-    """What a closed journal's footer answers in two small reads, unverified behind it."""
-
-    header: Header
-    steps: int
-    trades: int
-    last_step_time: datetime | None
-    end: End
-    checkpoint: bytes | None
-    size_bytes: int
-
-
-def glance(path: Path | str) -> Glance | None:
-    """The short answer for a closed journal with an intact footer; None for any other: `read_journal` it."""
-    with FileSource(path) as source:
-        size = source.size()
-        header, _ = _read_header(source, source.read(0, min(size, 4096)), size)
-        footer = read_footer(source, size, crc32c(header.journal_id.encode("ascii")))
-    if footer is None:
-        return None
-    last = _time(footer.wall_time_us) if footer.steps else None
-    return Glance(header, footer.steps, footer.trades, last, footer.end, footer.checkpoint, size)
-
-
 def read_header(path: Path | str) -> Header:
     """The header alone; raises as `read_journal` does."""
     with FileSource(path) as source:
@@ -360,6 +339,12 @@ def read_header(path: Path | str) -> Header:
 
 
 def _read_header(source: Source, start: bytes, size: int) -> tuple[Header, int]:
+    text, length = header_json(source, start, size)
+    return parse_header(source.name, text), length
+
+
+def header_json(source: Source, start: bytes, size: int) -> tuple[bytes, int]:
+    """The verified JSON of the header, and the header's length; ``start`` is what was read of the stream already."""
     if not size:
         raise NotAJournalError(source.name, "the file is empty")
     length = metadata_length(start[:8], MAX_HEADER)
@@ -371,13 +356,18 @@ def _read_header(source: Source, start: bytes, size: int) -> tuple[Header, int]:
     text = header_text(message)
     if text is None or not verified(message, 0):
         raise NotAJournalError(source.name, "the header is damaged, or another program wrote it")
+    return text, length
+
+
+def parse_header(name: str, text: bytes) -> Header:
+    """The header in its JSON; ``name`` is the file's, for errors."""
     try:
         header = Header.from_json(text)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise NotAJournalError(source.name, f"the header's content is malformed ({error!r})") from error
+        raise NotAJournalError(name, f"the header's content is malformed ({error!r})") from error
     if header.format_version > FORMAT_VERSION:
-        raise NewerFormatError(source.name, header.format_version, FORMAT_VERSION)
-    return header, length
+        raise NewerFormatError(name, header.format_version, FORMAT_VERSION)
+    return header
 
 
 def _up_to_hole(steps: Columns, trades: Columns) -> tuple[Columns, Columns]:

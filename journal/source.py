@@ -38,9 +38,8 @@ class FileSource:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.name = str(path)
-        self._fd = _open_regular(self.path)
+        self.name = os.fspath(path)  # a Path is made only for the tail: it costs as much as opening the file
+        self._fd = _open_regular(self.name)
 
     def __enter__(self) -> FileSource:
         return self
@@ -49,7 +48,8 @@ class FileSource:
         os.close(self._fd)
 
     def tail(self) -> tuple[bytes, bool] | None:
-        for path, failed in ((tail_path(self.path), False), (failed_path(self.path), True)):
+        stream = Path(self.name)
+        for path, failed in ((tail_path(stream), False), (failed_path(stream), True)):
             try:
                 fd = _open_regular(path)
             except JournalAccessError as error:
@@ -66,10 +66,10 @@ class FileSource:
         return os.fstat(self._fd).st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        return _read(self._fd, self.path, offset, length)
+        return _read(self._fd, self.name, offset, length)
 
 
-def _open_regular(path: Path) -> int:
+def _open_regular(path: Path | str) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -80,7 +80,7 @@ def _open_regular(path: Path) -> int:
     return fd
 
 
-def _read(fd: int, path: Path, offset: int, length: int) -> bytes:
+def _read(fd: int, path: Path | str, offset: int, length: int) -> bytes:
     try:
         data = os.pread(fd, length, offset)
         while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
