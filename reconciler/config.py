@@ -10,7 +10,10 @@ from rsc import defaults
 
 @dataclass(frozen=True)
 class Settings:
-    """What a pass may do. ``journal_root`` overrides the runs' own; ``assume_dead`` ends what is unsure, not what is locked."""
+    """What a pass may do.
+
+    ``journal_root`` overrides the runs' own; ``assume_dead`` ends what is unsure, never what is locked.
+    """
 
     journal_root: Path | None = None
     grace_period_s: float = defaults.GRACE_PERIOD_S

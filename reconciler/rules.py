@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from journal import Liveness
+from rsc.closing import COMPLETED, ERROR, KILLED, TRUNCATED, Ending
 
-Ending = tuple[str, str, str]
-"""Status, end reason, and its words, as the journal tells them (`rsc.closing.ending_of`)."""
+
+class Row(enum.StrEnum):
+    """What the database says of the episode."""
+
+    STARTED = "started"
+    NONE = "none"  # there is a journal, and no row
+    OURS = "ours"  # the reconciler ended it
+    ENDED = "ended"  # its callback ended it: the last word
+
+
+class Sight(enum.StrEnum):
+    """What the journal looks like."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    FAILED = "failed"  # a write failed; the rest of the episode is not in it
+    MISSING = "missing"
+    UNREADABLE = "unreadable"  # no header can be read
+    BLOCKED = "blocked"  # it cannot be looked at: no permission, I/O error, newer format, another journal inside
 
 
 class Action(enum.StrEnum):
-    """What to do with an episode."""
+    """What to do with the episode."""
 
     END = "end"
     WAIT = "wait"
@@ -20,166 +39,200 @@ class Action(enum.StrEnum):
     LEAVE = "leave"
 
 
-class Sight(enum.StrEnum):
-    """What was there when the journal was looked at."""
-
-    READ = "read"
-    MISSING = "missing"
-    UNREADABLE = "unreadable"  # no header can be read
-    BLOCKED = "blocked"  # it cannot be looked at: no permission, I/O error, newer format, another journal inside
-
-
-@dataclass(frozen=True)
-class RowFacts:
-    """What the database says. ``age_s`` since the episode's start."""
-
-    status: str
-    age_s: float
-    finalized_by: str | None = None
-    evidence_steps: int = 0
-    evidence_closed: bool = False
-
-
-@dataclass(frozen=True)
-class JournalFacts:
-    """What the journal says. ``why`` has the reason where it was not read."""
-
-    sight: Sight
-    why: str = ""
-    closed: bool = False
-    closed_age_s: float = 0.0
-    failed: bool = False
-    damaged: bool = False
-    metrics_complete: bool = True
-    last_step: int = 0
-    ending: Ending | None = None
-
-
-@dataclass(frozen=True)
-class WriterFacts:
-    """What is known of the writer. ``process_gone``: its process is certainly dead."""
-
-    liveness: Liveness
-    why: str
-    process_gone: bool = False
-    host_judgeable: bool = True
-
-
 @dataclass(frozen=True)
 class Facts:
-    """All that a verdict is made of. ``row`` is None for a journal that the database has no row for."""
+    """All that a verdict is made of. ``why`` is the look's reason in words.
 
-    row: RowFacts | None
-    journal: JournalFacts
-    writer: WriterFacts
-    marker_present: bool
-    grace_period_s: float
-    assume_dead: bool = False
+    ``writer``: may it still append? ``settled``: a closed journal's callback cannot come any more, or had its grace
+    period. ``young``: the row is younger than that. ``here``: the run's marker is in this root and the writer's host
+    can be judged from here. ``ending``: what the journal says, None where it was not read. ``more``: it holds more
+    evidence than the row that the reconciler ended.
+    """
+
+    row: Row
+    sight: Sight
+    writer: Liveness
+    why: str = ""
+    ending: Ending | None = None
+    steps: int = 0
+    damaged: bool = False
+    settled: bool = False
+    young: bool = False
+    here: bool = True
+    more: bool = False
+
+    @property
+    def dead(self) -> bool:
+        """Nobody will ever append to this journal, as far as can be known."""
+        return self.writer is Liveness.DEAD
+
+    @property
+    def over(self) -> bool:
+        """The episode is over, and nobody else will say so."""
+        if self.sight is Sight.CLOSED:
+            return self.settled
+        return self.dead and self.sight in (Sight.OPEN, Sight.FAILED)
+
+    @property
+    def status(self) -> str | None:
+        """The status that the journal alone would give."""
+        return self.ending[0] if self.ending else None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The case's letter, what to do, why in words; ``ending`` where the episode ends."""
+    """A row of the table, applied: its letter, what to do, why in words; ``ending`` where the episode ends.
+
+    ``adopted``: case J, the row must be made first; ``case`` is then that of the inner verdict.
+    """
 
     case: str
     action: Action
     why: str
     ending: Ending | None = None
+    adopted: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table. ``applies`` looks at facts of a row that is started, or none; K and L at ended ones."""
+
+    letter: str
+    title: str
+    applies: Callable[[Facts], bool]
+    action: Action
+
+
+def _judged(facts: Facts) -> bool:
+    return facts.row in (Row.STARTED, Row.NONE)
+
+
+def _plain(facts: Facts, *sights: Sight) -> bool:
+    """Over, undamaged, and one of these."""
+    return _judged(facts) and facts.over and not facts.damaged and facts.sight in sights
+
+
+_ANSWERABLE = (Sight.OPEN, Sight.CLOSED, Sight.FAILED)
+
+CASES = (
+    Case(
+        "A",
+        "its env ended it, only the callback was lost",
+        lambda f: _plain(f, Sight.OPEN, Sight.CLOSED) and f.status == COMPLETED,
+        Action.END,
+    ),
+    Case(
+        "B",
+        "its journal was closed over it: reset, or closed",
+        lambda f: _plain(f, Sight.CLOSED) and f.status == TRUNCATED,
+        Action.END,
+    ),
+    Case("C", "its env raised", lambda f: _plain(f, Sight.CLOSED) and f.status == ERROR, Action.END),
+    Case(
+        "D",
+        "it lives, may live, or was just closed",
+        lambda f: _judged(f) and f.sight in _ANSWERABLE and not f.over,
+        Action.WAIT,
+    ),
+    Case(
+        "E",
+        "its writer died",
+        lambda f: _plain(f, Sight.OPEN) and f.status != COMPLETED and f.steps > 0,
+        Action.END,
+    ),
+    Case(
+        "F",
+        "its writer died before the first step",
+        lambda f: _plain(f, Sight.OPEN) and f.status != COMPLETED and f.steps == 0,
+        Action.END,
+    ),
+    Case(
+        "G",
+        "its journal is not here, and that proves nothing",
+        lambda f: f.row is Row.STARTED and f.sight is Sight.MISSING and (f.young or not f.here or not f.dead),
+        Action.WAIT,
+    ),
+    Case(
+        "H",
+        "its journal is lost",
+        lambda f: f.row is Row.STARTED and f.sight is Sight.MISSING and not f.young and f.here and f.dead,
+        Action.END,
+    ),
+    Case(
+        "I",
+        "its journal is damaged before its end",
+        lambda f: _judged(f) and f.over and f.damaged and f.sight is not Sight.FAILED,
+        Action.END,
+    ),
+    Case(
+        "K",
+        "the reconciler ended it, and now there is more evidence",
+        lambda f: f.row is Row.OURS and f.more and (f.sight is Sight.CLOSED or f.over),
+        Action.REPLACE,
+    ),
+    Case(
+        "K",
+        "the reconciler ended it, and its writer is back",
+        lambda f: f.row is Row.OURS and f.sight in _ANSWERABLE and f.sight is not Sight.CLOSED and _back(f),
+        Action.WAIT,
+    ),
+    Case(
+        "K",
+        "the reconciler ended it, and there is no better evidence",
+        lambda f: f.row is Row.OURS and not (f.sight in _ANSWERABLE and (_back(f) or f.more)),
+        Action.LEAVE,
+    ),
+    Case("L", "its callback ended it", lambda f: f.row is Row.ENDED, Action.LEAVE),
+    Case(
+        "M",
+        "its journal could not be written to its end",
+        lambda f: _judged(f) and f.over and f.sight is Sight.FAILED,
+        Action.END,
+    ),
+    Case(
+        "N",
+        "its journal has no readable header",
+        lambda f: f.row is Row.STARTED and f.sight is Sight.UNREADABLE and f.dead and not f.young,
+        Action.END,
+    ),
+    Case(
+        "O",
+        "it cannot be looked at",
+        lambda f: _judged(f) and (f.sight is Sight.BLOCKED or (f.sight is Sight.UNREADABLE and not _lost(f))),
+        Action.WAIT,
+    ),
+)
+
+
+def _back(facts: Facts) -> bool:
+    """A writer that was taken for dead holds its lock, or renewed its lease and wrote on."""
+    return facts.sight is not Sight.CLOSED and (
+        facts.writer is Liveness.ALIVE or (facts.writer is Liveness.UNSURE and facts.more)
+    )
+
+
+def _lost(facts: Facts) -> bool:
+    return facts.row is Row.STARTED and facts.dead and not facts.young
 
 
 def decide(facts: Facts) -> Verdict:
-    """The table of docs/operations.md. Invariants: unsure means wait (L4); a held lock is never overruled (V2)."""
-    if facts.row is not None and facts.row.status != "started":
-        return _decide_ended(facts.row, facts)
-    verdict = _decide_started(facts)
-    if facts.row is None and verdict.action is Action.END:
-        return Verdict("J", Action.END, f"no row; {verdict.why}", verdict.ending)
+    """Apply the table. Invariants: unsure means wait (L4), and one row of the table fits, no more and no less."""
+    assert facts.sight is not Sight.MISSING or facts.row is not Row.NONE, "Invariant: a journal without a row is a file"
+    fitting = [case for case in CASES if case.applies(facts)]
+    assert len(fitting) == 1, f"Invariant: one case fits, got {[case.letter for case in fitting]} for {facts}"
+    verdict = _verdict(fitting[0], facts)
+    if facts.row is Row.NONE and verdict.action is Action.END:
+        return replace(verdict, adopted=True)
     return verdict
 
 
-def _decide_ended(row: RowFacts, facts: Facts) -> Verdict:
-    journal = facts.journal
-    if row.finalized_by != "reconciler":
-        return Verdict("L", Action.LEAVE, "ended by its own callback")
-    if journal.sight is not Sight.READ:
-        return Verdict("K", Action.LEAVE, "no better evidence")
-    if not (journal.last_step > row.evidence_steps or (journal.closed and not row.evidence_closed)):
-        return Verdict("K", Action.LEAVE, "no better evidence")
-    if not journal.closed and _may_be_alive(facts):
-        return Verdict("K", Action.WAIT, f"its writer came back: {facts.writer.why}")
-    return Verdict("K", Action.REPLACE, f"more evidence: {journal.last_step} steps", _ending(journal))
-
-
-def _decide_started(facts: Facts) -> Verdict:
-    journal = facts.journal
-    if journal.sight is Sight.BLOCKED:
-        return Verdict("O", Action.WAIT, journal.why)
-    if journal.sight is Sight.MISSING:
-        return _decide_missing(facts)
-    if journal.sight is Sight.UNREADABLE:
-        return _decide_unreadable(facts)
-    assert journal.sight is Sight.READ, f"Invariant: no case for {journal.sight}"
-    if journal.closed:
-        return _decide_closed(facts)
-    return _decide_open(facts)
-
-
-def _decide_missing(facts: Facts) -> Verdict:
-    row, writer = facts.row, facts.writer
-    assert row is not None, "Invariant: a journal without a row was found as a file"
-    if not facts.marker_present:
-        return Verdict("G", Action.WAIT, "the run's marker is not there: wrong journal root, or an unmounted volume?")
-    if row.age_s < facts.grace_period_s:
-        return Verdict("G", Action.WAIT, "its journal is not there yet")
-    if not writer.host_judgeable:
-        return Verdict("G", Action.WAIT, writer.why)
-    if writer.liveness is not Liveness.DEAD and not (facts.assume_dead and writer.liveness is Liveness.UNSURE):
-        return Verdict("G", Action.WAIT, f"its journal is missing, and {writer.why}")
-    return Verdict("H", Action.END, "journal missing", ("error", "killed", "journal missing"))
-
-
-def _decide_unreadable(facts: Facts) -> Verdict:
-    age = facts.row.age_s if facts.row else float("inf")
-    if _may_be_alive(facts) or age < facts.grace_period_s:
-        return Verdict("N", Action.WAIT, facts.journal.why)
-    if facts.row is None:
-        return Verdict("O", Action.WAIT, facts.journal.why)  # without row and header nothing tells whose it is
-    return Verdict("N", Action.END, facts.journal.why, ("error", "killed", facts.journal.why))
-
-
-def _decide_closed(facts: Facts) -> Verdict:
-    journal = facts.journal
-    if journal.closed_age_s < facts.grace_period_s and not facts.writer.process_gone:
-        return Verdict("D", Action.WAIT, "just closed; its callback may still come")
-    ending = _ending(journal)
-    if journal.damaged:
-        return Verdict("I", Action.END, "closed and damaged", ending)
-    case = {"completed": "A", "truncated": "B", "error": "C"}[ending[0]]
-    return Verdict(case, Action.END, f"closed: {ending[1]}", ending)
-
-
-def _decide_open(facts: Facts) -> Verdict:
-    journal, writer = facts.journal, facts.writer
-    if _may_be_alive(facts):
-        return Verdict("D", Action.WAIT, writer.why)
-    ending = _ending(journal)
-    if journal.failed:
-        return Verdict("M", Action.END, f"its journal failed; {writer.why}", ending)
-    if journal.damaged:
-        return Verdict("I", Action.END, f"damaged; {writer.why}", ending)
-    if ending[0] == "completed":
-        return Verdict("A", Action.END, f"its last step is terminal; {writer.why}", ending)
-    return Verdict("E" if journal.last_step else "F", Action.END, writer.why, ending)
-
-
-def _may_be_alive(facts: Facts) -> bool:
-    if facts.writer.liveness is Liveness.UNSURE:
-        return not facts.assume_dead
-    return facts.writer.liveness is Liveness.ALIVE
-
-
-def _ending(journal: JournalFacts) -> Ending:
-    """As the journal says; but metrics that stop before its end make it truncated, whatever it says."""
-    assert journal.ending is not None, "Invariant: a journal that was read says how it ended"
-    status, reason, words = journal.ending
-    return (status, reason, words) if journal.metrics_complete or status == "error" else ("truncated", reason, words)
+def _verdict(case: Case, facts: Facts) -> Verdict:
+    why = f"{case.title}; {facts.why}" if facts.why else case.title
+    if case.action not in (Action.END, Action.REPLACE):
+        return Verdict(case.letter, case.action, why)
+    if case.letter == "H":
+        return Verdict("H", case.action, why, (ERROR, KILLED, "journal missing"))
+    if case.letter == "N":
+        return Verdict("N", case.action, why, (ERROR, KILLED, f"journal unreadable: {facts.why}"))
+    assert facts.ending is not None, "Invariant: a journal that was read says how it ended"
+    return Verdict(case.letter, case.action, why, facts.ending)

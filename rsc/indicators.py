@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from rsc.market import Floats, Market, cached_per_market
 
-FEATURES = ("return", "rsi", "macd", "bollinger", "volatility", "adx", "aroon", "atr", "volume")
 NORMALISE_BARS = 252
 _CLIP = 5.0
 
@@ -28,28 +30,44 @@ def feature_matrix(market: Market, features: tuple[str, ...]) -> NDArray[np.floa
 
 
 def _indicator(market: Market, name: str) -> Floats:
+    return np.asarray(_INDICATORS[name](market), np.float64)
+
+
+def _log_returns(market: Market) -> Floats:
+    return np.concatenate(([0.0], np.diff(np.log(market.close))))
+
+
+def _bollinger(market: Market) -> Floats:
+    """Where the close stands between the lower (0) and the upper (1) band."""
     import talib
 
-    close, high, low = market.close, market.high, market.low
-    if name == "return":
-        return np.concatenate(([0.0], np.diff(np.log(close))))
-    if name == "rsi":
-        return talib.RSI(close, 14)
-    if name == "macd":
-        return talib.MACD(close, 12, 26, 9)[2] / close
-    if name == "bollinger":
-        upper, _, lower = talib.BBANDS(close, 20)
-        return (close - lower) / np.where(upper > lower, upper - lower, np.nan)
-    if name == "volatility":
-        return talib.STDDEV(np.concatenate(([0.0], np.diff(np.log(close)))), 20)
-    if name == "adx":
-        return talib.ADX(high, low, close, 14)
-    if name == "aroon":
-        return talib.AROONOSC(high, low, 14)
-    if name == "atr":
-        return talib.ATR(high, low, close, 14) / close
-    assert name == "volume", "Invariant: TradingConfig has checked the names"
-    return np.log1p(np.maximum(market.volume, 0.0))
+    upper, _, lower = talib.BBANDS(market.close, 20)
+    return np.asarray((market.close - lower) / np.where(upper > lower, upper - lower, np.nan))
+
+
+def _talib(call: Callable[[Any, Market], Any]) -> Callable[[Market], Any]:
+    """TA-Lib is imported when the first indicator is computed: only those who train have it."""
+
+    def compute(market: Market) -> Any:
+        import talib
+
+        return call(talib, market)
+
+    return compute
+
+
+_INDICATORS: dict[str, Callable[[Market], Any]] = {
+    "return": _log_returns,
+    "rsi": _talib(lambda ta, m: ta.RSI(m.close, 14)),
+    "macd": _talib(lambda ta, m: ta.MACD(m.close, 12, 26, 9)[2] / m.close),
+    "bollinger": _bollinger,
+    "volatility": _talib(lambda ta, m: ta.STDDEV(_log_returns(m), 20)),
+    "adx": _talib(lambda ta, m: ta.ADX(m.high, m.low, m.close, 14)),
+    "aroon": _talib(lambda ta, m: ta.AROONOSC(m.high, m.low, 14)),
+    "atr": _talib(lambda ta, m: ta.ATR(m.high, m.low, m.close, 14) / m.close),
+    "volume": lambda m: np.log1p(np.maximum(m.volume, 0.0)),
+}
+FEATURES = tuple(_INDICATORS)
 
 
 def _z_score(values: Floats) -> Floats:
@@ -70,4 +88,4 @@ def _rolling_sum(values: Floats) -> Floats:
         return np.cumsum(values)
     head = np.cumsum(values[: NORMALISE_BARS - 1])
     windows = np.lib.stride_tricks.sliding_window_view(values, NORMALISE_BARS)
-    return np.concatenate((head, windows.sum(axis=1)))
+    return np.asarray(np.concatenate((head, windows.sum(axis=1))))

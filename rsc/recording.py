@@ -76,7 +76,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
                 source = self._source
                 value, price, cash, position, fees, unrealized, time_us = source.journal_row
                 writer.append(
-                    self._number(action), reward, value, price, cash, position, fees, unrealized, time_us,
+                    self._number(action), float(reward), value, price, cash, position, fees, unrealized, time_us,
                     terminated, truncated, source.journal_trades, source.journal_extra if writer.about.extra_columns else (),
                 )  # fmt: skip
                 if terminated or truncated:
@@ -91,7 +91,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     def close(self) -> None:
         self._end(EndReason.CLOSED)
-        self.env.close()
+        self.env.close()  # type: ignore[no-untyped-call]
 
     def _begin(self) -> dict[str, Any]:
         self._source = self.env.unwrapped

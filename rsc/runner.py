@@ -30,7 +30,7 @@ class TrainingPlan:
     iterations: int = 1
     num_env_runners: int = 2
     num_envs_per_env_runner: int = 4
-    train_batch_size: int = 4000
+    train_batch_size: int = 3000
     evaluation_interval: int | None = None
     batch_mode: str = "truncate_episodes"
     env_config: dict[str, Any] = field(default_factory=dict)
@@ -135,14 +135,8 @@ def _progress(iterations: int) -> Iterator[Any]:
     if sys.stderr.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
-        with Progress(*columns, console=console(stderr=True)) as bar:
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, TextColumn("{task.description}"), console=console(stderr=True)) as bar:
             task = bar.add_task("", total=iterations)
             yield lambda result: bar.update(task, advance=1, description=_in_words(result))
         return
@@ -157,18 +151,27 @@ def _in_words(result: dict[str, Any]) -> str:
     return f"{int(steps)} steps" + ("" if mean is None else f", mean return {mean:+.4f}")
 
 
+def quieten() -> None:
+    """Keep Ray's own remarks from burying ours; in the driver and in each of its workers."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 @contextmanager
 def _ray(plan: TrainingPlan) -> Iterator[None]:
     """A local Ray, as quiet as it can be without hiding warnings of ours."""
     import ray
 
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    for name in ("ray", "ray.rllib", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    cpus = max(os.cpu_count() or 1, plan.num_env_runners + 2)
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level="ERROR", log_to_driver=True)
+    quieten()
+    evaluators = 0 if plan.evaluation_interval is None else 1
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, plan.num_env_runners + evaluators + 1),
+        include_dashboard=False,
+        logging_level="ERROR",
+        runtime_env={"worker_process_setup_hook": "rsc.runner.quieten"},
+    )
     try:
         yield
     finally:

@@ -46,7 +46,7 @@ def _made(make: Any, context: Any) -> gym.Env[Any, Any]:
 
 
 class Run:
-    """A run on record. As a context manager it is `completed` at the end, `error` on an exception, `interrupted` on Ctrl-C."""
+    """A run on record. As a context manager: `completed` at its end, `error` on an exception, `interrupted` on Ctrl-C."""
 
     def __init__(self, run_id: str, journal_root: Path, database_url: str, marker: RunMarker) -> None:
         self.run_id = run_id
@@ -137,11 +137,11 @@ def _start_run(run_id: str, root: Path, url: str, parameters: dict[str, Any]) ->
     return Run(run_id, root, url, marker)
 
 
-def _maker_of(env: Any) -> Callable[[Any], Any] | str:
+def _maker_of(env: Any) -> Any:
     if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
         creator: Callable[[Any], Any] = _global_registry.get(ENV_CREATOR, env)
         return creator
-    return env if isinstance(env, str) else lambda context: env(context)
+    return env
 
 
 def _callbacks_of(config: AlgorithmConfig) -> list[Any]:

@@ -24,7 +24,7 @@ from rsc.cli import options
 @click.option("--num-env-runners", type=click.IntRange(min=0), default=2, show_default=True)
 @click.option("--num-envs-per-env-runner", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option(
-    "--train-batch-size", type=click.IntRange(min=32), default=4000, show_default=True, help="Steps an iteration."
+    "--train-batch-size", type=click.IntRange(min=32), default=3000, show_default=True, help="Steps an iteration."
 )
 @click.option("--evaluation-interval", type=click.IntRange(min=1), help="Evaluate each so many iterations.")
 @click.option(

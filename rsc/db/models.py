@@ -64,10 +64,11 @@ class Words(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or (value.isascii() and "\0" not in value and not self.impl_instance.length):
+        length: int | None = self.impl_instance.length  # type: ignore[attr-defined]  # a String
+        if value is None or (value.isascii() and "\0" not in value and not length):
             return value
         text = value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        return text[: self.impl_instance.length]
+        return text[:length]
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:

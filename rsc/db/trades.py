@@ -29,7 +29,7 @@ def insert_trades(connection: Connection, batch: Iterable[tuple[int, Sequence[Tr
     rows = [(episode_id, *trade) for episode_id, trades in batch for trade in trades]
     if not rows:
         return
-    columns = list(zip(*rows, strict=True))
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
     for index in _TIMES:
         columns[index] = driver_times(connection, columns[index])
     for index in _FLOATS:
@@ -57,7 +57,7 @@ def trade_counts(connection: Connection, run_id: str) -> dict[int, int]:
         .where(episodes.c.run_id == run_id)
         .group_by(completed_trades.c.episode_id)
     )
-    return {episode_id: count for episode_id, count in rows}
+    return dict(rows.tuples().all())
 
 
 def trades_of(connection: Connection, episode_id: int) -> Sequence[Row[Any]]:

@@ -60,7 +60,9 @@ def test_upgrade__tables_of_another_program__gain_what_they_lack_and_keep_what_t
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE training_runs (run_id VARCHAR(64) PRIMARY KEY, status VARCHAR(16))"))
         connection.execute(
-            text("CREATE TABLE episodes (episode_id INTEGER PRIMARY KEY, run_id VARCHAR(64), status VARCHAR(16), mood TEXT)")
+            text(
+                "CREATE TABLE episodes (episode_id INTEGER PRIMARY KEY, run_id VARCHAR(64), status VARCHAR(16), mood TEXT)"
+            )
         )
         connection.execute(text("INSERT INTO training_runs VALUES ('old', 'completed')"))
         connection.execute(text("INSERT INTO episodes VALUES (7, 'old', 'started', 'fine')"))
@@ -87,7 +89,7 @@ def test_upgrade__database_of_a_newer_version__is_refused_with_the_next_step(dat
     engine = open_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match="revision 9999.*upgrade reinforce-strategy-creator"):
+    with pytest.raises(DatabaseError, match=r"revision 9999.*upgrade reinforce-strategy-creator"):
         upgrade(engine)
     engine.dispose()
 
