@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsc import defaults
+
+if TYPE_CHECKING:
+    from reconciler.report import Item
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a pass may do.
-
-    ``journal_root`` overrides the runs' own; ``assume_dead`` ends what is unsure, never what is locked.
-    """
+    """What a pass may do. ``journal_root`` overrides the runs' own; ``assume_dead`` ends what is unsure, not what is
+    locked; ``explain`` reads the journals of live episodes too, which a pass has no other need for."""
 
     journal_root: Path | None = None
     grace_period_s: float = defaults.GRACE_PERIOD_S
     batch_episodes: int = defaults.BATCH_EPISODES
-    deadline_s: float | None = None
     dry_run: bool = False
-    rebuild: bool = False
     assume_dead: bool = False
+    explain: bool = False
+
+
+def _ignore_item(item: Item) -> None:
+    pass
+
+
+def _ignore_count(judged: int) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who listens to a pass, and who may end it early: ``should_stop`` is asked between episodes."""
+
+    on_item: Callable[[Item], None] = _ignore_item
+    on_progress: Callable[[int], None] = _ignore_count
+    should_stop: Callable[[], bool] = _never
+    listening: bool = False  # items are made only for somebody

@@ -1,8 +1,8 @@
-"""The look: what the files say of one episode, as facts for the rules."""
+"""The look: what the files say of one episode, as facts for the rules. Only reads, and holds nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,25 @@ from journal import (
     JournalAccessError,
     JournalError,
     Liveness,
+    Look,
     NotAJournalError,
     Observer,
     State,
+    WriterIdentity,
+    glance,
     journal_path,
     look_at_marker,
+    read_header,
     read_journal,
 )
-from journal.lock import Look
+from journal.lock import is_locked
 from reconciler.config import Settings
-from reconciler.rules import Facts, JournalFacts, RowFacts, Sight, WriterFacts
+from reconciler.rules import Facts, Row, Sight
 from rsc.closing import ending_of
+from rsc.db.episodes import RECONCILER
+
+_SIGHTS = {State.OPEN: Sight.OPEN, State.CLOSED: Sight.CLOSED, State.FAILED: Sight.FAILED}
+_HELD = Look(Liveness.ALIVE, "its lock is held")
 
 
 @dataclass
@@ -32,97 +40,161 @@ class RunSight:
     run_id: str
     root: Path
     marker: Look | None
+    observer: Observer
+    _gone: dict[WriterIdentity, bool] = field(default_factory=dict)
 
     @property
     def driver_may_live(self) -> bool:
         """Is the run's driver alive, or not known to be dead?"""
         return self.marker is not None and self.marker.liveness is not Liveness.DEAD
 
+    def process_is_gone(self, writer: WriterIdentity) -> bool:
+        """Is the writer's process certainly dead? Asked once for all its journals."""
+        if writer not in self._gone:
+            self._gone[writer] = self.observer.process_is_gone(writer)
+        return self._gone[writer]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a look gave: the facts, and what they were taken from. ``journal`` is None where it was not read."""
+
+    facts: Facts
+    journal: Journal | None
+    look: Look
+
+    @property
+    def final(self) -> bool:
+        """Can no more evidence ever come? Only a lock proves that, or the journal's own end."""
+        absolute = self.look.liveness is Liveness.DEAD and self.look.lease_age_s is None
+        return self.facts.sight is Sight.CLOSED or absolute
+
 
 def look_at_run(run_id: str, root: Path, observer: Observer) -> RunSight:
     """Look at the marker; one that cannot be read counts as unsure."""
     try:
         marker = look_at_marker(root, run_id, observer)
-    except JournalAccessError as error:
-        marker = Look(Liveness.UNSURE, str(error))
-    return RunSight(run_id, root, marker)
-
-
-def look_at_episode(
-    run: RunSight, journal_id: str, row: Any, observer: Observer, settings: Settings, now: datetime
-) -> tuple[Facts, Journal | None]:
-    """Facts on one episode, and its journal if it could be read. Never raises for what a file may hold."""
-    path = journal_path(run.root, run.run_id, journal_id)
-    journal, writer_look, facts = _look(path, observer)
-    writer = _writer_facts(journal, writer_look, run, row, observer)
-    if journal is not None:
-        facts = _journal_facts(journal, now)
-    row_facts = None if row is None else _row_facts(row, now)
-    marker = run.marker is not None
-    return Facts(row_facts, facts, writer, marker, settings.grace_period_s, settings.assume_dead), journal
-
-
-def _look(path: Path, observer: Observer) -> tuple[Journal | None, Look | None, JournalFacts]:
-    """The lock first: what was free before the read can never be appended to after it."""
-    try:
-        locked_first = observer.look(path, None)
-        journal = read_journal(path)
-        look = observer.look(path, journal.header.writer)
-        if locked_first.liveness is Liveness.ALIVE and look.liveness is not Liveness.ALIVE:
-            journal = read_journal(path)  # it ended between the two: what it wrote last must be seen
-        return journal, look, JournalFacts(Sight.READ)
-    except NotAJournalError as error:
-        foreign = "it holds journal" in error.reason
-        sight = Sight.BLOCKED if foreign else Sight.UNREADABLE
-        return None, observer.look(path, None), JournalFacts(sight, why=error.reason)
-    except JournalAccessError as error:
-        missing = isinstance(error.__cause__, FileNotFoundError)
-        return None, None, JournalFacts(Sight.MISSING if missing else Sight.BLOCKED, why=str(error))
     except JournalError as error:
-        return None, None, JournalFacts(Sight.BLOCKED, why=str(error))
+        marker = Look(Liveness.UNSURE, str(error))
+    return RunSight(run_id, root, marker, observer)
 
 
-def _writer_facts(
-    journal: Journal | None, look: Look | None, run: RunSight, row: Any, observer: Observer
-) -> WriterFacts:
-    if look is not None:
-        gone = journal is not None and observer.process_is_gone(journal.header.writer)
-        return WriterFacts(look.liveness, look.reason, process_gone=gone)
-    host = getattr(row, "writer_host", None)
-    here = host == observer.host or getattr(row, "writer_boot_id", None) == observer.boot_id
-    if not here:
-        return WriterFacts(
-            Liveness.UNSURE, f"its writer's host {host} cannot be judged from here", host_judgeable=False
-        )
-    driver = run.marker or Look(Liveness.UNSURE, "the run's marker is missing")
-    return WriterFacts(driver.liveness, f"of the run's driver: {driver.reason}")
+def look_at_episode(run: RunSight, journal_id: str, row: Any, settings: Settings, now: datetime) -> Sighting:
+    """Look at one episode. Never raises for what a file may hold."""
+    try:
+        path = journal_path(run.root, run.run_id, journal_id)
+        sight, look, journal = _look(path, run, settings.explain)
+    except JournalError as error:  # no writer makes such a name
+        sight, look, journal = Sight.BLOCKED, Look(Liveness.UNSURE, str(error)), None
+    if sight is Sight.MISSING:
+        return Sighting(_missing(run, row, settings, now), None, look)
+    known = {} if journal is None else _told_by(journal, run, row, settings, now)
+    facts = Facts(
+        row_of(row),
+        sight,
+        _assumed(look.liveness, settings),
+        look.reason,
+        young=_is_young(row, settings, now),
+        **known,
+    )
+    return Sighting(facts, journal, look)
 
 
-def _journal_facts(journal: Journal, now: datetime) -> JournalFacts:
+def row_of(row: Any) -> Row:
+    """What the database says of the episode."""
+    if row is None:
+        return Row.NONE
+    if row.status == "started":
+        return Row.STARTED
+    return Row.OURS if row.finalized_by == RECONCILER else Row.ENDED
+
+
+def _look(path: Path, run: RunSight, explain: bool) -> tuple[Sight, Look, Journal | None]:
+    """The lock before the read: once it is free nothing more is written, so what is read then is all there is."""
+    try:
+        held = is_locked(path)
+        if held and not explain:
+            return Sight.OPEN, _HELD, None
+        if not held and not explain and _lives_elsewhere(path, run):
+            return Sight.OPEN, run.observer.look(path, read_header(path).writer), None
+        journal = read_journal(path)
+        look = run.observer.look(path, journal.header.writer)
+        if held and look.liveness is not Liveness.ALIVE:
+            journal = read_journal(path)  # it ended in between, and its last words count
+    except NotAJournalError as error:
+        return _unreadable(path, run, error)
+    except JournalAccessError as error:
+        missing = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
+        return (Sight.MISSING if missing else Sight.BLOCKED), Look(Liveness.UNSURE, str(error)), None
+    except JournalError as error:
+        return Sight.BLOCKED, Look(Liveness.UNSURE, str(error)), None
+    if (journal.header.run_id, journal.header.journal_id) != (run.run_id, path.stem):
+        return Sight.BLOCKED, Look(Liveness.UNSURE, _whose(journal.header)), None
+    return _SIGHTS[journal.state], look, journal
+
+
+def _lives_elsewhere(path: Path, run: RunSight) -> bool:
+    """Where locks prove nothing, a journal is read whole only when its lease has run out or it says that it ended."""
+    if run.observer.local(path.parent):
+        return False
+    look = run.observer.look(path, read_header(path).writer)
+    return look.liveness is not Liveness.DEAD and glance(path) is None
+
+
+def _unreadable(path: Path, run: RunSight, error: NotAJournalError) -> tuple[Sight, Look, None]:
+    try:
+        header = read_header(path)
+    except JournalError:
+        pass
+    else:
+        return Sight.BLOCKED, Look(Liveness.UNSURE, _whose(header)), None
+    look = run.observer.look(path, None)
+    return Sight.UNREADABLE, Look(look.liveness, f"{error.reason}; {look.reason}"), None
+
+
+def _whose(header: Any) -> str:
+    return f"it holds journal {header.journal_id} of run {header.run_id}"
+
+
+def _told_by(journal: Journal, run: RunSight, row: Any, settings: Settings, now: datetime) -> dict[str, Any]:
+    closed = journal.state is State.CLOSED
+    return {
+        "ending": ending_of(journal),
+        "steps": journal.last_step,
+        "damaged": bool(journal.findings),
+        "settled": closed and _is_settled(journal, run, settings, now),
+        "more": row is not None
+        and (journal.last_step > (row.evidence_steps or 0) or (closed and not row.evidence_closed)),
+    }
+
+
+def _is_settled(journal: Journal, run: RunSight, settings: Settings, now: datetime) -> bool:
+    """Its callback cannot come any more, or had its time. A clock that is wrong by more than that counts as late."""
     closed_at = journal.closed_at
-    return JournalFacts(
-        Sight.READ,
-        closed=journal.state is State.CLOSED,
-        closed_age_s=(now - closed_at).total_seconds() if closed_at else 0.0,
-        failed=journal.state is State.FAILED,
-        damaged=bool(journal.findings),
-        metrics_complete=journal.metrics_step >= journal.last_step + _lost_behind(journal),
-        last_step=journal.last_step,
-        ending=ending_of(journal),
-    )
+    late = closed_at is None or abs((now - closed_at).total_seconds()) > settings.grace_period_s
+    return late or run.process_is_gone(journal.header.writer)
 
 
-def _lost_behind(journal: Journal) -> int:
-    """Steps known to have been written behind the last intact one; a checkpoint may still cover them."""
-    known = journal.checkpoint.step if journal.checkpoint else 0
-    return max(0, known - journal.last_step)
+def _missing(run: RunSight, row: Any, settings: Settings, now: datetime) -> Facts:
+    driver = run.marker or Look(Liveness.UNSURE, f"the run's marker is not in {run.root}")
+    host = getattr(row, "writer_host", None)
+    here = run.marker is not None and (settings.assume_dead or _is_here(run, row))
+    why = f"of the run's driver: {driver.reason}" if run.marker else driver.reason
+    if run.marker is not None and not here:
+        why = f"its writer's host {host or 'is unknown and'} cannot be judged from here"
+    young = _is_young(row, settings, now)
+    writer = _assumed(driver.liveness, settings)
+    return Facts(row_of(row), Sight.MISSING, writer, why, young=young, here=here)
 
 
-def _row_facts(row: Any, now: datetime) -> RowFacts:
-    return RowFacts(
-        status=row.status,
-        age_s=(now - row.start_time).total_seconds(),
-        finalized_by=row.finalized_by,
-        evidence_steps=row.evidence_steps or 0,
-        evidence_closed=bool(row.evidence_closed),
-    )
+def _is_here(run: RunSight, row: Any) -> bool:
+    """Did this machine write the episode, in this boot or an earlier one?"""
+    return row is not None and (row.writer_boot_id == run.observer.boot_id or row.writer_host == run.observer.host)
+
+
+def _is_young(row: Any, settings: Settings, now: datetime) -> bool:
+    return row is not None and abs((now - row.start_time).total_seconds()) < settings.grace_period_s
+
+
+def _assumed(liveness: Liveness, settings: Settings) -> Liveness:
+    return Liveness.DEAD if settings.assume_dead and liveness is Liveness.UNSURE else liveness

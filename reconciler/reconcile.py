@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,257 +14,207 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from journal import Journal, JournalError, Observer, list_journals, list_runs, read_marker
-from reconciler.config import Settings
-from reconciler.looking import RunSight, look_at_episode, look_at_run
-from reconciler.report import Item, PassReport
-from reconciler.rules import Action, Facts, Verdict, decide
+from journal import Observer, list_journals
+from journal.errors import JournalAccessError
+from reconciler.config import Hooks, Settings
+from reconciler.looking import RunSight, Sighting, look_at_episode, look_at_run
+from reconciler.report import PassReport, item_of
+from reconciler.rules import Action, Verdict, decide
+from reconciler.writing import Work, Writer
 from rsc.closing import ended_from, ended_without_evidence, start_row
 from rsc.db import episodes, runs
-from rsc.db.episodes import RECONCILER, Ended
-from rsc.db.session import first_line, reading
+from rsc.db.episodes import RECONCILER
+from rsc.db.session import database_now, reading
 
+T = TypeVar("T")
 log = logging.getLogger("reconciler")
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
+_PROGRESS_EVERY = 64
+_LISTING = 500
 
 
 class UnknownRunError(Exception):
     """The database does not know the run."""
 
 
-@dataclass
-class _Work:
-    """What an episode's verdict asks of the database."""
-
-    item: Item
-    verdict: Verdict
-    ended: Ended
-    insert: dict[str, Any] | None
-    false_truncation: bool = False
-
-
-@dataclass
 class Pass:
-    """One pass over runs. ``on_item`` hears each verdict; ``should_stop`` is asked between episodes."""
+    """A pass over some runs, or all: a function of the world, of which this object remembers nothing but the report.
 
-    engine: Engine
-    observer: Observer
-    settings: Settings
-    now: datetime
-    on_item: Callable[[Item], None] = lambda item: None
-    should_stop: Callable[[], bool] = lambda: False
+    Raises UnknownRunError, and SQLAlchemyError where the database is gone; whatever else happens is in the report.
+    """
 
-    def __post_init__(self) -> None:
-        self.pass_id = uuid.uuid4().hex
+    def __init__(
+        self, engine: Engine, observer: Observer, settings: Settings, hooks: Hooks | None = None, pass_id: str = ""
+    ) -> None:
+        self.pass_id = pass_id or uuid.uuid4().hex
         self.report = PassReport()
-        self._started = time.monotonic()
+        self._engine = engine
+        self._observer = observer
+        self._settings = settings
+        self._hooks = hooks or Hooks()
+        self._writer = Writer(engine, self.pass_id, self.report)
+        self._judged_count = 0
+        self._clock = (time.monotonic(), database_now(engine))
 
-    def run(self, run_ids: Sequence[str] | None) -> PassReport:
-        """Reconcile these runs, or all that need it. Raises UnknownRunError, and SQLAlchemyError if nothing can be read."""
-        with reading(self.engine) as connection:
-            found = (
-                [_known_run(connection, run_id, self.settings) for run_id in run_ids] if run_ids is not None else None
-            )
-            rows = found if found is not None else list(runs.unsettled_runs(connection))
-        for row in rows:
-            if self._over():
-                break
-            self._reconcile_run(row)
-        self.report.seconds = time.monotonic() - self._started
+    @property
+    def dry_run(self) -> bool:
+        """Does it write nothing?"""
+        return self._settings.dry_run
+
+    @property
+    def start_time(self) -> datetime:
+        """When it was made, by the database's clock."""
+        return self._clock[1]
+
+    def run(self, run_ids: Sequence[str] | None = None, wait_s: float = 0.0) -> PassReport:
+        """Reconcile these runs, or all that need it.
+
+        While something waits only because its dead run's last processes are still going, or because a lease is being
+        observed, look again, for up to ``wait_s``.
+        """
+        until, pause = time.monotonic() + wait_s, _FIRST_PAUSE_S
+        self._look_once(run_ids)
+        while self.report.waiting_on_the_dead and not self._over() and time.monotonic() < until:
+            time.sleep(max(0.0, min(pause, until - time.monotonic())))
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            self.report.look_again()
+            self._look_once(run_ids)
+        self.report.seconds = time.monotonic() - self._clock[0]
         return self.report
 
+    def _look_once(self, run_ids: Sequence[str] | None) -> None:
+        with reading(self._engine) as connection:
+            rows = list(runs.all_runs(connection)) if run_ids is None else known_runs(connection, run_ids)
+        for row in rows:
+            if self._over():
+                return
+            if row.journal_root is not None:  # invariant D4: other people's rows are never judged
+                self._reconcile_run(row)
+
     def _reconcile_run(self, row: Any) -> None:
-        root = self.settings.journal_root or (Path(row.journal_root) if row.journal_root else None)
-        if root is None:  # invariant D4: other people's rows are never judged
-            return
-        run = look_at_run(row.run_id, root, self.observer)
-        if run.marker is None:
-            if self._has_open_rows(row.run_id):
-                self.report.failures.append(
-                    f"run {row.run_id}: no marker in {root}: is the journal root right, and its volume mounted?"
-                    " nothing was ended"
-                )
-            return
-        for works in _batched(self._judged(run), self.settings.batch_episodes):
-            if not self.settings.dry_run:
-                self._apply(works)
-        if not (self.settings.dry_run or run.driver_may_live or self._over()):
-            self._interrupt(row)
+        root = self._settings.journal_root or Path(row.journal_root)
+        run = look_at_run(row.run_id, root, self._observer)
+        stranded = _Stranded()
+        self.report.runs += 1
+        for works in _batched(self._works(run, stranded), self._settings.batch_episodes):
+            if not self._settings.dry_run:
+                self._writer.apply(works)
+        for line in stranded.lines(run):
+            self.report.fail(line)
+        ended = row.status == "running" and run.marker is not None and not run.driver_may_live
+        if ended and not self._settings.dry_run and not self._over():
+            self._writer.interrupt(row.run_id)
 
-    def _has_open_rows(self, run_id: str) -> bool:
-        return bool(list(islice(episodes.started_episodes(self.engine, run_id), 1)))
-
-    def _judged(self, run: RunSight) -> Iterator[_Work]:
-        """Find and look: the database's open rows, then those that may improve, then journals without a row."""
+    def _works(self, run: RunSight, stranded: _Stranded) -> Iterator[Work]:
+        """Look and decide, one episode at a time; what is to be written comes out."""
         for journal_id, row in self._candidates(run):
             if self._over():
                 return
+            self._judged_count += 1
+            if self._judged_count % _PROGRESS_EVERY == 0:
+                self._hooks.on_progress(self._judged_count)
             try:
-                work = self._judge(run, journal_id, row)
+                work = self._judge(run, journal_id, row, stranded)
+            except SQLAlchemyError:
+                raise
             except Exception as error:  # invariant V3: one bad journal never stops a pass
                 log.debug("episode %s", journal_id, exc_info=True)
-                self.report.unlookable.append(f"{run.run_id}/{journal_id}: {error}")
+                self.report.complain(f"{run.run_id}/{journal_id}: {type(error).__name__}: {error}")
                 continue
             if work is not None:
                 yield work
+        self._hooks.on_progress(self._judged_count)
 
     def _candidates(self, run: RunSight) -> Iterator[tuple[str, Any]]:
-        for rows in (episodes.started_episodes, episodes.improvable_episodes):
-            for row in rows(self.engine, run.run_id):
-                if row.journal_id is not None:
-                    yield row.journal_id, row
-        for ids in _batched(list_journals(run.root, run.run_id), 500):
-            with reading(self.engine) as connection:
-                known = episodes.known_journals(connection, ids)
-            for journal_id in ids:
-                if journal_id not in known:
-                    yield journal_id, None
+        """The database's open rows, then those that may improve, then journals without a row."""
+        for row in episodes.started_episodes(self._engine, run.run_id):
+            if row.journal_id is not None:
+                yield row.journal_id, row
+        for row in episodes.improvable_episodes(self._engine, run.run_id):
+            yield row.journal_id, row
+        try:
+            for ids in _batched(list_journals(run.root, run.run_id), _LISTING):
+                with reading(self._engine) as connection:
+                    known = episodes.known_journals(connection, ids)
+                yield from ((journal_id, None) for journal_id in ids if journal_id not in known)
+        except OSError as error:
+            self.report.complain(str(JournalAccessError(run.root / run.run_id, error)))
 
-    def _judge(self, run: RunSight, journal_id: str, row: Any) -> _Work | None:
-        facts, journal = look_at_episode(run, journal_id, row, self.observer, self.settings, self.now)
-        verdict = decide(facts)
-        item = _item_of(run, journal_id, row, facts, verdict, journal)
-        self._count(item, facts, run)
-        if verdict.action in (Action.END, Action.REPLACE):
-            return self._work(item, verdict, row, journal)
+    def _judge(self, run: RunSight, journal_id: str, row: Any, stranded: _Stranded) -> Work | None:
+        now = self._clock[1] + timedelta(seconds=time.monotonic() - self._clock[0])
+        sighting = look_at_episode(run, journal_id, row, self._settings, now)
+        verdict = decide(sighting.facts)
+        self.report.count(verdict, sighting, run)
+        if verdict.action is Action.LEAVE:
+            return None
+        if verdict.case == "O":
+            self.report.complain(f"{run.run_id}/{journal_id}: {sighting.look.reason}")
+        stranded.note(verdict, sighting)
+        if self._hooks.listening:
+            self._hooks.on_item(item_of(run, journal_id, row, sighting, verdict))
         if verdict.action is Action.WAIT:
-            self.on_item(item)
-        return None
+            return None
+        return self._work(run, journal_id, row, sighting, verdict, now)
 
-    def _work(self, item: Item, verdict: Verdict, row: Any, journal: Journal | None) -> _Work:
-        assert verdict.ending is not None
-        self.on_item(item)
-        if journal is None:
-            ended = ended_without_evidence(
-                item.journal_id, verdict.ending[2], now=self.now, pass_id=self.pass_id, end_time=row.start_time
-            )
+    def _work(self, run: RunSight, journal_id: str, row: Any, sighting: Sighting, verdict: Verdict, now: Any) -> Work:
+        assert verdict.ending is not None, "Invariant: an episode ends with an ending"
+        if sighting.journal is None:
+            words = verdict.ending[2]
+            ended = ended_without_evidence(journal_id, words, now=now, pass_id=self.pass_id, end_time=row.start_time)
         else:
             ended = ended_from(
-                journal, finalized_by=RECONCILER, now=self.now, pass_id=self.pass_id, ending=verdict.ending
+                sighting.journal,
+                finalized_by=RECONCILER,
+                now=now,
+                pass_id=self.pass_id,
+                ending=(*verdict.ending[:2], f"{verdict.ending[2]} ({sighting.look.reason})"),
+                final=sighting.final,
             )
-        insert = start_row(journal) if row is None and journal is not None else None
-        changed = verdict.action is Action.REPLACE and row.status != verdict.ending[0]
-        return _Work(item, verdict, ended, insert, false_truncation=changed)
-
-    def _count(self, item: Item, facts: Facts, run: RunSight) -> None:
-        self.report.cases[item.case] += 1
-        if item.case == "O":
-            self.report.unlookable.append(f"{item.run_id}/{item.journal_id}: {item.why}")
-        elif item.action == Action.WAIT:
-            self.report.waiting += 1
-            self.report.waiting_on_the_dead += not run.driver_may_live or facts.writer.liveness == "unsure"
-
-    def _apply(self, works: Sequence[_Work]) -> None:
-        """A batch in one transaction; if it fails, each episode in its own."""
-        try:
-            self._write(works)
-        except SQLAlchemyError as error:
-            if len(works) == 1:
-                self.report.failures.append(f"{works[0].item.journal_id} not written: {first_line(error)}")
-                return
-            for work in works:
-                self._apply([work])
-
-    def _write(self, works: Sequence[_Work]) -> None:
-        with self.engine.begin() as connection:
-            for work in works:
-                if work.insert is not None:
-                    episodes.start_episode(connection, work.insert)
-            fresh = [work.ended for work in works if work.verdict.action is Action.END]
-            won = episodes.end_episodes_by_reconciler(connection, fresh, self.pass_id)
-            repaired = [
-                work
-                for work in works
-                if work.verdict.action is Action.REPLACE and episodes.replace_on_more_evidence(connection, work.ended)
-            ]
-        for work in works:
-            if work.ended.journal_id in won:
-                self._tally(work)
-        for work in repaired:
-            self.report.replaced += 1
-            self.report.false_truncations += work.false_truncation
-
-    def _tally(self, work: _Work) -> None:
-        self.report.ended[work.ended.row["status"]] += 1
-        self.report.steps_lost += work.ended.row["steps_lost"] or 0
-        self.report.trades_lost += work.ended.row["trades_lost"] or 0
-
-    def _interrupt(self, row: Any) -> None:
-        with self.engine.begin() as connection:
-            if runs.interrupt_run(connection, row.run_id):
-                self.report.runs_interrupted.append(row.run_id)
+        insert = start_row(sighting.journal) if row is None and sighting.journal is not None else None
+        return Work(run.run_id, verdict, ended, insert, None if row is None else row.status)
 
     def _over(self) -> bool:
-        deadline = self.settings.deadline_s
-        if self.should_stop() or (deadline is not None and time.monotonic() - self._started > deadline):
+        if self._hooks.should_stop():
             self.report.stopped = True
         return self.report.stopped
 
 
-def _known_run(connection: Connection, run_id: str, settings: Settings) -> Any:
-    row = runs.find_run(connection, run_id)
-    if row is None:
-        raise UnknownRunError(f"run {run_id} is not in the database; `rsc runs` lists those that are")
-    return row
+class _Stranded:
+    """Episodes that wait for ever where this command runs: each reason becomes one line for the run, not one each."""
+
+    def __init__(self) -> None:
+        self.foreign: dict[str, int] = {}
+
+    def note(self, verdict: Verdict, sighting: Sighting) -> None:
+        """Remember a wait that time alone will not end."""
+        facts, look = sighting.facts, sighting.look
+        if verdict.case == "G" and not facts.here:
+            self.foreign[facts.why] = self.foreign.get(facts.why, 0) + 1
+        elif verdict.case == "D" and facts.writer == "unsure" and look.lease_age_s is None:
+            self.foreign[look.reason] = self.foreign.get(look.reason, 0) + 1
+
+    def lines(self, run: RunSight) -> Iterator[str]:
+        """What to tell, and what to do about it."""
+        for why, count in self.foreign.items():
+            hint = "if you know that they are dead: --assume-dead"
+            if run.marker is None:
+                hint = "is the journal root right, and its volume mounted?"
+            yield f"run {run.run_id}: {count} episodes cannot be judged here, nothing was ended: {why}; {hint}"
 
 
-def adopt_runs(engine: Engine, root: Path, run_ids: Sequence[str] | None, now: datetime) -> list[str]:
-    """For --rebuild: give every run that has a marker under the root its row, from the marker alone."""
-    adopted = []
-    for run_id in run_ids if run_ids is not None else sorted(list_runs(root)):
-        with engine.begin() as connection:
-            if runs.find_run(connection, run_id) is not None:
-                continue
-            try:
-                _, parameters = read_marker(root, run_id)
-            except JournalError as error:
-                log.warning("run %s is not rebuilt: %s", run_id, error)
-                continue
-            runs.start_run(connection, run_id, parameters, str(root), now)
-            adopted.append(run_id)
-    return adopted
+def known_runs(connection: Connection, run_ids: Iterable[str]) -> list[Any]:
+    """The rows of these runs, each once; raises UnknownRunError."""
+    rows = []
+    for run_id in dict.fromkeys(run_ids):
+        row = runs.find_run(connection, run_id)
+        if row is None:
+            raise UnknownRunError(f"run {run_id} is not in the database; `rsc runs` lists those that are")
+        rows.append(row)
+    return rows
 
 
-def pass_until_settled(
-    make_pass: Callable[[], Pass], run_ids: Sequence[str] | None, wait_s: float, pause_s: float = 0.5
-) -> PassReport:
-    """Pass again while episodes wait only because their killed run's last processes are still going, up to ``wait_s``."""
-    until = time.monotonic() + wait_s
-    report = make_pass().run(run_ids)
-    while report.waiting_on_the_dead and not report.stopped and time.monotonic() < until:
-        time.sleep(min(pause_s, max(0.0, until - time.monotonic())))
-        report.add(make_pass().run(run_ids))
-    return report
-
-
-def _item_of(run: RunSight, journal_id: str, row: Any, facts: Facts, verdict: Verdict, journal: Journal | None) -> Item:
-    evidence: dict[str, Any] = {}
-    if journal is not None:
-        time_of_last = journal.last_step_time
-        evidence = {
-            "steps": journal.step_count,
-            "trades": journal.trade_count,
-            "last_step_time": time_of_last.isoformat() if time_of_last else None,
-            "findings": tuple(finding.message for finding in journal.findings),
-            "steps_lost": journal.steps_lost,
-            "trades_lost": journal.trades_lost,
-        }
-    status, end_reason = verdict.ending[:2] if verdict.ending else (None, None)
-    return Item(
-        run.run_id, journal_id, None if row is None else row.episode_id, verdict.case, str(verdict.action),
-        verdict.why, status, end_reason, writer=facts.writer.why, **evidence,
-    )  # fmt: skip
-
-
-T = TypeVar("T")
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
-    """Tuples of up to ``size`` items."""
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
-    while batch := tuple(islice(iterator, size)):
+    while batch := list(islice(iterator, size)):
         yield batch
-
-
-def utc_now() -> datetime:
-    """The reconciler's clock."""
-    return datetime.now(UTC)

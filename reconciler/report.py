@@ -3,85 +3,161 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from journal.console import DATA_LOST, DONE, FAILED
+from reconciler.looking import RunSight, Sighting
+from reconciler.rules import Action, Verdict
+
+_NAMED = 1000  # complaints kept in words; the rest is counted
 
 
 @dataclass(frozen=True)
 class Item:
-    """One episode's verdict with its evidence; the JSON contract of docs/json.md."""
+    """One episode's verdict with its evidence: the JSON contract of docs/operations.md."""
 
     run_id: str
     journal_id: str
     episode_id: int | None
+    rllib_episode_id: str | None
     case: str
+    adopted: bool
     action: str
+    status: str | None
+    end_reason: str | None
     why: str
-    status: str | None = None
-    end_reason: str | None = None
-    steps: int | None = None
-    trades: int | None = None
-    last_step_time: str | None = None
-    writer: str = ""
-    lease_age_s: float | None = None
-    findings: tuple[str, ...] = ()
-    steps_lost: int = 0
-    trades_lost: int = 0
+    evidence: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def item_of(run: RunSight, journal_id: str, row: Any, sighting: Sighting, verdict: Verdict) -> Item:
+    """A verdict and what it rests on."""
+    status, end_reason = verdict.ending[:2] if verdict.ending else (None, None)
+    return Item(
+        run_id=run.run_id,
+        journal_id=journal_id,
+        episode_id=None if row is None else row.episode_id,
+        rllib_episode_id=None if row is None else row.rllib_episode_id,
+        case=verdict.case,
+        adopted=verdict.adopted,
+        action=str(verdict.action),
+        status=status,
+        end_reason=end_reason,
+        why=verdict.why,
+        evidence=_evidence(sighting),
+    )
+
+
+def _evidence(sighting: Sighting) -> dict[str, Any]:
+    journal, look = sighting.journal, sighting.look
+    evidence: dict[str, Any] = {
+        "journal": str(sighting.facts.sight),
+        "writer": str(look.liveness),
+        "lease_age_s": look.lease_age_s,
+    }
+    if journal is None:
+        return evidence
+    last = journal.last_step_time
+    return {
+        **evidence,
+        "writer_host": journal.header.writer.host,
+        "writer_pid": journal.header.writer.pid,
+        "steps": journal.step_count,
+        "trades": journal.trade_count,
+        "last_step": journal.last_step,
+        "last_step_time": last.isoformat() if last else None,
+        "torn": journal.torn,
+        "steps_lost": journal.steps_lost,
+        "trades_lost": journal.trades_lost,
+        "findings": [finding.message for finding in journal.findings],
+    }
 
 
 @dataclass
 class PassReport:
-    """Sums over a pass; several passes of one command add up, except for what waits."""
+    """Sums over a pass. ``unlookable`` and ``failures`` are lines for a human; they decide the exit code."""
 
     ended: Counter[str] = field(default_factory=Counter)
     cases: Counter[str] = field(default_factory=Counter)
+    adopted: int = 0
     replaced: int = 0
     false_truncations: int = 0
+    overtaken: int = 0  # somebody else ended them between the look and the write
     waiting: int = 0
-    waiting_on_the_dead: int = 0
+    waiting_on_the_dead: int = 0  # their run's driver is gone, so waiting will end soon
     steps_lost: int = 0
     trades_lost: int = 0
-    unlookable: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    journals_lost: int = 0
+    runs: int = 0
     runs_interrupted: list[str] = field(default_factory=list)
-    differences: int = 0
+    unlookable: list[str] = field(default_factory=list)
+    unlookable_count: int = 0
+    failures: list[str] = field(default_factory=list)
+    failure_count: int = 0
     stopped: bool = False
     seconds: float = 0.0
 
-    def add(self, other: PassReport) -> None:
-        """Take a later pass of the same command into account."""
-        self.ended += other.ended
-        self.cases += other.cases
-        for name in ("replaced", "false_truncations", "steps_lost", "trades_lost", "differences", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.waiting, self.waiting_on_the_dead = other.waiting, other.waiting_on_the_dead
-        self.unlookable, self.failures = other.unlookable, self.failures + other.failures
-        self.runs_interrupted += other.runs_interrupted
-        self.stopped = other.stopped
+    def look_again(self) -> None:
+        """Another look of the same command: what waited or could not be looked at is counted anew."""
+        self.waiting = self.waiting_on_the_dead = self.unlookable_count = self.runs = 0
+        self.unlookable.clear()
+        for letter in ("D", "G", "O"):
+            self.cases.pop(letter, None)
+
+    def count(self, verdict: Verdict, sighting: Sighting, run: RunSight) -> None:
+        """Take a verdict into account that is not written, or before it is."""
+        if verdict.action is Action.LEAVE:
+            return
+        self.cases[verdict.case] += 1
+        if verdict.action is Action.WAIT and verdict.case != "O":
+            self.waiting += 1
+            self.waiting_on_the_dead += not run.driver_may_live or sighting.look.lease_age_s is not None
+
+    def complain(self, line: str) -> None:
+        """An episode could not be looked at."""
+        self.unlookable_count += 1
+        if len(self.unlookable) < _NAMED:
+            self.unlookable.append(line)
+
+    def fail(self, line: str) -> None:
+        """Something that should have been done was not."""
+        self.failure_count += 1
+        if len(self.failures) < _NAMED:
+            self.failures.append(line)
 
     @property
     def exit_code(self) -> int:
         """1: something failed; 3: data was lost or could not be looked at; 0: done."""
-        if self.failures:
+        if self.failure_count:
             return FAILED
-        return DATA_LOST if self.unlookable or self.steps_lost or self.trades_lost else DONE
+        lost = self.steps_lost or self.trades_lost or self.journals_lost or self.cases["M"]
+        return DATA_LOST if self.unlookable_count or lost else DONE
+
+    @property
+    def changed(self) -> bool:
+        """Did the pass change anything, or fail to?"""
+        return bool(self.ended or self.replaced or self.runs_interrupted or self.failure_count or self.unlookable_count)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**vars(self), "ended": dict(self.ended), "cases": dict(self.cases)}
+        return {**vars(self), "ended": dict(self.ended), "cases": dict(self.cases), "exit_code": self.exit_code}
 
     def sentence(self) -> str:
         """One line for a human."""
         total = sum(self.ended.values())
-        parts = [f"{count} {status}" for status, count in sorted(self.ended.items())]
-        text = f"{total} episode{'s' * (total != 1)} ended" + (f" ({', '.join(parts)})" if parts else "")
-        text += f", {self.waiting} still waiting" if self.waiting else ""
-        text += f", {self.replaced} repaired by better evidence" if self.replaced else ""
-        text += (
-            f", {self.steps_lost} steps and {self.trades_lost} trades lost"
-            if self.steps_lost + self.trades_lost
-            else ""
-        )
-        return text + f" in {self.seconds:.1f} s"
+        detail = ", ".join(f"{count} {status}" for status, count in sorted(self.ended.items()))
+        parts = [f"{total:,} episode{'s' * (total != 1)} ended" + (f" ({detail})" if detail else "")]
+        for count, text in (
+            (self.waiting, "still waiting"),
+            (self.adopted, "of them had no row"),
+            (self.replaced, "repaired by better evidence"),
+            (self.overtaken, "ended by somebody else meanwhile"),
+        ):
+            parts += [f"{count:,} {text}"] if count else []
+        if self.steps_lost or self.trades_lost:
+            parts.append(f"{self.steps_lost:,} steps and {self.trades_lost:,} trades lost")
+        return ", ".join(parts) + f" in {self.seconds:.1f} s"

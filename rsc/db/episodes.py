@@ -171,6 +171,11 @@ def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
     return dict(rows.tuples().all())
 
 
+def count_started(connection: Connection) -> int:
+    """How many episodes are started, over all runs."""
+    return connection.execute(select(func.count()).where(_C.status == "started")).scalar_one()
+
+
 def oldest_started(connection: Connection) -> datetime | None:
     """Start time of the oldest episode that is still started, over all runs."""
     return connection.execute(select(func.min(_C.start_time)).where(_C.status == "started")).scalar()

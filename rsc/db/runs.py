@@ -77,8 +77,11 @@ def counts_by_run(connection: Connection) -> dict[str, dict[str, int]]:
 
 
 def start_pass(connection: Connection, pass_id: str, host: str, start_time: datetime) -> None:
-    """Note that a pass has begun."""
-    connection.execute(insert(reconciler_passes).values(pass_id=pass_id, host=host, start_time=start_time))
+    """Note that a pass has begun. A daemon's idle passes share one id, and only the last of them is kept."""
+    values = {"host": host, "start_time": start_time, "end_time": None, "outcome": None, "report": None}
+    again = update(reconciler_passes).where(reconciler_passes.c.pass_id == pass_id)
+    if connection.execute(again.values(values)).rowcount == 0:
+        connection.execute(insert(reconciler_passes).values(pass_id=pass_id, **values))
 
 
 def end_pass(connection: Connection, pass_id: str, outcome: str, end_time: datetime, report: Mapping[str, Any]) -> None:
@@ -91,3 +94,9 @@ def last_passes(connection: Connection, count: int) -> Sequence[Row[Any]]:
     """The newest passes first."""
     query = select(reconciler_passes).order_by(reconciler_passes.c.start_time.desc()).limit(count)
     return connection.execute(query).all()
+
+
+def last_success(connection: Connection) -> datetime | None:
+    """When the last pass ended that did all it had to do."""
+    query = select(func.max(reconciler_passes.c.end_time)).where(reconciler_passes.c.outcome == "done")
+    return connection.execute(query).scalar()

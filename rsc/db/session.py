@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ def open_engine(url: str, timeout_s: float = DATABASE_TIMEOUT_S) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         return _postgresql(parsed, timeout_s)
     raise DatabaseError(f"{parsed.get_backend_name()} is not supported, {_SQLITE_FORM}")
+
+
+def is_missing_file(url: str) -> bool:
+    """Is this the URL of a SQLite file that does not exist?"""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return False
+    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    return file not in (None, "", ":memory:") and not Path(str(file)).exists()
 
 
 def _sqlite(url: URL, timeout_s: float) -> Engine:
@@ -89,6 +100,15 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A connection for queries alone, which waits for no writer."""
     with engine.connect() as connection:
         yield connection.execution_options(rsc_reading=True)
+
+
+def database_now(engine: Engine) -> datetime:
+    """The time by the clock that all users of the database share: the server's; a file has only this host's."""
+    if engine.dialect.name != "postgresql":
+        return datetime.now(UTC)
+    with reading(engine) as connection:
+        now: datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    return now.astimezone(UTC)
 
 
 def to_json(value: Any) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Table, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rsc.db.models import metadata
-from rsc.db.session import DatabaseError, first_line
+from rsc.db.session import DatabaseError, first_line, reading
 
 HEAD = "0001"
 _BASELINE = "0001"
@@ -24,10 +24,8 @@ def upgrade(engine: Engine) -> bool:
     once: alembic takes no lock, so this does. Raises DatabaseError, also for a database of a newer version.
     """
     try:
-        with engine.connect() as connection:
-            reader = connection.execution_options(rsc_reading=True)
-            if current_revision(reader) == HEAD:
-                return False
+        if is_current(engine):
+            return False
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
@@ -37,6 +35,12 @@ def upgrade(engine: Engine) -> bool:
             return True
     except SQLAlchemyError as error:
         raise DatabaseError(f"cannot use the database {engine.url!r}: {first_line(error)}; {_HINT}") from error
+
+
+def is_current(engine: Engine) -> bool:
+    """Has the database this version's tables? Writes nothing."""
+    with reading(engine) as connection:
+        return current_revision(connection) == HEAD
 
 
 def current_revision(connection: Connection) -> str | None:

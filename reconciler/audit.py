@@ -1,0 +1,92 @@
+"""The audit: ended rows against their journals, figure by figure. Nothing is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from journal import JournalAccessError, JournalError, journal_path, read_journal
+from reconciler.config import Settings
+from reconciler.reconcile import known_runs
+from rsc.closing import ended_from
+from rsc.db import episodes, runs, trades
+from rsc.db.session import reading
+from rsc.metrics import METRIC_NAMES, RunningMetrics, stored
+
+AUDITED = (*METRIC_NAMES, "status", "end_reason", "end_time", "evidence_steps")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of an ended episode that its journal contradicts."""
+
+    run_id: str
+    episode_id: int
+    journal_id: str
+    column: str
+    row: Any
+    journal: Any
+
+
+@dataclass
+class AuditReport:
+    """How many rows were compared, and how many could not be."""
+
+    compared: int = 0
+    without_journal: int = 0
+    unlookable: int = 0
+    differences: int = 0
+
+
+def audit(
+    engine: Engine, run_ids: Sequence[str] | None, settings: Settings, report: AuditReport
+) -> Iterator[Difference | str]:
+    """Differences, and lines on journals that cannot be looked at. Journals that were pruned are only counted."""
+    with reading(engine) as connection:
+        rows = runs.all_runs(connection) if run_ids is None else known_runs(connection, run_ids)
+    for run in rows:
+        root = settings.journal_root or (Path(run.journal_root) if run.journal_root else None)
+        if root is not None:
+            yield from _audit_run(engine, run.run_id, root, report)
+
+
+def _audit_run(engine: Engine, run_id: str, root: Path, report: AuditReport) -> Iterator[Difference | str]:
+    with reading(engine) as connection:
+        counts = trades.trade_counts(connection, run_id)
+    for row in episodes.ended_episodes(engine, run_id):
+        if row.journal_id is None:
+            continue
+        try:
+            found = list(_differences(row, root, counts.get(row.episode_id, 0)))
+        except JournalAccessError as error:
+            gone = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
+            report.without_journal += gone
+            if not gone:
+                report.unlookable += 1
+                yield f"{run_id}/{row.journal_id}: {error}"
+            continue
+        except JournalError as error:
+            report.unlookable += 1
+            yield f"{run_id}/{row.journal_id}: {error}"
+            continue
+        report.compared += 1
+        report.differences += len(found)
+        yield from found
+
+
+def _differences(row: Any, root: Path, stored_trades: int) -> Iterator[Difference]:
+    journal = read_journal(journal_path(root, row.run_id, row.journal_id))
+    told = ended_from(journal, finalized_by=row.finalized_by, now=row.finalized_at)
+    expected = {**told.row, "stored_trades": len(told.trades)}
+    actual = {**row._mapping, "stored_trades": stored_trades}
+    if not journal.steps_lost:  # checkpoints could repeat an error of the writer's fold; the rows cannot
+        about = journal.header.about
+        replayed = journal.replayed(lambda: RunningMetrics(about.initial_portfolio_value, about.periods_per_year))
+        expected |= stored(replayed.result())
+    for column in (*AUDITED, "stored_trades"):
+        if actual[column] != expected[column]:
+            yield Difference(row.run_id, row.episode_id, row.journal_id, column, actual[column], expected[column])

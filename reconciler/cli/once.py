@@ -1,0 +1,155 @@
+"""A single pass on the command line: progress on a terminal, a summary, a clean stop on Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from journal.console import INTERRUPTED, fail, print_table, remark
+from reconciler.config import Hooks, Settings
+from reconciler.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from reconciler.report import Item, PassReport
+
+_LISTED = ("case", "episode", "journal", "verdict", "steps", "trades", "last step", "why")
+
+
+def reconcile_once(
+    url: str, run_ids: Sequence[str] | None, settings: Settings, *, wait_s: float, rebuild: bool, as_json: bool
+) -> int:
+    """Make one pass, show it, and return the exit code."""
+    from journal import Observer
+    from reconciler.passes import record_pass
+    from reconciler.reconcile import Pass
+
+    engine = open_existing(url, may_create=rebuild, may_upgrade=not settings.dry_run)
+    if rebuild:
+        _rebuild(engine, run_ids, settings)
+    view = _JsonView() if as_json else _TextView(settings.dry_run)
+    with stop_on_signals("stopping after this batch; again to stop at once") as stop, view.progress(engine) as moved:
+        hooks = Hooks(view.show, moved, stop.is_set, listening=as_json or settings.dry_run)
+        work = Pass(engine, Observer(), settings, hooks)
+        report = record_pass(engine, work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
+    view.finish(report)
+    return INTERRUPTED if stop.is_set() else report.exit_code
+
+
+def open_existing(url: str, *, may_create: bool = False, may_upgrade: bool = True) -> Engine:
+    """The database with this version's tables; one clear line if it is not there."""
+    from rsc.db.session import is_missing_file, open_engine
+    from rsc.db.upgrade import is_current, upgrade
+
+    if is_missing_file(url) and not may_create:
+        fail(f"there is no database {url}", "give --database-url, or go to the folder that the training ran in")
+    engine = open_engine(url)
+    if may_upgrade:
+        upgrade(engine)
+    elif not is_current(engine):
+        fail(f"the database {url} is not of this version, and this command writes nothing", "run `rsc db upgrade`")
+    return engine
+
+
+def _rebuild(engine: Engine, run_ids: Sequence[str] | None, settings: Settings) -> None:
+    from reconciler.rebuild import adopt_runs
+    from rsc.defaults import journal_root
+
+    root = settings.journal_root or journal_root()
+    if settings.dry_run:
+        fail("--rebuild makes rows of runs, so it has no dry run", "rebuild into a new file instead")
+    for line in adopt_runs(engine, root, run_ids):
+        remark(line)
+
+
+class _TextView:
+    """For people: results on stdout, remarks on stderr."""
+
+    def __init__(self, dry_run: bool) -> None:
+        self._dry_run = dry_run
+        self._rows: list[tuple[str, ...]] = []
+        self._judged = 0
+
+    @contextlib.contextmanager
+    def progress(self, engine: Engine) -> Iterator[Callable[[int], None]]:
+        if self._dry_run or not sys.stderr.isatty():
+            yield lambda judged: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from journal.console import console
+        from rsc.db.episodes import count_started
+        from rsc.db.session import reading
+
+        with reading(engine) as connection:
+            total = count_started(connection)
+        columns = TextColumn("reconciling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda judged: bar.update(task, completed=judged)
+
+    def show(self, item: Item) -> None:
+        self._judged += 1
+        self._rows.append(_row_of(item))
+        if len(self._rows) >= 1000:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            print_table(_LISTED, self._rows, right=("steps", "trades"))
+            self._rows.clear()
+
+    def finish(self, report: PassReport) -> None:
+        self._flush()
+        for run_id in report.runs_interrupted:
+            click.echo(f"run {run_id} is marked interrupted")
+        click.echo(f"{self._judged:,} episodes judged, nothing written" if self._dry_run else report.sentence())
+        complain(report)
+
+
+class _JsonView:
+    """For machines: one document, written as it comes, so that memory stays flat."""
+
+    def __init__(self) -> None:
+        self._separator = "\n"
+        click.echo('{"episodes": [', nl=False)
+
+    @contextlib.contextmanager
+    def progress(self, engine: Engine) -> Iterator[Callable[[int], None]]:
+        yield lambda judged: None
+
+    def show(self, item: Item) -> None:
+        click.echo(self._separator + json.dumps(item.to_dict()), nl=False)
+        self._separator = ",\n"
+
+    def finish(self, report: PassReport) -> None:
+        click.echo(f'\n], "report": {json.dumps(report.to_dict())}}}')
+        complain(report)
+
+
+def complain(report: PassReport) -> None:
+    """What could not be done, on stderr, each in a line."""
+    for line in report.unlookable:
+        remark(f"could not be looked at: {line}")
+    for line in report.failures:
+        remark(f"error: {line}")
+    unsaid = report.unlookable_count + report.failure_count - len(report.unlookable) - len(report.failures)
+    if unsaid:
+        remark(f"and {unsaid:,} more")
+
+
+def _row_of(item: Item) -> tuple[str, ...]:
+    evidence: dict[str, Any] = item.evidence
+    letter = f"J, {item.case}" if item.adopted else item.case
+    episode = "-" if item.episode_id is None else str(item.episode_id)
+    verdict = item.status or item.action
+    numbers = (str(evidence.get(name, "-")) for name in ("steps", "trades"))
+    why = "; ".join([item.why, *evidence.get("findings", ())])
+    last = str(evidence.get("last_step_time") or "-")[:19]
+    return letter, episode, item.journal_id, verdict, *numbers, last, why
