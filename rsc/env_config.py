@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
-from rsc.indicators import FEATURES
+from rsc.forerunner import FORERUNNER_KEYS, modernised
+from rsc.ledger import Terms
+from rsc.rewards import RewardFunction
 
-Reward = Callable[[float, float], float]
+DEFAULT_TICKER = "MSFT"
+DEFAULT_FEATURES = ("return", "rsi", "macd", "bollinger", "volatility", "adx", "aroon", "atr", "volume")
 
 
 class ConfigError(ValueError):
@@ -19,23 +23,27 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class TradingConfig:
-    """Settings of TradingEnv.
+    """Settings of TradingEnv; docs/environment.md has the table.
 
-    Market: ``ticker`` or ``data`` (a file), ``periods_per_year`` (asked for intraday bars).
+    Market: ``ticker``, ``data`` (a file) or ``market`` (a Market, a Tape, or a Ray reference to one); ``periods_per_year``
+    (asked for intraday bars); ``start_date`` and ``end_date`` (ISO), the first and last day that episodes may touch.
     Trading: ``actions`` "discrete" (flat, long, short) or "continuous" (target exposure in [-1, 1]); ``sizing``
-    "fixed_fractional" (``fraction`` of equity) or "all_in"; ``fill`` "open" or "close" of the bar after the
-    observation; ``fee`` a fraction of the traded value on each leg; ``slippage_bps`` basis points against the trader;
+    "fixed_fractional" (``fraction`` of equity) or "all_in"; ``whole_shares``; ``fill`` "open" or "close" of the bar after
+    the observation; ``fee`` a fraction of the traded value on each leg; ``slippage_bps`` basis points against the trader;
     ``borrow_rate`` a year, on the value of shorts; ``stop_loss`` and ``take_profit`` fractions of the entry price;
     ``rebalance_band``: the change of exposure that a continuous action must ask for to be traded.
-    Episode: ``episode_length`` steps (None: to the end of data), ``random_start``.
-    Observation: ``window`` bars of ``features``.
-    Reward: "log", "simple", "sharpe" (over the last ``sharpe_window`` returns), or a function of (value before,
-    value after); less ``trade_penalty`` when a trade happens, and ``drawdown_penalty`` times the drawdown.
+    Episode: ``episode_length`` steps (None: to the end of data), ``random_start``, ``seed`` of the first reset.
+    Observation: ``window`` bars of ``features``, each normalised over its last ``normalise_window`` bars.
+    Reward: "log", "simple", "sharpe" (over the last ``sharpe_window`` returns), or a function of a StepOutcome;
+    less ``trade_penalty`` in a step that trades, and ``drawdown_penalty`` times the drawdown.
     """
 
     ticker: str | None = None
     data: str | None = None
+    market: Any = field(default=None, repr=False, compare=False)
     periods_per_year: float | None = None
+    start_date: str | None = None
+    end_date: str | None = None
     capital: float = 10_000.0
     actions: str = "discrete"
     sizing: str = "fixed_fractional"
@@ -51,15 +59,20 @@ class TradingConfig:
     episode_length: int | None = 250
     random_start: bool = True
     window: int = 10
-    features: tuple[str, ...] = FEATURES
-    reward: str | Reward = "log"
+    features: tuple[str, ...] = DEFAULT_FEATURES
+    normalise_window: int = 252
+    reward: str | RewardFunction = "log"
     sharpe_window: int = 20
     trade_penalty: float = 0.0
     drawdown_penalty: float = 0.0
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for problem in _problems(self):
+        if self.ticker is None and self.data is None and self.market is None:
+            object.__setattr__(self, "ticker", DEFAULT_TICKER)
+        object.__setattr__(self, "features", tuple(self.features))
+        problem = _problem(self)
+        if problem:
             raise ConfigError(problem)
 
     @staticmethod
@@ -70,72 +83,90 @@ class TradingConfig:
         """
         if isinstance(settings, TradingConfig):
             return settings
-        values = _modernised(dict(settings or {}))
+        try:
+            values = modernised(dict(settings or {}))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         unknown = [key for key in values if key not in _KNOWN]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], [*_KNOWN, *_FORERUNNER], n=1, cutoff=0.4)
+            near = difflib.get_close_matches(str(unknown[0]), [*_KNOWN, *FORERUNNER_KEYS], n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_KNOWN)}"
             raise ConfigError(f"env_config has no key {unknown[0]!r}{hint}")
-        if "features" in values:
-            values["features"] = tuple(values["features"])
-        if not values.get("data") and not values.get("ticker"):
-            values["ticker"] = "MSFT"
         return TradingConfig(**values)
 
+    def terms(self, periods_per_year: float) -> Terms:
+        """The same in the units of one bar; a full position leaves enough equity to pay for itself."""
+        slippage = self.slippage_bps / 10_000.0
+        affordable = 1.0 / (1.0 + self.fee + slippage)
+        return Terms(
+            fee=self.fee,
+            slippage=slippage,
+            borrow=self.borrow_rate / periods_per_year,
+            size=affordable if self.sizing == "all_in" else min(self.fraction, affordable),
+            whole_shares=self.whole_shares,
+            band=self.rebalance_band,
+            stop_loss=self.stop_loss,
+            take_profit=self.take_profit,
+        )
 
-_KNOWN = tuple(field.name for field in fields(TradingConfig))
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able, for the journal's header: the market and a function by name."""
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        values["features"] = list(self.features)
+        values["market"] = None if self.market is None else getattr(self.market, "name", type(self.market).__name__)
+        if callable(self.reward):
+            values["reward"] = getattr(self.reward, "__qualname__", type(self.reward).__name__)
+        return values
 
-# Old key: new key, factor from the old unit to the new one.
-_FORERUNNER: dict[str, tuple[str, float | None]] = {
-    "initial_balance": ("capital", None),
-    "transaction_fee_percent": ("fee", 0.01),
-    "stop_loss_pct": ("stop_loss", 0.01),
-    "take_profit_pct": ("take_profit", 0.01),
-    "window_size": ("window", None),
-    "risk_fraction": ("fraction", None),
-    "position_sizing_method": ("sizing", None),
-    "trading_penalty": ("trade_penalty", None),
-    "sharpe_window_size": ("sharpe_window", None),
+
+_KNOWN = tuple(each.name for each in dataclasses.fields(TradingConfig))
+_CHOICES = {
+    "actions": ("discrete", "continuous"),
+    "sizing": ("fixed_fractional", "all_in"),
+    "fill": ("open", "close"),
 }
+# What is said of a setting, and whether it holds.
+_NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "capital": ("a positive amount", lambda x: x > 0),
+    "periods_per_year": ("positive", lambda x: x > 0),
+    "fraction": ("above 0 and at most 1", lambda x: 0 < x <= 1),
+    "fee": ("a fraction of the traded value from 0 to below 0.5", lambda x: 0 <= x < 0.5),
+    "slippage_bps": ("from 0 to 5000 basis points", lambda x: 0 <= x <= 5000),
+    "borrow_rate": ("a yearly fraction from 0 to 10", lambda x: 0 <= x <= 10),
+    "stop_loss": ("a fraction between 0 and 1 of the entry price", lambda x: 0 < x < 1),
+    "take_profit": ("a positive fraction of the entry price", lambda x: 0 < x < float("inf")),
+    "rebalance_band": ("from 0 to 1", lambda x: 0 <= x <= 1),
+    "trade_penalty": ("a finite number", lambda x: abs(x) < float("inf")),
+    "drawdown_penalty": ("a finite number", lambda x: abs(x) < float("inf")),
+}
+_INTEGERS = {"episode_length": 1, "window": 1, "normalise_window": 2, "sharpe_window": 2}
+_OPTIONAL = {"periods_per_year", "stop_loss", "take_profit", "episode_length"}
 
 
-def _modernised(values: dict[str, Any]) -> dict[str, Any]:
-    for old, (new, factor) in _FORERUNNER.items():
-        if old not in values:
+def _problem(config: TradingConfig) -> str | None:
+    """The first thing that is wrong, in words."""
+    given = [name for name in ("ticker", "data", "market") if getattr(config, name) is not None]
+    if len(given) > 1:
+        return f"give only one of ticker, data and market, got {' and '.join(given)}"
+    for name, choices in _CHOICES.items():
+        if getattr(config, name) not in choices:
+            return f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(config, name)!r}"
+    if not callable(config.reward) and config.reward not in ("log", "simple", "sharpe"):
+        return f"reward must be 'log', 'simple', 'sharpe' or a function, got {config.reward!r}"
+    if not config.features or len(set(config.features)) < len(config.features):
+        return f"features must name at least one column, each once, got {list(config.features)}"
+    return _number_problem(config)
+
+
+def _number_problem(config: TradingConfig) -> str | None:
+    for name in (*_NUMBERS, *_INTEGERS):
+        value = getattr(config, name)
+        if value is None and name in _OPTIONAL:
             continue
-        if new in values:
-            raise ConfigError(f"env_config has both {old!r} and {new!r}; keep {new!r}")
-        value = values.pop(old)
-        if factor is not None and value is not None:
-            warnings.warn(
-                f"env_config {old}={value} is read as percent: {new}={value * factor:g}", UserWarning, stacklevel=4
-            )
-            value = value * factor
-        values[new] = value
-    return values
-
-
-def _problems(c: TradingConfig) -> list[str]:
-    """What is wrong, in words; nothing if all is well."""
-    checks = {
-        "give either ticker or data": bool(c.ticker) != bool(c.data),
-        f"capital must be positive, got {c.capital}": c.capital > 0,
-        f"actions must be 'discrete' or 'continuous', got {c.actions!r}": c.actions in ("discrete", "continuous"),
-        f"sizing must be 'fixed_fractional' or 'all_in', got {c.sizing!r}": c.sizing in ("fixed_fractional", "all_in"),
-        f"fraction must be above 0 and at most 1, got {c.fraction}": 0 < c.fraction <= 1,
-        f"fill must be 'open' or 'close', got {c.fill!r}": c.fill in ("open", "close"),
-        f"fee is a fraction of the traded value, below 0.5, got {c.fee}": 0 <= c.fee < 0.5,
-        f"slippage_bps must be from 0 to 5000, got {c.slippage_bps}": 0 <= c.slippage_bps <= 5000,
-        f"borrow_rate must not be negative, got {c.borrow_rate}": c.borrow_rate >= 0,
-        f"stop_loss is a fraction between 0 and 1, got {c.stop_loss}": c.stop_loss is None or 0 < c.stop_loss < 1,
-        f"take_profit is a positive fraction, got {c.take_profit}": c.take_profit is None or c.take_profit > 0,
-        f"rebalance_band must be from 0 to 1, got {c.rebalance_band}": 0 <= c.rebalance_band <= 1,
-        f"episode_length must be positive, got {c.episode_length}": c.episode_length is None or c.episode_length > 0,
-        f"window must be positive, got {c.window}": c.window > 0,
-        f"features must be among {', '.join(FEATURES)}, got {list(c.features)}": bool(c.features)
-        and set(c.features) <= set(FEATURES),
-        f"reward must be 'log', 'simple', 'sharpe' or a function, got {c.reward!r}": callable(c.reward)
-        or c.reward in ("log", "simple", "sharpe"),
-        f"sharpe_window must be at least 2, got {c.sharpe_window}": c.sharpe_window >= 2,
-    }
-    return [problem for problem, fine in checks.items() if not fine]
+        if isinstance(value, bool) or not isinstance(value, Integral if name in _INTEGERS else Real):
+            return f"{name} must be {'a whole number' if name in _INTEGERS else 'a number'}, got {value!r}"
+        if name in _INTEGERS and value < _INTEGERS[name]:
+            return f"{name} must be at least {_INTEGERS[name]}, got {value}"
+        if name in _NUMBERS and not _NUMBERS[name][1](float(value)):
+            return f"{name} must be {_NUMBERS[name][0]}, got {value}"
+    return None

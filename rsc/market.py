@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rsc import prices
+from rsc.prices import MarketError as MarketError
+
 Floats = NDArray[np.float64]
 
 DAILY_PERIODS_PER_YEAR = 252.0
 MIN_BARS = 100
 _DAY_US = 86_400_000_000
-_COLUMNS = ("date", "open", "high", "low", "close", "volume")
-_BUNDLED = Path(__file__).with_name("data") / "wiki4_adj_ohlcv.csv.gz"
-
-
-class MarketError(ValueError):
-    """Prices that cannot be used, with the reason and what to do."""
+_PRICES = ("open", "high", "low", "close")
+_COLUMNS = ("date", *_PRICES, "volume")
+_DATE_NAMES = ("date", "datetime", "timestamp", "time")
 
 
 @dataclass(frozen=True, eq=False)
 class Market:
-    """One asset's bars, oldest first. ``times_us`` are microseconds since the epoch, UTC; all arrays have shape (n,)."""
+    """One asset's bars, oldest first. ``times_us`` are microseconds since the epoch, UTC; all arrays have shape (n,).
+
+    ``extra`` holds the other numeric columns, by their names in lower case. Markets with the same content are equal.
+    """
 
     name: str
     times_us: NDArray[np.int64]
@@ -36,14 +40,32 @@ class Market:
     close: Floats
     volume: Floats
     periods_per_year: float
+    extra: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.close)
 
+    @functools.cached_property
+    def fingerprint(self) -> bytes:
+        """A digest of everything that an env can see."""
+        digest = hashlib.blake2b(repr((self.name, self.periods_per_year, list(self.extra))).encode(), digest_size=16)
+        for column in (self.times_us, self.open, self.high, self.low, self.close, self.volume, *self.extra.values()):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.digest()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Market) and self.fingerprint == other.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __deepcopy__(self, memo: Any) -> Market:
+        return self  # nobody changes it, and the copies of a config must not copy its prices
+
 
 def bundled_tickers() -> tuple[str, ...]:
     """Symbols that need no network."""
-    return tuple(sorted(_bundled()))
+    return tuple(sorted(prices.bundled()))
 
 
 def load_market(
@@ -53,40 +75,76 @@ def load_market(
 
     Raises MarketError, always with one line that says what to do.
     """
-    if (ticker is None) == (path is None):
-        raise MarketError("give either a ticker or a data file")
-    return _load(ticker, None if path is None else str(path), periods_per_year)
+    if path is not None and ticker is None:
+        return _from_file(Path(path), prices.version_of(Path(path)), periods_per_year)
+    if ticker is not None and path is None:
+        return _from_ticker(ticker.strip().upper(), periods_per_year)
+    raise MarketError("give either a ticker or a data file")
 
 
 @functools.lru_cache(maxsize=16)
-def _load(ticker: str | None, path: str | None, periods_per_year: float | None) -> Market:
-    if path is not None:
-        return market_from_columns(Path(path).name, _read_file(Path(path)), periods_per_year)
-    assert ticker is not None
-    columns = _bundled().get(ticker.upper()) or _fetch(ticker)
-    return market_from_columns(ticker.upper(), columns, periods_per_year)
+def _from_file(path: Path, version: tuple[int, int], periods_per_year: float | None) -> Market:
+    return market_from_columns(path.name, prices.read_file(path), periods_per_year)
 
 
-def market_from_columns(name: str, columns: dict[str, NDArray[Any]], periods_per_year: float | None = None) -> Market:
+@functools.lru_cache(maxsize=16)
+def _from_ticker(ticker: str, periods_per_year: float | None) -> Market:
+    columns = prices.bundled().get(ticker) or prices.fetched(ticker)
+    return market_from_columns(ticker, columns, periods_per_year)
+
+
+def market_from_columns(
+    name: str, columns: Mapping[str, NDArray[Any]], periods_per_year: float | None = None
+) -> Market:
     """Validate columns named date, open, high, low, close, volume (any case; adj_close scales the prices)."""
-    columns = {str(key).strip().lower().replace(" ", "_"): values for key, values in columns.items()}
-    missing = [key for key in _COLUMNS if key not in columns]
+    found = _lower_case(name, columns)
+    times = _times(name, found.pop("date"))
+    numbers = {key: _floats(name, key, found.pop(key)) for key in _COLUMNS[1:]}
+    _check_rows(name, times)
+    _check_prices(name, numbers)
+    if "adj_close" in found:
+        adjusted = {"adj_close": _floats(name, "adj_close", found.pop("adj_close"))}
+        _check_positive(name, adjusted)
+        scale = adjusted["adj_close"] / numbers["close"]
+        numbers.update({key: numbers[key] * scale for key in _PRICES})
+    extra = {key: _floats(name, key, values) for key, values in found.items() if values.dtype.kind in "fiub"}
+    return Market(
+        name=name, times_us=times, periods_per_year=_periods(name, times, periods_per_year), extra=extra, **numbers
+    )
+
+
+def market_from_frame(frame: Any, periods_per_year: float | None = None) -> Market:
+    """The bars of a pandas DataFrame: its columns, and its index as the date if no column is one."""
+    columns = {str(key): frame[key].to_numpy() for key in frame.columns}
+    if not any(key.strip().lower() in _DATE_NAMES for key in columns):
+        columns["date"] = frame.index.to_numpy()
+    return market_from_columns("data frame", columns, periods_per_year)
+
+
+def _lower_case(name: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    for original, values in columns.items():
+        key = str(original).strip().lower().replace(" ", "_")
+        if key in found:
+            raise MarketError(f"{name}: column {key} is there twice, in different case; remove one of them")
+        found[key] = np.asarray(values)
+    for alias in _DATE_NAMES:
+        if alias in found and "date" not in found:
+            found["date"] = found.pop(alias)
+    missing = [key for key in _COLUMNS if key not in found]
     if missing:
-        raise MarketError(f"{name}: column {', '.join(missing)} is missing; it has {', '.join(columns)}")
-    times = _times(name, columns["date"])
-    prices = {key: _floats(name, key, columns[key]) for key in _COLUMNS[1:]}
-    if "adj_close" in columns:
-        scale = _floats(name, "adj_close", columns["adj_close"]) / prices["close"]
-        prices.update({key: prices[key] * scale for key in ("open", "high", "low", "close")})
-    _check(name, times, prices)
-    return Market(name=name, times_us=times, periods_per_year=_periods(name, times, periods_per_year), **prices)
+        noun = "column" if len(missing) == 1 else "columns"
+        raise MarketError(f"{name}: {noun} {', '.join(missing)} missing; it has {', '.join(found) or 'none'}")
+    return found
 
 
 def _times(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    if values.dtype.kind in "fiub":
+        raise MarketError(f"{name}: column date holds numbers ({values[:1].tolist()}); write dates as 2024-01-31")
     try:
-        times = np.asarray(values).astype("datetime64[us]")
+        times = values.astype("datetime64[us]")
     except (ValueError, TypeError) as error:
-        raise MarketError(f"{name}: column date holds something that is no date: {error}") from error
+        raise MarketError(f"{name}: column date holds no ISO date: {error}; write dates as 2024-01-31") from error
     if np.isnat(times).any():
         raise MarketError(f"{name}: row {int(np.argmax(np.isnat(times))) + 1} has no date")
     return times.astype("<i8")
@@ -99,86 +157,49 @@ def _floats(name: str, key: str, values: NDArray[Any]) -> Floats:
         raise MarketError(f"{name}: column {key} holds something that is no number: {error}") from error
 
 
-def _check(name: str, times: NDArray[np.int64], prices: dict[str, Floats]) -> None:
-    rows = len(times)
-    if rows < MIN_BARS:
-        raise MarketError(f"{name}: {rows} rows are too few, at least {MIN_BARS} are needed")
+def _check_rows(name: str, times: NDArray[np.int64]) -> None:
+    if len(times) < MIN_BARS:
+        raise MarketError(f"{name}: {len(times)} rows are too few, at least {MIN_BARS} are needed")
     steps = np.diff(times)
+    if (steps < 0).any():
+        raise MarketError(f"{name}: dates are not sorted at row {int(np.argmax(steps < 0)) + 2}; sort the file by date")
     if (steps == 0).any():
         raise MarketError(
             f"{name}: row {int(np.argmax(steps == 0)) + 2} repeats the date before it; remove one of them"
         )
-    if (steps < 0).any():
-        raise MarketError(f"{name}: dates are not sorted at row {int(np.argmax(steps < 0)) + 2}; sort the file by date")
-    for key in ("open", "high", "low", "close"):
-        bad = ~(np.isfinite(prices[key]) & (prices[key] > 0))
+
+
+def _check_prices(name: str, numbers: Mapping[str, Floats]) -> None:
+    _check_positive(name, {key: numbers[key] for key in _PRICES})
+    volume = numbers["volume"]
+    bad = ~(np.isfinite(volume) & (volume >= 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise MarketError(f"{name}: row {row + 1} has volume = {volume[row]}; use 0 where it is unknown")
+    if (numbers["low"] > numbers["high"]).any():
+        row = int(np.argmax(numbers["low"] > numbers["high"]))
+        raise MarketError(f"{name}: row {row + 1} has low = {numbers['low'][row]} above high = {numbers['high'][row]}")
+    outside = numbers["high"] < np.maximum(numbers["open"], numbers["close"]) * (1 - 1e-9)
+    outside |= numbers["low"] > np.minimum(numbers["open"], numbers["close"]) * (1 + 1e-9)
+    if outside.any():
+        raise MarketError(f"{name}: row {int(np.argmax(outside)) + 1} has open or close outside of low to high")
+
+
+def _check_positive(name: str, numbers: Mapping[str, Floats]) -> None:
+    for key, values in numbers.items():
+        bad = ~(np.isfinite(values) & (values > 0))
         if bad.any():
             row = int(np.argmax(bad))
-            raise MarketError(f"{name}: row {row + 1} has {key} = {prices[key][row]}; prices must be positive numbers")
-    if not np.isfinite(prices["volume"]).all():
-        raise MarketError(f"{name}: row {int(np.argmin(np.isfinite(prices['volume']))) + 1} has no volume")
-    spread = prices["high"] < np.maximum(prices["open"], prices["close"]) * (1 - 1e-9)
-    spread |= prices["low"] > np.minimum(prices["open"], prices["close"]) * (1 + 1e-9)
-    if spread.any():
-        raise MarketError(f"{name}: row {int(np.argmax(spread)) + 1} has open or close outside of low to high")
+            raise MarketError(f"{name}: row {row + 1} has {key} = {values[row]}; prices must be positive numbers")
 
 
 def _periods(name: str, times: NDArray[np.int64], given: float | None) -> float:
     if given is not None:
-        if not given > 0:
+        if not 0 < given < float("inf"):
             raise MarketError(f"{name}: periods per year must be positive, got {given}")
         return float(given)
-    if np.median(np.diff(times)) < 0.9 * _DAY_US:
-        raise MarketError(f"{name}: bars are intraday; say how many make a year with --periods-per-year")
+    days = float(np.median(np.diff(times))) / _DAY_US
+    if not 0.9 <= days <= 2:
+        what = "intraday" if days < 0.9 else f"{days:g} days apart"
+        raise MarketError(f"{name}: bars are {what}; say how many make a year with --periods-per-year")
     return DAILY_PERIODS_PER_YEAR
-
-
-def _read_file(path: Path) -> dict[str, NDArray[Any]]:
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    try:
-        table = parquet.read_table(path) if path.suffix.lower() in (".parquet", ".pq") else csv.read_csv(path)
-    except (OSError, pa.ArrowException) as error:
-        raise MarketError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {str(error).splitlines()[0]}") from error
-    return {name: table.column(name).to_numpy() for name in table.column_names}
-
-
-@functools.cache
-def _bundled() -> dict[str, dict[str, NDArray[Any]]]:
-    columns = _read_file(_BUNDLED)
-    symbols = columns.pop("symbol")
-    return {
-        str(symbol): {key: values[symbols == symbol] for key, values in columns.items()}
-        for symbol in np.unique(symbols.astype(str))
-    }
-
-
-def _fetch(ticker: str) -> dict[str, NDArray[Any]]:
-    known = ", ".join(bundled_tickers())
-    try:
-        import yfinance
-    except ImportError as error:
-        raise MarketError(
-            f"{ticker} is not bundled ({known} are); to fetch it: pip install 'reinforce-strategy-creator[market]'"
-        ) from error
-    try:
-        frame: Any = yfinance.Ticker(ticker).history(period="max", auto_adjust=True)
-    except Exception as error:  # yfinance raises whatever its transport does
-        raise MarketError(f"{ticker} could not be fetched ({error}); use --data FILE, or one of {known}") from error
-    if frame is None or not len(frame):
-        raise MarketError(f"{ticker} could not be fetched: no prices came back; use --data FILE, or one of {known}")
-    columns = {str(key): frame[key].to_numpy() for key in frame.columns}
-    return {"date": frame.index.tz_localize(None).to_numpy(), **columns}
-
-
-def cached_per_market(function: Callable[..., NDArray[Any]]) -> Callable[..., NDArray[Any]]:
-    """Compute once for each market object and set of arguments of this process, and share the read-only result."""
-
-    @functools.lru_cache(maxsize=32)
-    def compute(market: Market, *arguments: Any) -> NDArray[Any]:
-        result = function(market, *arguments)
-        result.flags.writeable = False
-        return result
-
-    return compute

@@ -1,0 +1,101 @@
+"""Where prices come from: the bundled file, a file of the user's own, or the network."""
+
+from __future__ import annotations
+
+import functools
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Columns = dict[str, NDArray[Any]]
+
+_BUNDLED = Path(__file__).with_name("data") / "wiki4_adj_ohlcv.csv.gz"
+_PARQUET = (".parquet", ".pq")
+
+
+class MarketError(ValueError):
+    """Prices that cannot be used, with the reason and what to do."""
+
+
+@functools.cache
+def bundled() -> dict[str, Columns]:
+    """Columns by symbol."""
+    columns = read_file(_BUNDLED)
+    symbols = columns.pop("symbol").astype(str)
+    return {
+        str(symbol): {key: values[symbols == symbol] for key, values in columns.items()}
+        for symbol in np.unique(symbols)
+    }
+
+
+def read_file(path: Path) -> Columns:
+    """The columns of a Parquet file, by its name, or else of a CSV file, compressed or not."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    try:
+        table = parquet.read_table(path) if path.suffix.lower() in _PARQUET else csv.read_csv(path)
+    except (OSError, pa.ArrowException) as error:
+        kind = "Parquet" if path.suffix.lower() in _PARQUET else "CSV"
+        raise MarketError(f"{path}: cannot be read as {kind}: {_first_line(error)}") from error
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def version_of(path: Path) -> tuple[int, int]:
+    """What changes when a file does."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise MarketError(f"{path}: cannot be read: {error.strerror}") from error
+    return status.st_mtime_ns, status.st_size
+
+
+def fetched(ticker: str) -> Columns:
+    """Daily bars from the network, adjusted; kept for the day, so that the processes of a training see the same."""
+    kept = _cache_directory() / f"{ticker}-{datetime.now(UTC):%Y-%m-%d}.parquet"
+    if not kept.exists():
+        _keep(_download(ticker), kept)
+    return read_file(kept)
+
+
+def _download(ticker: str) -> Columns:
+    known = ", ".join(sorted(bundled()))
+    try:
+        import yfinance
+    except ImportError as error:
+        raise MarketError(
+            f"{ticker} is not bundled ({known} are); to fetch it: pip install 'reinforce-strategy-creator[market]'"
+        ) from error
+    try:
+        frame: Any = yfinance.Ticker(ticker).history(period="max", auto_adjust=True)
+    except Exception as error:  # yfinance raises whatever its transport does
+        raise MarketError(
+            f"{ticker} could not be fetched ({_first_line(error)}); use --data FILE, or one of {known}"
+        ) from error
+    if frame is None or not len(frame):
+        raise MarketError(f"{ticker} could not be fetched: no prices came back; use --data FILE, or one of {known}")
+    columns = {key: frame[key].to_numpy() for key in ("Open", "High", "Low", "Close", "Volume")}
+    return {"date": frame.index.tz_localize(None).to_numpy(), **columns}
+
+
+def _keep(columns: Columns, path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    parquet.write_table(pa.table(columns), unfinished)
+    unfinished.replace(path)
+
+
+def _cache_directory() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "reinforce-strategy-creator"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
