@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -51,13 +52,36 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
     return server.create_database(f"test_{uuid.uuid4().hex}")
 
 
-@pytest.fixture
-def database_url(empty_database_url: str) -> str:
+@pytest.fixture(scope="session")
+def made_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with its tables, to be copied: migrating each time would take longer than the tests."""
+    file = tmp_path_factory.mktemp("template") / "rsc.db"
+    _upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def made_postgres(postgres_server: PostgresServer) -> str:
+    """The name of a PostgreSQL database with its tables, to be copied."""
+    _upgrade(postgres_server.create_database("made"))
+    return "made"
+
+
+@pytest.fixture(params=BOTH)
+def database_url(request: pytest.FixtureRequest) -> str:
     """A database with its tables, of each kind."""
-    engine = open_engine(empty_database_url)
+    if request.param == "sqlite":
+        url = str(request.getfixturevalue("sqlite_url"))
+        shutil.copy(request.getfixturevalue("made_sqlite"), url.removeprefix("sqlite:///"))
+        return url
+    made, server = request.getfixturevalue("made_postgres"), request.getfixturevalue("postgres_server")
+    return str(server.create_database(f"test_{uuid.uuid4().hex}", made))
+
+
+def _upgrade(url: str) -> None:
+    engine = open_engine(url)
     upgrade(engine)
     engine.dispose()
-    return empty_database_url
 
 
 @pytest.fixture

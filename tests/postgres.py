@@ -73,12 +73,12 @@ class PostgresServer:
             self._process.wait(timeout=60)
             self._process = None
 
-    def create_database(self, name: str) -> str:
-        """Make an empty database and return its URL."""
+    def create_database(self, name: str, template: str = "template0") -> str:
+        """Make an empty database, or a copy of another one, and return its URL."""
         import psycopg
 
         with psycopg.connect(self.url().replace("+psycopg", ""), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
     def remove(self) -> None:

@@ -86,7 +86,7 @@ def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], p
             _C.journal_id.in_([ended.journal_id for ended in batch]), _C.finalized_pass == pass_id
         )
     )
-    ids: dict[str, int] = dict(won.tuples().all())
+    ids = {row.journal_id: row.episode_id for row in won}
     insert_trades(connection, ((ids[one.journal_id], one.trades) for one in batch if one.journal_id in ids))
     return set(ids)
 
@@ -168,7 +168,7 @@ def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[st
 def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
     """How many episodes of a run have each status."""
     rows = connection.execute(select(_C.status, func.count()).where(_C.run_id == run_id).group_by(_C.status))
-    return dict(rows.tuples().all())
+    return {key: count for key, count in rows}
 
 
 def count_started(connection: Connection) -> int:

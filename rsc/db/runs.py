@@ -12,7 +12,7 @@ from rsc.db.models import episodes, reconciler_passes, training_runs
 
 
 def start_run(
-    connection: Connection, run_id: str, parameters: Mapping[str, Any], journal_root: str, start_time: datetime
+    connection: Connection, run_id: str, parameters: Mapping[str, Any], journal_root: str | None, start_time: datetime
 ) -> None:
     """Insert a running run; raises IntegrityError if the id is taken."""
     connection.execute(
