@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from journal.console import console, remark
 from rsc.env import TradingEnv
 from rsc.env_config import TradingConfig
 from rsc.market import load_market
+
+RECONCILE_TIMEOUT_S = 3600
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,14 @@ def train(plan: TrainingPlan) -> int:
     """Train, and return the exit code: 0, or 128 + the signal that stopped it."""
     settings = TradingConfig.of(plan.env_config)
     load_market(settings.ticker, settings.data, settings.periods_per_year)  # bad prices fail before Ray starts
-    with _signals_as_exceptions(), _ray(plan):
-        run, stopped = _train(plan)
-    _summary(run, plan)
-    return 128 + stopped if stopped else 0
+    try:
+        with _signals_as_exceptions(), _ray(plan):
+            run, stopped = _train(plan)
+    except Stopped as early:
+        remark(f"stopped by {signal.Signals(early.number).name} before training began")
+        return 128 + early.number
+    reconciled = _summary(run, plan)
+    return 128 + stopped if stopped else reconciled
 
 
 def _train(plan: TrainingPlan) -> tuple[Any, int]:
@@ -172,21 +179,27 @@ def _ray(plan: TrainingPlan) -> Iterator[None]:
         logging_level="ERROR",
         runtime_env={"worker_process_setup_hook": "rsc.runner.quieten"},
     )
+    _take_signals()  # again: Ray's own handler for SIGTERM, installed by its init, aborts the process
     try:
         yield
     finally:
         ray.shutdown()
 
 
+def _stop(number: int, frame: Any) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Stopped(number)
+
+
+def _take_signals() -> dict[signal.Signals, Any]:
+    """Make SIGINT and SIGTERM raise Stopped; return the handlers that were there."""
+    return {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
     """SIGINT and SIGTERM end training in order; while that is under way, a second one ends the program."""
-
-    def stop(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Stopped(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = _take_signals()
     try:
         yield
     finally:
@@ -194,8 +207,8 @@ def _signals_as_exceptions() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _summary(run: Any, plan: TrainingPlan) -> None:
-    """What RLlib left behind, and the command that puts it right."""
+def _summary(run: Any, plan: TrainingPlan) -> int:
+    """What RLlib left behind, and the command that puts it right; the exit code of that, if it was run."""
     from rsc.db.episodes import status_counts
     from rsc.db.session import open_engine, reading
 
@@ -208,8 +221,9 @@ def _summary(run: Any, plan: TrainingPlan) -> None:
     if plan.database_url:
         arguments += ["--database-url", plan.database_url]
     if not left:
-        return
+        return 0
     if plan.reconcile:
-        subprocess.run([sys.executable, "-m", "reconciler", *arguments], check=False, timeout=3600)
-    else:
-        click.echo(f"to end them: reconcile {' '.join(arguments)}")
+        command = [sys.executable, "-m", "reconciler", *arguments]
+        return subprocess.run(command, check=False, timeout=RECONCILE_TIMEOUT_S).returncode
+    click.echo(f"to end them: {shlex.join(['reconcile', *arguments])}")
+    return 0
