@@ -297,9 +297,10 @@ class JournalWriter:
         self._put = _nowhere
         if self._tail is not None:
             self._keep_sealed_trades()
-            self._tail.close()
+            tail, self._tail = self._tail, None
+            tail.close()
             try:
-                os.rename(self._tail.path, failed_path(self.path))
+                os.rename(tail.path, failed_path(self.path))
             except OSError:
                 log.debug("the tail of %s could not be renamed", self.path)
         reason = f"journal {self.path} is incomplete from step {self.steps + 1} on: {error.strerror or error}"

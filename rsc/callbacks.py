@@ -56,15 +56,15 @@ class EpisodeCallbacks(RLlibCallback):
             self._quietly("marking evaluation envs", lambda: env.set_attr("in_evaluation", True))
 
     def on_episode_start(self, *, episode: Any, env_runner: Any, **kwargs: Any) -> None:
-        """Insert the row of the new episode, and end the one that its reset superseded."""
+        """Insert the row of the new episode, and end its predecessor if nobody did: RLlib resets over running
+        episodes, and in sampling by episodes it drops some that ended, without a word."""
         facts = _facts_of(episode)
         if facts is None:
             return
         row = self._start_row(facts, episode.id_, env_runner)
+        dropped = self._take(str(facts["previous"]))
         self._running[episode.id_] = row
-        if facts.get("superseded"):
-            self._forget(str(facts["superseded"]))
-        self._in_database(f"starting episode {episode.id_}", lambda connection: self._start(connection, facts, row))
+        self._in_database(f"starting episode {episode.id_}", lambda connection: self._start(connection, row, dropped))
 
     def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
         """End the row by the journal, or by the recorder's own figures if the journal failed."""
@@ -88,16 +88,19 @@ class EpisodeCallbacks(RLlibCallback):
             "initial_portfolio_value": float(facts["capital"]),
         }
 
-    def _forget(self, journal_id: str) -> None:
-        self._running = {key: row for key, row in self._running.items() if row["journal_id"] != journal_id}
+    def _take(self, journal_id: str) -> dict[str, Any] | None:
+        """The row of this journal's episode, if it was never said to have ended."""
+        found = next((key for key, row in self._running.items() if row["journal_id"] == journal_id), None)
+        return None if found is None else self._running.pop(found)
 
-    def _start(self, connection: Connection, facts: dict[str, Any], row: dict[str, Any]) -> None:
+    def _start(self, connection: Connection, row: dict[str, Any], dropped: dict[str, Any] | None) -> None:
         from rsc.closing import close_episode
         from rsc.db.episodes import start_episode
 
         start_episode(connection, row)
-        if facts.get("superseded"):
-            close_episode(connection, self._journal(str(facts["superseded"])), now=datetime.now(UTC))
+        if dropped is not None:
+            journal = self._journal(dropped["journal_id"])
+            close_episode(connection, journal, now=datetime.now(UTC), start=dropped)
 
     def _end(self, connection: Connection, row: dict[str, Any], failed: Any) -> None:
         from rsc.closing import close_episode, ended_from_memory

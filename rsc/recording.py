@@ -48,10 +48,10 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     """Journals each step before it is returned. Knows no database, and no env but by the `Journaled` protocol.
 
     ``reset`` starts a journal and adds ``info["journal"]``, a small dict that tells the callback which; a running
-    episode is ended as superseded first. A step is journaled, then returned as the env gave it; the last one of an
-    episode whose journal failed also has ``info["journal_failed"]``, JSON of what the journal would have said. Whatever
-    leaves ``step`` as an exception ends the journal. Nothing is made before the first reset, since vector envs build
-    dummies; ``notes`` go into each journal's header.
+    episode is ended as superseded first, and the dict names it. A step is journaled, then returned as the env gave it;
+    the last one of an episode whose journal failed also has ``info["journal_failed"]``, JSON of what the journal would
+    have said. Whatever leaves ``step`` as an exception ends the journal. Nothing is made before the first reset, since
+    vector envs build dummies; ``notes`` go into each journal's header.
     """
 
     def __init__(self, env: gym.Env[Any, Any], settings: JournalSettings, notes: dict[str, Any] | None = None) -> None:
@@ -60,12 +60,14 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._notes = notes or {}
         self._writer: JournalWriter | None = None
         self._source: Any = None
+        self._latest = ""  # the id of the journal that was begun last
         self._number: Callable[[Any], float] = float
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        superseded = self._end(EndReason.SUPERSEDED)
+        self._end(EndReason.SUPERSEDED)
         observation, info = self.env.reset(seed=seed, options=options)
-        return observation, {**info, INFO_KEY: {**self._begin(), "superseded": superseded or ""}}
+        previous = self._latest
+        return observation, {**info, INFO_KEY: {**self._begin(), "previous": previous}}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The hot path: journal, then return."""
@@ -111,6 +113,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             on_error=settings.on_error,
         )
         header = writer.header
+        self._latest = writer.journal_id
         return {
             "id": writer.journal_id,
             "env": about.env,
@@ -136,13 +139,12 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         }
         return {**info, FAILED_KEY: json.dumps(kept)}
 
-    def _end(self, reason: EndReason, message: str = "") -> str | None:
-        """End the running episode's journal; return its id, None if there is none."""
+    def _end(self, reason: EndReason, message: str = "") -> None:
+        """End the running episode's journal, if there is one."""
         writer, self._writer = self._writer, None
         if writer is None:
-            return None
+            return
         writer.close(reason, message)
-        return writer.journal_id
 
     def __reduce__(self) -> Any:
         if self._writer is not None:

@@ -81,7 +81,7 @@ def test_reset__over_a_running_episode__supersedes_it(tmp_path: Path) -> None:
     _, first = env.reset(seed=1)
     env.step(1)
     _, second = env.reset()
-    assert second[INFO_KEY]["superseded"] == first[INFO_KEY]["id"]
+    assert second[INFO_KEY]["previous"] == first[INFO_KEY]["id"]
     assert journal_of(tmp_path, first).end_reason is EndReason.SUPERSEDED
 
 
@@ -99,9 +99,11 @@ class Raising(TradingEnv):
     """Raises what it is told to, at its third step."""
 
     error: BaseException = ValueError("broken")
+    played = 0
 
     def step(self, action: Any) -> Any:
-        if self._step == 2:
+        self.played += 1
+        if self.played == 3:
             raise self.error
         return super().step(action)
 
