@@ -14,6 +14,7 @@ from rsc.db import runs
 from rsc.db.session import database_now
 
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
+"""Outcomes: all was looked at (complaints are in the report), the database was gone, a signal or deadline came."""
 
 
 def record_pass(engine: Engine, work: Pass, run_ids: Sequence[str] | None, wait_s: float = 0.0) -> PassReport:
@@ -27,7 +28,7 @@ def record_pass(engine: Engine, work: Pass, run_ids: Sequence[str] | None, wait_
     except Exception as error:
         _note_failure(engine, work, error)
         raise
-    outcome = STOPPED if report.stopped else FAILED if report.failure_count else DONE
+    outcome = STOPPED if report.stopped else DONE
     with engine.begin() as connection:
         runs.end_pass(connection, work.pass_id, outcome, database_now(engine), report.to_dict())
     return report

@@ -145,7 +145,7 @@ class Pass:
         now = self._clock[1] + timedelta(seconds=time.monotonic() - self._clock[0])
         sighting = look_at_episode(run, journal_id, row, self._settings, now)
         verdict = decide(sighting.facts)
-        self.report.count(verdict, sighting, run)
+        self.report.count(verdict, sighting, run, row)
         if verdict.action is Action.LEAVE:
             return None
         if verdict.case == "O":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
+from journal import Liveness
 from journal.console import DATA_LOST, DONE, FAILED
 from reconciler.looking import RunSight, Sighting
 from reconciler.rules import Action, Verdict
@@ -98,6 +100,7 @@ class PassReport:
     unlookable_count: int = 0
     failures: list[str] = field(default_factory=list)
     failure_count: int = 0
+    oldest_stale: datetime | None = None  # start of the oldest one that waits without a sign of life
     stopped: bool = False
     seconds: float = 0.0
 
@@ -105,14 +108,17 @@ class PassReport:
         """Another look of the same command: what waited or could not be looked at is counted anew."""
         self.waiting = self.waiting_on_the_dead = self.unlookable_count = self.runs = 0
         self.unlookable.clear()
+        self.oldest_stale = None
         for letter in ("D", "G", "O"):
             self.cases.pop(letter, None)
 
-    def count(self, verdict: Verdict, sighting: Sighting, run: RunSight) -> None:
+    def count(self, verdict: Verdict, sighting: Sighting, run: RunSight, row: Any) -> None:
         """Take a verdict into account that is not written, or before it is."""
         if verdict.action is Action.LEAVE:
             return
         self.cases[verdict.case] += 1
+        if verdict.action is Action.WAIT and row is not None and sighting.look.liveness is not Liveness.ALIVE:
+            self.oldest_stale = min(self.oldest_stale or row.start_time, row.start_time)
         if verdict.action is Action.WAIT and verdict.case != "O":
             self.waiting += 1
             self.waiting_on_the_dead += not run.driver_may_live or sighting.look.lease_age_s is not None
@@ -144,7 +150,9 @@ class PassReport:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**vars(self), "ended": dict(self.ended), "cases": dict(self.cases), "exit_code": self.exit_code}
+        oldest = self.oldest_stale.isoformat() if self.oldest_stale else None
+        sums = {"ended": dict(self.ended), "cases": dict(self.cases), "oldest_stale": oldest}
+        return {**vars(self), **sums, "exit_code": self.exit_code}
 
     def sentence(self) -> str:
         """One line for a human."""

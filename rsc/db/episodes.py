@@ -168,7 +168,7 @@ def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[st
 def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
     """How many episodes of a run have each status."""
     rows = connection.execute(select(_C.status, func.count()).where(_C.run_id == run_id).group_by(_C.status))
-    return {key: count for key, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def count_started(connection: Connection) -> int:

@@ -57,7 +57,7 @@ def trade_counts(connection: Connection, run_id: str) -> dict[int, int]:
         .where(episodes.c.run_id == run_id)
         .group_by(completed_trades.c.episode_id)
     )
-    return {key: count for key, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def trades_of(connection: Connection, episode_id: int) -> Sequence[Row[Any]]:

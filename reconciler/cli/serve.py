@@ -1,0 +1,47 @@
+"""The daemon on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from journal.console import DONE, fail, remark
+from reconciler.config import Settings
+from reconciler.signals import stop_on_signals
+
+
+def serve(
+    url: str,
+    run_ids: Sequence[str] | None,
+    settings: Settings,
+    every_s: float | None,
+    cron: str | None,
+    deadline_s: float,
+    metrics_port: int | None,
+    metrics_address: str,
+) -> int:
+    """Make passes until SIGINT or SIGTERM. Exit 0: being told to stop is how a daemon ends."""
+    from reconciler.daemon import Daemon, Schedule
+    from reconciler.gauges import Gauges, serve_gauges
+    from rsc.db.session import open_engine
+
+    schedule = Schedule(every_s, cron, deadline_s)
+    try:
+        schedule.trigger()
+    except ValueError as error:
+        raise click.UsageError(f"{cron!r} is no cron expression: {error}") from error
+    gauges = Gauges(schedule.longest_silence_s())
+    engine = open_engine(url)
+    if metrics_port is not None:
+        try:
+            server = serve_gauges(gauges, metrics_address, metrics_port)
+        except OSError as error:
+            fail(f"cannot serve metrics on {metrics_address}:{metrics_port}: {error.strerror}", "choose another port")
+        remark(f"metrics on http://{metrics_address}:{server.server_address[1]}/metrics, health on /healthz")
+    rhythm = f"each {every_s:g} s" if cron is None else f"at {cron}"
+    remark(f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {engine.url!r} {rhythm}")
+    with stop_on_signals("stopping after this batch") as stop:
+        Daemon(engine, run_ids, settings, schedule, stop, gauges, remark).run()
+    remark("stopped")
+    return DONE
