@@ -11,7 +11,7 @@ import functools
 import json
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,9 +150,7 @@ class BatchEncoder:
     def encode(self, steps: Columns, trades: Columns, seal: Seal, journal_seed: int) -> bytes:
         """The message of a block."""
         rows = len(steps["step"])
-        arrays = [
-            pa.array(values).view(_TIME) if name in _TIMES else pa.array(values) for name, values in steps.items()
-        ]
+        arrays = _arrays_of(steps, self._schema)
         arrays.append(self._trade_lists(steps, trades, rows))
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         self._parts.clear()
@@ -173,11 +171,17 @@ class BatchEncoder:
 
 
 def _trade_struct(trades: Columns) -> pa.StructArray:
-    arrays = [
-        pa.array(trades[field.name]).view(_TIME) if field.name in _TIMES else pa.array(trades[field.name])
-        for field in TRADE_TYPE
+    return pa.StructArray.from_arrays(_arrays_of(trades, TRADE_TYPE), fields=list(TRADE_TYPE))
+
+
+def _arrays_of(columns: Columns, types: Iterable[pa.Field]) -> list[pa.Array]:
+    """Contiguous arrays as Arrow columns without a copy; bools, which Arrow packs, are copied."""
+    return [
+        pa.array(values)
+        if values.dtype == bool
+        else pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)])
+        for values, field in zip(columns.values(), types, strict=False)  # the schema also has the trades
     ]
-    return pa.StructArray.from_arrays(arrays, fields=list(TRADE_TYPE))
 
 
 class _Sink:
@@ -336,6 +340,6 @@ def _numpy(column: pa.Array) -> Any:
 def batch_of(steps: Columns, trades: Columns, extra: Sequence[str]) -> pa.RecordBatch:
     """The Arrow form of a block that is not sealed yet."""
     schema = arrow_schema(tuple(extra))
-    arrays = [pa.array(values).view(_TIME) if name in _TIMES else pa.array(values) for name, values in steps.items()]
+    arrays = _arrays_of(steps, schema)
     arrays.append(encoder_of(tuple(extra))._trade_lists(steps, trades, len(steps["step"])))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

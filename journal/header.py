@@ -113,8 +113,13 @@ def from_microseconds(time_us: int) -> datetime:
 
 
 def this_writer() -> WriterIdentity:
-    """The identity of the calling process; cheap, since each fork asks anew."""
-    return WriterIdentity(socket.gethostname(), machine_id(), boot_id(), os.getpid(), process_start(os.getpid()))
+    """The identity of the calling process; a forked child has its own."""
+    return _writer_of(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _writer_of(pid: int) -> WriterIdentity:
+    return WriterIdentity(socket.gethostname(), machine_id(), boot_id(), pid, process_start(pid))
 
 
 @functools.cache
