@@ -1,0 +1,200 @@
+"""What the journal costs a training: RLlib's steps a second with it over those without, in paired rounds.
+
+    python benchmarks/training.py --rounds 9
+    python benchmarks/training.py --shape 0x8 --length 3000
+
+In each round every variant trains one iteration, in an order that rotates; a ratio compares two variants of one round,
+and the median of a shape's ratios is its figure. The quartiles beside it tell how far to trust it: where they lie
+further apart than the difference that is looked for, the machine was not quiet enough, and the median proves nothing.
+
+"bare" is the same env without recorder, callbacks and database; "info" carries the journal's twelve values in the info
+dict of each step instead, the usual way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+BATCH_STEPS = 4000
+WARM_UP_ROUNDS = 1
+NAMES = (
+    "portfolio_value", "price", "cash", "position", "fees", "unrealized_pnl", "market_time",
+    "action", "reward", "terminated", "truncated", "trades",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How RLlib samples and learns."""
+
+    runners: int
+    envs: int
+    epochs: int = 10
+    minibatch: int = 128
+
+    def __str__(self) -> str:
+        return f"{self.runners}x{self.envs}, {self.epochs} epochs of {self.minibatch}"
+
+
+SHAPES = {
+    "0x8": Shape(0, 8),
+    "0x32": Shape(0, 32),
+    "2x4": Shape(2, 4),
+    "0x32-light": Shape(0, 32, epochs=4, minibatch=512),
+}
+LENGTHS = (250, 3000)
+COMPARED = (("journal", "bare"), ("journal+sqlite", "bare"), ("journal", "info"), ("journal+sqlite", "info"))
+
+
+class InInfo(gym.Wrapper[Any, Any, Any, Any]):
+    """Carries the values that a journal would hold in each step's info."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        source: Any = self.env.unwrapped
+        values = (*source.journal_row, action, reward, terminated, truncated, len(source.journal_trades))
+        return observation, reward, terminated, truncated, {**info, **dict(zip(NAMES, values, strict=True))}
+
+
+def config_of(shape: Shape, env: Any, length: int) -> Any:
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    return (
+        PPOConfig()
+        .environment(env, env_config={"episode_length": length})
+        .env_runners(num_env_runners=shape.runners, num_envs_per_env_runner=shape.envs)
+        .training(
+            train_batch_size_per_learner=BATCH_STEPS, minibatch_size=shape.minibatch, num_epochs=shape.epochs
+        )
+        .debugging(seed=7, log_level="ERROR")
+    )  # fmt: skip
+
+
+def makers(root: Path) -> dict[str, Callable[[Any], Any]]:
+    """The env of each variant; all have the same seeds, so that all play the same episodes."""
+    from rsc.env import TradingEnv
+    from rsc.recording import JournalSettings, Recorder
+    from rsc.seeds import IndependentSeeds
+
+    def bare(context: Any) -> Any:
+        return IndependentSeeds(TradingEnv(context), context.worker_index)
+
+    settings = JournalSettings(str(root), "journal-alone")
+    return {"bare": bare, "info": lambda context: InInfo(bare(context)),
+            "journal": lambda context: Recorder(bare(context), settings)}  # fmt: skip
+
+
+@contextmanager
+def trainings(shape: Shape, length: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """An algorithm of each variant, side by side in this process."""
+    from ray.tune.registry import register_env
+
+    import rsc
+    from rsc.env import TradingEnv
+
+    made: dict[str, Any] = {}
+    try:
+        for name, make in makers(folder / "journals").items():
+            register_env(f"benchmark-{name}", make)
+            made[name] = config_of(shape, f"benchmark-{name}", length).build_algo()
+        config = config_of(shape, TradingEnv, length)
+        database = f"sqlite:///{folder / 'rsc.db'}"
+        with rsc.attach(config, run_id="both", journal_root=folder / "journals", database_url=database):
+            made["journal+sqlite"] = config.build_algo()
+            yield made
+    finally:
+        for algorithm in made.values():
+            algorithm.stop()
+
+
+def speed(algorithm: Any, lifetime: dict[int, float]) -> float:
+    """Steps a second of one iteration."""
+    start = time.perf_counter()
+    result = algorithm.train()
+    seconds = time.perf_counter() - start
+    total = float(result["env_runners"]["num_env_steps_sampled_lifetime"])
+    steps = total - lifetime.get(id(algorithm), 0.0)
+    lifetime[id(algorithm)] = total
+    return steps / seconds
+
+
+def measure(shape: Shape, length: int, rounds: int) -> list[dict[str, float]]:
+    """Each round's speeds by variant."""
+    measured, lifetime = [], dict[int, float]()
+    with tempfile.TemporaryDirectory() as folder, trainings(shape, length, Path(folder)) as algorithms:
+        names = list(algorithms)
+        for number in range(rounds + WARM_UP_ROUNDS):
+            turn = number % len(names)
+            order = names[turn:] + names[:turn]
+            measured.append({name: speed(algorithms[name], lifetime) for name in order})
+        assert_journaled(Path(folder) / "journals", shape)
+    return measured[WARM_UP_ROUNDS:]
+
+
+def assert_journaled(root: Path, shape: Shape) -> None:
+    """A variant that silently wrote nothing would look splendid."""
+    from journal import journal_path, list_journals, read_journal
+
+    for run_id in ("journal-alone", "both"):
+        steps = sum(read_journal(journal_path(root, run_id, name)).last_step for name in list_journals(root, run_id))
+        assert steps >= BATCH_STEPS * 2, f"{run_id} of {shape} journaled {steps} steps"
+
+
+def ratios(measured: list[dict[str, float]]) -> dict[str, tuple[float, float, float]]:
+    """Lower quartile, median and upper quartile of each comparison."""
+    found = {}
+    for ours, theirs in COMPARED:
+        of_rounds = [speeds[ours] / speeds[theirs] for speeds in measured]
+        lower, middle, upper = statistics.quantiles(of_rounds, n=4, method="inclusive")
+        found[f"{ours} / {theirs}"] = (lower, middle, upper)
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--shape", choices=SHAPES, action="append")
+    parser.add_argument("--length", type=int, action="append", help="steps of an episode")
+    parser.add_argument("--json", type=Path, help="also write every round's speeds here")
+    return parser.parse_args()
+
+
+def main() -> None:
+    import ray
+
+    from rsc.runner import quieten
+
+    given = arguments()
+    quieten()
+    warnings.filterwarnings("ignore", message=".*Overriding environment.*")
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load {load:.2f} at the start, {given.rounds} paired rounds; quartiles in brackets")
+    ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level="ERROR")
+    kept = []
+    for name, length in itertools.product(given.shape or SHAPES, given.length or LENGTHS):
+        measured = measure(SHAPES[name], length, given.rounds)
+        bare = statistics.median(speeds["bare"] for speeds in measured)
+        print(f"\n{SHAPES[name]}; episodes of {length} steps; bare {bare:.0f} steps/s; load {os.getloadavg()[0]:.2f}")
+        for compared, (lower, middle, upper) in ratios(measured).items():
+            print(f"  {compared:24} {middle:.3f}  [{lower:.3f}, {upper:.3f}]", flush=True)
+        kept.append({"shape": name, "length": length, "rounds": measured})
+    if given.json:
+        given.json.write_text(json.dumps(kept))
+
+
+if __name__ == "__main__":
+    main()
