@@ -1,0 +1,38 @@
+"""Every command explains itself with an example, and starts without what it does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = [
+    ("rsc",), ("rsc", "train"), ("rsc", "check"), ("rsc", "runs"), ("rsc", "db", "upgrade"),
+    ("reconciler",), ("reconciler", "status"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help__each_command__shows_an_example(command: tuple[str, ...]) -> None:
+    """Somebody in a hurry copies an example."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--help"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "xample" in done.stdout
+
+
+@pytest.mark.parametrize("module", ["rsc.cli", "reconciler.cli", "journal.cli"])
+def test_start__programs__import_nothing_heavy(module: str) -> None:
+    """A command imports what it needs when it runs: half a second is the most that a start may cost."""
+    heavy = ("ray", "torch", "gymnasium", "sqlalchemy.orm", "alembic", "apscheduler", "pandas")
+    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_usage__reconcile_without_a_run__exits_2() -> None:
+    """Nothing is reconciled by accident."""
+    done = subprocess.run([sys.executable, "-m", "reconciler"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
