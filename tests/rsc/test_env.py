@@ -338,8 +338,9 @@ def test_env__future_prices_changed__change_nothing_before(seed: int, known: int
     changed.pop("fingerprint", None)
     for name in ("open", "high", "low", "close", "volume"):
         changed[name] = np.concatenate((changed[name][:known], changed[name][known:] * 3.0))
-    config: dict[str, Any] = dict(fill=fill, stop_loss=0.03, take_profit=0.05, fee=0.001, borrow_rate=0.1, window=5)
-    config |= {"features": ("return", "rsi", "atr", "volume"), "actions": "discrete" if discrete else "continuous"}
+    config: dict[str, Any] = {"fill": fill, "stop_loss": 0.03, "take_profit": 0.05, "fee": 0.001, "borrow_rate": 0.1}
+    config |= {"features": ("return", "rsi", "atr", "volume"), "window": 5}
+    config["actions"] = "discrete" if discrete else "continuous"
     random = np.random.default_rng(seed)
     actions = list(random.integers(0, 3, 100) if discrete else random.uniform(-1, 1, (100, 1)))
     ours, theirs = (play(env_of(each, **config), actions) for each in (market, Market(**changed)))

@@ -85,7 +85,7 @@ def test_config__every_key_of_the_forerunner__is_accepted() -> None:
         "use_dynamic_sizing": False, "min_position_size_pct": 0.0, "max_position_size_pct": 0.0, "df": random_market(0),
     }  # fmt: skip
     assert given.keys() >= FORERUNNER_KEYS.keys()
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="env_config") as caught:
         config = TradingEnv(given).config
     assert (config.capital, config.window, config.sharpe_window, config.normalise_window) == (10_000.0, 5, 100, 20)
     assert (config.reward, config.sizing, config.fraction) == ("simple", "fixed_fractional", 0.1)

@@ -142,7 +142,7 @@ def test_ledger__any_fills__pnl_is_trades_plus_unrealized(
         price *= move
         order = ledger.turn if discrete else ledger.aim
         before = ledger.side * ledger.size
-        for trade in order(int(round(target)) if discrete else target, price, step, step, carry):  # type: ignore[operator]
+        for trade in order(round(target) if discrete else target, price, step, step, carry):  # type: ignore[operator]
             realized += trade.pnl
             gross = trade.direction * trade.quantity * (trade.exit_price - trade.entry_price)
             assert trade.pnl == pytest.approx(gross - trade.costs, rel=1e-9, abs=1e-9)
