@@ -127,6 +127,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException | None) -> str:
     """What the database said, in one line."""
     return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

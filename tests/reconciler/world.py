@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -55,7 +54,6 @@ def walk(writer: JournalWriter, steps: int, *, seed: int = 7, trade_every: int =
 def abandon(writer: JournalWriter) -> None:
     """What SIGKILL leaves of a journal: no lock, no end, everything that was appended."""
     writer._release()
-    gc.collect()
 
 
 @dataclass

@@ -1,0 +1,154 @@
+"""The daemon as a process: it comes at once, goes when it is told to, and outlives its database."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.daemon import AttentiveClock, Schedule
+from reconciler.gauges import Gauges
+from reconciler.report import PassReport
+from tests.reconciler.daemons import Process, get, until
+from tests.reconciler.world import World, abandon
+
+
+@pytest.fixture
+def start(database_url: str) -> Iterator:
+    """Start a daemon on the test's database."""
+    running: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        daemon = Process("--all", "--database-url", database_url, "--grace", "0s", *arguments)
+        running.append(daemon)
+        return daemon
+
+    yield start
+    for daemon in running:
+        daemon.kill()
+
+
+def test_daemon__started__passes_at_once_and_ends_on_sigterm(world, start):
+    journal_id = world.dead()
+    daemon = start("--every", "1h")
+    until(lambda: world.row(journal_id).status == "truncated", what="the first pass")
+    began = time.monotonic()
+    assert daemon.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 5
+    assert daemon.said("1 episode ended")
+
+
+def test_daemon__each_interval__ends_what_died_meanwhile(world, start):
+    start("--every", "0.3s")
+    for _ in range(3):
+        journal_id = world.dead()
+        until(lambda journal_id=journal_id: world.row(journal_id).status == "truncated", what="the next pass")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_daemon__told_to_end_in_mid_pass__ends_after_its_batch_with_nothing_half_done(world, start, number):
+    journal_ids = [world.dead(20) for _ in range(300)]
+    daemon = start("--every", "1h")
+    until(lambda: daemon.said("reconciling all runs"), what="the daemon")
+    assert daemon.stop(number) == 0
+    for journal_id in journal_ids:
+        ended = world.row(journal_id).status == "truncated"
+        assert len(world.trades(journal_id)) == (2 if ended else 0)
+
+
+def test_daemon__metrics_and_health__tell_what_it_did(world, start):
+    world.dead()
+    alive = world.episode()
+    daemon = start("--every", "0.2s", "--metrics-port", "0")
+    base = daemon.base_url()
+    until(lambda: 'reconciler_verdicts_total{case="E"} 1.0' in get(f"{base}/metrics")[1], what="the verdict")
+    code, text = get(f"{base}/metrics")
+    assert code == 200
+    for line in (
+        'reconciler_episodes_ended_total{status="truncated"} 1.0',
+        "reconciler_waiting 1.0",
+        "reconciler_false_truncations 0.0",
+        "reconciler_oldest_stale_episode_age_seconds 0.0",
+    ):
+        assert line in text
+    assert get(f"{base}/healthz")[0] == 200
+    assert get(f"{base}/nothing")[0] == 404
+    abandon(alive)
+
+
+def test_daemon__cron__is_understood_and_nonsense_is_wrong_usage(start):
+    daemon = start("--cron", "*/5 * * * *")
+    until(lambda: daemon.said("at */5"), what="the daemon")
+    assert daemon.stop(signal.SIGTERM) == 0
+    assert start("--cron", "nonsense").process.wait(timeout=30) == 2
+
+
+def test_daemon__metrics_port_taken__says_so_in_one_line(start):
+    first = start("--every", "1h", "--metrics-port", "0")
+    port = first.base_url().rpartition(":")[2]
+    second = start("--every", "1h", "--metrics-port", port)
+    assert second.process.wait(timeout=30) == 1
+    until(lambda: second.said("choose another port"), what="the reason")
+
+
+@pytest.mark.postgres
+def test_daemon__database_restarts__one_line_when_it_goes_and_one_when_it_is_back(postgres_server, tmp_path, engine):
+    if engine.dialect.name == "sqlite":
+        return  # a file does not go away
+    world = World(engine, tmp_path / "journal")
+    daemon = Process("--all", "--database-url", engine.url.render_as_string(False), "--every", "0.2s")
+    try:
+        first = world.dead()
+        until(lambda: world.row(first).status == "truncated", what="a pass")
+        postgres_server.stop()
+        until(lambda: daemon.said("the database is gone"), what="the outage to be told")
+        second = world.episode(row=False)
+        abandon(second)
+        time.sleep(2)
+        postgres_server.start()
+        until(lambda: daemon.said("the database is back"), 60, what="the return to be told")
+        until(lambda: world.row(second.journal_id), what="the adoption of what happened meanwhile")
+        assert len(daemon.said("the database is gone")) == len(daemon.said("the database is back")) == 1
+        assert daemon.stop(signal.SIGTERM) == 0
+    finally:
+        daemon.kill()
+        world.driver_dies()
+
+
+@pytest.mark.postgres
+def test_daemon__no_database__still_ends_within_seconds(postgres_server):
+    daemon = Process("--all", "--database-url", "postgresql://rsc@127.0.0.1:1/none", "--every", "1s")
+    try:
+        until(lambda: daemon.said("the database is gone"), what="the outage to be told")
+        assert daemon.stop(signal.SIGTERM) == 0
+    finally:
+        daemon.kill()
+
+
+def test_attentive_clock__gap__counts_as_one_interval_at_most():
+    now = [0.0]
+    clock = AttentiveClock(lambda: now[0])
+    watched = []
+    for moment in (3.0, 6.0, 1000.0, 1003.0):
+        now[0] = moment
+        watched.append(clock())
+    assert watched == [3.0, 6.0, 16.0, 19.0]
+
+
+def test_health__passes_that_stop_succeeding__make_it_ill():
+    now = [0.0]
+    gauges = Gauges(Schedule(30.0, None, 60.0).longest_silence_s(), lambda: now[0])
+    now[0] = 149.0
+    gauges.failed()
+    assert gauges.is_well()
+    now[0] = 151.0
+    gauges.passed(PassReport(stopped=True), 0, 0)
+    assert not gauges.is_well()
+    gauges.passed(PassReport(), 0, 0)
+    assert gauges.is_well()
+
+
+def test_schedule__cron__allows_two_of_its_gaps():
+    assert Schedule(None, "*/5 * * * *", 60.0).longest_silence_s() == 660.0
