@@ -93,7 +93,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     def close(self) -> None:
         self._end(EndReason.CLOSED)
-        self.env.close()  # type: ignore[no-untyped-call]
+        inner: Any = self.env  # whose close gymnasium does not type
+        inner.close()
 
     def _begin(self) -> dict[str, Any]:
         self._source = self.env.unwrapped
