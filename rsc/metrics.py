@@ -71,7 +71,7 @@ def annual_return(initial_value: float, final_value: float, steps: int, periods_
 def volatility(r: ArrayLike, periods_per_year: float) -> float:
     """Standard deviation (ddof 1) of returns times sqrt(periods_per_year); NaN for fewer than two."""
     r = as_array(r)
-    return running.finite(running.root(spread(r)[1], len(r) - 1) * running.root(periods_per_year, 1))
+    return running.annualised(running.root(spread(r)[1], len(r) - 1), periods_per_year)
 
 
 @quiet

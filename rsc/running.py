@@ -141,7 +141,7 @@ class RunningMetrics:
             sharpe_ratio=reward_to_risk(steps, earned, root(squares, steps - 1), periods),
             sortino_ratio=reward_to_risk(steps, earned, root(downside, steps), periods),
             calmar_ratio=calmar(growth, drawdown),
-            volatility=finite(root(squares, steps - 1) * root(periods, 1)),
+            volatility=annualised(root(squares, steps - 1), periods),
             max_drawdown=drawdown,
             win_rate=ratio(self._wins, self._trades),
             profit_factor=ratio(won, lost),
@@ -261,7 +261,12 @@ def reward_to_risk(count: int, earned: float, risk: float, periods: float) -> fl
     """Annualised mean return over a deviation; NaN if that is no more than noise."""
     if count < 2 or not risk > NOISE * (1.0 + abs(earned / count)):
         return NAN
-    return finite(earned / count / risk * root(periods, 1))
+    return annualised(earned / count / risk, periods)
+
+
+def annualised(figure: float, periods: float) -> float:
+    """A figure that grows with the root of time, per year."""
+    return finite(figure * math.sqrt(periods)) if periods > 0 else NAN
 
 
 def calmar(growth: float, drawdown: float) -> float:
