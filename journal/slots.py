@@ -74,10 +74,13 @@ class SlotLayout:
             "wall_time": slots["wall_time_ns"] // 1000,
             "market_time": np.ascontiguousarray(slots["market_time"]),
         }
-        for name in (*STEP_FLOATS, *self.extra):
+        # In the schema's order: Arrow takes a column by its place and looks at no type.
+        for name in STEP_FLOATS:
             columns[name] = np.ascontiguousarray(slots[name])
         columns["terminated"] = (flags & TERMINATED) != 0
         columns["truncated"] = (flags & TRUNCATED) != 0
+        for name in self.extra:
+            columns[name] = np.ascontiguousarray(slots[name])
         return columns
 
 
