@@ -19,6 +19,16 @@ from tests.postgres import PostgresServer, find_programs
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long versions run only when they are asked for."""
+    if os.environ.get("RSC_TORTURE") == "1" or "torture" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("torture")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("torture")]
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A running server for the session; without its programs CI fails, and elsewhere the tests are skipped loudly."""
