@@ -68,6 +68,12 @@ setup(
         ],
         # How `journal` shows metrics without importing the trading side: see journal/figures.py.
         "journal.figures": ["trading = rsc.metrics:figures"],
+        "journal.kernels": ["trading = rsc.lookup:TradingKernel"],
+        # How it asks the database for an episode's journal, and whether its row has ended.
+        "journal.episodes": [
+            "journal_of = rsc.lookup:journal_of",
+            "settled_journals = rsc.lookup:settled_journals",
+        ],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -105,7 +105,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
 def run_main(command: click.Command) -> NoReturn:
     """Run a command line: errors of the world are one line, a closed pipe is quiet, Ctrl-C exits 130."""
     try:
-        code = command.main(standalone_mode=False)
+        code = _invoked(command)
+        sys.stdout.flush()  # a pipe that closed shows here, and not as a complaint of the interpreter's exit
     except click.UsageError as error:
         error.show()
         raise SystemExit(USAGE) from None
@@ -122,6 +123,18 @@ def run_main(command: click.Command) -> NoReturn:
             raise
         fail(str(error).splitlines()[0], str(getattr(error, "hint", "")))
     raise SystemExit(code if isinstance(code, int) else DONE)
+
+
+def _invoked(command: click.Command) -> Any:
+    """The command's return value. `Command.main` would make a closed pipe an exit code of 1."""
+    name = os.path.basename(sys.argv[0])
+    if f"_{name}_COMPLETE".replace("-", "_").upper() in os.environ:
+        return command.main()  # a shell asks for completions
+    try:
+        with command.make_context(name, sys.argv[1:]) as context:
+            return command.invoke(context)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
 
 
 def _is_of_the_world(error: Exception) -> bool:

@@ -296,9 +296,9 @@ class Journal:
         except DecodeError:
             return None
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Intact steps as Arrow record batches, the tail's last; memory stays bounded."""
-        yield from self._batches()
+    def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
+        """Intact steps as Arrow record batches, without those up to ``behind``, the tail's last; memory stays bounded."""
+        yield from self._batches(behind)
         if len(self.tail_steps["step"]):
             yield batch_of(self.tail_steps, self.tail_trades, self.header.about.extra_columns)
 

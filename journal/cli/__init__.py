@@ -1,0 +1,52 @@
+"""`journal`: look into any journal, in any state. Verbs are imported when they are called."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from journal.console import LazyGroup, run_main
+
+_EXAMPLES = """
+\b
+Examples:
+  journal ls                                   the runs
+  journal ls 20261122-120000                   the episodes of a run, by the beginning of its id
+  journal info latest                          one episode: identity, metrics so far, findings
+  journal cat 42 --where 'reward < -0.05'      rows, by the database's episode number
+  journal tail -f latest                       follow a live episode
+  journal plot latest -o episode.png           equity, drawdown, position, reward
+
+\b
+Completion, for bash (zsh and fish likewise):
+  eval "$(_JOURNAL_COMPLETE=bash_source journal)"
+"""
+
+VERBS = ("ls", "info", "cat", "head")
+
+
+@click.group(
+    cls=LazyGroup,
+    verbs={verb: f"journal.cli.{verb}:command" for verb in VERBS},
+    epilog=_EXAMPLES,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "color": False if os.environ.get("NO_COLOR") else None,
+    },
+)
+@click.version_option(package_name="reinforce-strategy-creator")
+def command() -> None:
+    """Look into the journals of episodes: finished, running, torn or damaged.
+
+    An episode is named by its journal's path, by its id or the beginning of it, by `latest`, or by the database's
+    episode number. Results go to stdout, remarks to stderr.
+
+    Exit: 0 done, 1 failed, 2 wrong usage, 3 data was lost or could not be looked at, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """The program."""
+    run_main(command)

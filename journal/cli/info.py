@@ -1,0 +1,236 @@
+"""`journal info`: one journal, told on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from journal.cli import options
+
+if TYPE_CHECKING:
+    from journal.lock import Look
+    from journal.overview import Overview
+    from journal.reader import Journal
+
+
+@click.command("info", short_help="Tell all about one journal.")
+@options.episode
+@click.option("--batches", is_flag=True, help="Also list the sealed batches.")
+@options.as_json
+@options.root
+def command(episode: str, batches: bool, as_json: bool, journal_root: Path | None) -> int:
+    """Tell all about one journal: identity, how it stands, schema, checkpoints, metrics so far, findings.
+
+    Every byte is verified. A live journal is described as it is at this moment.
+
+    \b
+    Examples:
+      journal info latest
+      journal info 42 --json | jq .metrics
+    """
+    from journal.console import DATA_LOST, DONE, fail, print_json
+    from journal.find import find_journal
+    from journal.find import journal_root as root_of
+    from journal.lock import Observer
+    from journal.overview import overview
+    from journal.reader import Journal
+    from journal.tables import jsonable
+
+    path = find_journal(episode, root_of(journal_root))
+    one = overview(str(path), Observer(), whole=True)
+    if not isinstance(one.source, Journal):
+        fail(f"{path} is not a readable journal: {one.problem}", _hint(one.problem))
+    if as_json:
+        print_json(jsonable(facts_of(one, one.source, batches)))
+    else:
+        for line in _page(one, one.source, batches):
+            click.echo(line)
+    return DATA_LOST if one.source.findings or one.source.steps_lost or one.source.trades_lost else DONE
+
+
+def _hint(problem: str) -> str:
+    return "`journal recover --header-from` can bring them back" if "stand behind it" in problem else ""
+
+
+def facts_of(one: Overview, journal: Journal, batches: bool) -> dict[str, Any]:
+    """Everything, as --json prints it."""
+    header = journal.header
+    facts = {
+        "id": header.journal_id,
+        "run": header.run_id,
+        "path": str(journal.path),
+        "state": str(one.condition),
+        "end": one.end_reason,
+        "end_message": journal.end_message,
+        "closed_at": journal.closed_at,
+        "terminal": str(journal.terminal) if journal.terminal else None,
+        "writer": {**vars(header.writer), **_look(one.writer)},
+        "size": journal.size_bytes,
+        "format_version": header.format_version,
+        "start_time": header.start_time,
+        "last_step_time": journal.last_step_time,
+        "last_market_time": journal.last_market_time,
+        "steps": journal.step_count,
+        "last_step": journal.last_step,
+        "trades": journal.trade_count,
+        "steps_lost": journal.steps_lost,
+        "trades_lost": journal.trades_lost,
+        "torn": journal.torn,
+        "footer_intact": journal.footer_intact,
+        "findings": [{**vars(finding), "kind": str(finding.kind)} for finding in journal.findings],
+        "env": header.about.env,
+        "env_config": dict(header.about.env_config),
+        "notes": dict(header.about.notes),
+        "initial_portfolio_value": header.about.initial_portfolio_value,
+        "periods_per_year": header.about.periods_per_year,
+        "extra_columns": list(header.about.extra_columns),
+        "checkpoint_every_steps": header.checkpoint_every_steps,
+        "checkpoint": {"step": journal.checkpoint.step, "trades": journal.checkpoint.trades}
+        if journal.checkpoint
+        else None,
+        "batch_count": len(journal.frames),
+        "tail_steps": len(journal.tail_steps["step"]),
+        "metrics_step": journal.metrics_step,
+        "metrics": one.figures(),
+    }
+    return {**facts, "batches": _batches(journal)} if batches else facts
+
+
+def _look(look: Look | None) -> dict[str, Any]:
+    return {"liveness": str(look.liveness) if look else None, "liveness_reason": look.reason if look else None}
+
+
+def _batches(journal: Journal) -> list[dict[str, Any]]:
+    return [
+        {
+            "offset": frame.offset,
+            "bytes": frame.length,
+            "first_step": frame.seal.first_step,
+            "last_step": frame.seal.last_step,
+            "trades": frame.seal.trades,
+            "checkpoint": frame.seal.checkpoint is not None,
+            "end": frame.seal.end.reason if frame.seal.end else None,
+        }
+        for frame in journal.frames
+    ]
+
+
+def standing_of(one: Overview, journal: Journal) -> str:
+    """How it stands, in a sentence."""
+    if journal.end is not None:
+        message = f": {journal.end_message}" if journal.end_message else ""
+        return f"{one.condition}, ended as {one.end_reason}{message}"
+    look = one.writer
+    assert look is not None
+    writer = {"alive": "its writer is alive", "dead": "its writer is dead", "unsure": "its writer may be alive"}
+    said = f", its last step is {journal.terminal}" if journal.terminal else ""
+    return f"{one.condition}, {writer[str(look.liveness)]} ({look.reason}){said}"
+
+
+def _page(one: Overview, journal: Journal, batches: bool) -> Iterator[str]:
+    header = journal.header
+    about, writer = header.about, header.writer
+    yield from _section("", [("journal", header.journal_id), ("run", header.run_id), ("path", str(journal.path))])
+    yield from _section("", [("state", standing_of(one, journal)), *_extent(one, journal)])
+    facts = [("env", about.env), *((name, str(value)) for name, value in about.env_config.items())]
+    facts += [(name, str(value)) for name, value in about.notes.items()]
+    yield from _section("Episode", facts)
+    start = f"host {writer.host}, pid {writer.pid}, boot {writer.boot_id}"
+    yield from _section("Writer", [("process", start), *_format(journal)])
+    yield from _figures(one, journal)
+    if batches:
+        yield from _batch_table(journal)
+    yield from _findings(journal)
+
+
+def _section(title: str, facts: list[tuple[str, str]]) -> Iterator[str]:
+    if title:
+        yield f"\n{title}"
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        yield f"  {name:<{max(width, 10)}}  {value}"
+
+
+def _extent(one: Overview, journal: Journal) -> list[tuple[str, str]]:
+    from journal.cli.lines import count_text, size_text, time_text
+
+    tail = len(journal.tail_steps["step"])
+    batches = count_text(len(journal.frames), "batch")
+    lost = [("lost", f"{journal.steps_lost:,} steps, {journal.trades_lost:,} trades")]
+    return [
+        ("started", time_text(journal.header.start_time)),
+        ("last step", _last(journal)),
+        *([("closed", time_text(journal.closed_at))] if journal.closed_at else []),
+        ("holds", f"{count_text(journal.step_count, 'step')}, {count_text(journal.trade_count, 'trade')}"),
+        *(lost if journal.steps_lost or journal.trades_lost else []),
+        (
+            "size",
+            f"{size_text(journal.size_bytes)}: {batches}" + (f", {count_text(tail, 'step')} in the tail" * bool(tail)),
+        ),
+    ]
+
+
+def _last(journal: Journal) -> str:
+    from journal.cli.lines import time_text
+
+    if journal.last_step_time is None:
+        return "none"
+    return f"{time_text(journal.last_step_time)}, market time {time_text(journal.last_market_time)}"
+
+
+def _format(journal: Journal) -> list[tuple[str, str]]:
+    extra = ", ".join(journal.header.about.extra_columns) or "none"
+    point = journal.checkpoint
+    footer = "intact" if journal.footer_intact else "damaged (harmless)" if journal.end else "none yet"
+    return [
+        ("format", f"version {journal.header.format_version}, extra columns: {extra}"),
+        (
+            "checkpoints",
+            f"at least each {journal.header.checkpoint_every_steps:,} steps, last at step {point.step if point else '-'}",
+        ),
+        ("footer", footer),
+    ]
+
+
+def _figures(one: Overview, journal: Journal) -> Iterator[str]:
+    from journal.cli.lines import number_text
+
+    figures = one.figures()
+    if not figures:
+        yield "\nMetrics: none, this journal's checkpoints are of a kind that nobody here knows"
+        return
+    upto = (
+        "" if journal.metrics_step >= journal.last_step else f" (up to step {journal.metrics_step:,}, before the loss)"
+    )
+    yield f"\nMetrics{upto}"
+    names = list(figures)
+    half = (len(names) + 1) // 2
+    for left, right in zip(names[:half], [*names[half:], ""], strict=False):
+        cells = [f"{name:<23} {number_text(figures[name]):>12}" for name in (left, right) if name]
+        yield "  " + "   ".join(cells)
+
+
+def _batch_table(journal: Journal) -> Iterator[str]:
+    yield f"\n  {'offset':>10} {'bytes':>8} {'first step':>10} {'last step':>10} {'trades':>7} checkpoint"
+    for batch in _batches(journal):
+        point = ("yes" if batch["checkpoint"] else "no") + (f", end: {batch['end']}" if batch["end"] else "")
+        yield (
+            f"  {batch['offset']:>10} {batch['bytes']:>8} {batch['first_step']:>10} {batch['last_step']:>10} "
+            f"{batch['trades']:>7} {point}"
+        )
+
+
+def _findings(journal: Journal) -> Iterator[str]:
+    if journal.torn:
+        yield "\nTorn: a write was cut before its step was acknowledged, so nothing is lost."
+    if not journal.findings:
+        yield "\nFindings: none"
+        return
+    yield "\nFindings"
+    for finding in journal.findings[:50]:
+        yield f"  {finding.kind:<8} at byte {finding.offset}: {finding.message}"
+    if len(journal.findings) > 50:
+        yield f"  and {len(journal.findings) - 50} more"

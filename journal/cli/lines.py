@@ -1,0 +1,99 @@
+"""Lines on stdout as they come, and values as people read them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from journal.overview import Condition
+
+_FLUSH_S = 0.1
+_COLOURS = {
+    Condition.CLOSED: None,
+    Condition.OPEN: "cyan",
+    Condition.TORN: "yellow",
+    Condition.FAILED: "red",
+    Condition.DAMAGED: "red",
+    Condition.UNREADABLE: "red",
+}
+
+
+class Lines:
+    """Writes lines to stdout; the first is seen at once and later ones soon, and a closed pipe raises."""
+
+    def __init__(self) -> None:
+        self._flushed = 0.0
+
+    def write(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
+        now = time.monotonic()
+        if now - self._flushed > _FLUSH_S:
+            sys.stdout.flush()
+            self._flushed = now
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """One JSON object in one line; times as ISO 8601, what is undefined as null."""
+    import json
+
+    from journal.tables import jsonable
+
+    return json.dumps(jsonable(value))
+
+
+def coloured() -> bool:
+    """May stdout be coloured? Only a terminal, and never against NO_COLOR."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def painted(text: str, condition: Condition, colours: bool) -> str:
+    """A condition's text in its colour."""
+    colour = _COLOURS[condition] if colours else None
+    return click.style(text, fg=colour) if colour else text
+
+
+def size_text(size: int) -> str:
+    """Bytes in at most five letters: 812, 9.8K, 123K, 1.2M."""
+    if size < 1000:
+        return str(size)
+    value, unit = size / 1024, "K"
+    for larger in "MGTP":
+        if value < 999.5:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f}{unit}" if value < 99.5 else f"{value:.0f}{unit}"
+
+
+def age_text(time_: datetime | None, now: datetime) -> str:
+    """How long ago, in at most four letters: 12s, 3m, 5h, 12d; `-` for no time."""
+    if time_ is None:
+        return "-"
+    seconds = max((now - time_).total_seconds(), 0.0)
+    for unit, length, most in (("s", 1, 100), ("m", 60, 100), ("h", 3600, 48), ("d", 86400, 10_000)):
+        if seconds < most * length:
+            return f"{int(seconds / length)}{unit}"
+    return "old"
+
+
+def number_text(value: float | int | None) -> str:
+    """A figure; `-` where it is undefined."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
+
+
+def time_text(time_: datetime | None) -> str:
+    """A time in UTC, to the second."""
+    return "-" if time_ is None else f"{time_.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def count_text(count: int, noun: str) -> str:
+    """`1 step`, `2 steps`, `1 batch`, `2 batches`."""
+    plural = noun + ("es" if noun.endswith(("ch", "s")) else "s")
+    return f"{count:,} {noun if count == 1 else plural}"

@@ -1,0 +1,251 @@
+"""`journal ls`: the runs, or the episodes of a run. Plain lines, each printed as soon as it is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from journal.cli import options
+
+if TYPE_CHECKING:
+    from journal.overview import Overview
+    from journal.where import Clause
+
+FIELDS = (
+    "id",
+    "run",
+    "state",
+    "steps",
+    "trades",
+    "size",
+    "age",
+    "end",
+    "writer",
+    "steps_lost",
+    "trades_lost",
+    "problem",
+    "path",
+)
+
+
+@click.command("ls", short_help="List the runs, or the episodes of a run.")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", type=options.JournalName("target", runs=True))
+@click.option(
+    "-w", "--where", "where", multiple=True, metavar="CONDITION", help="For example 'state=torn', 'steps > 100'."
+)
+@click.option(
+    "-s", "--sort", "sort", metavar="FIELD", help="Sort by a field or figure; by id, as they started, if not given."
+)
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N lines.")
+@click.option("-f", "--figure", "figures", multiple=True, metavar="NAME", help="Add a metric, for example pnl.")
+@click.option("-q", "--ids", is_flag=True, help="Ids alone, for other commands.")
+@options.as_json
+@options.root
+def command(
+    targets: tuple[str, ...],
+    where: tuple[str, ...],
+    sort: str | None,
+    reverse: bool,
+    limit: int | None,
+    figures: tuple[str, ...],
+    ids: bool,
+    as_json: bool,
+    journal_root: Path | None,
+) -> int:
+    """List the runs; or, for each TARGET (a run, an episode or a file), its episodes.
+
+    Closed journals are only glanced at: `journal verify` finds damage in them. Fields for --where and --sort are id,
+    run, state (closed, open, torn, failed, damaged, unreadable), steps, trades, size (bytes), age (seconds since the
+    last step), end (how it ended), writer (alive, dead, unsure), steps_lost, trades_lost, and every metric.
+
+    \b
+    Examples:
+      journal ls
+      journal ls 20261122-120000 --where 'state != closed'
+      journal ls 20261122-120000 --figure pnl --figure sharpe_ratio --sort pnl --limit 10
+    """
+    from journal.find import journal_root as root_of
+
+    root = root_of(journal_root)
+    if not targets:
+        if where or sort or figures:
+            raise click.UsageError("--where, --sort and --figure choose episodes: name a run")
+        from journal.cli.runs import list_all
+
+        return list_all(root, ids, as_json, limit, reverse)
+    from itertools import islice
+
+    from journal.cli.opening import paths_of
+
+    now = datetime.now(UTC)
+    paths = list(paths_of(targets, root))
+    found = _found(paths, _clauses(where), sort, reverse, set(figures), now)
+    printer = _Printer(paths, figures, ids, as_json, now)
+    for one, values in islice(found, limit):
+        printer.print(one, values)
+    return printer.finish()
+
+
+def _found(
+    paths: list[str], clauses: list[Clause], sort: str | None, reverse: bool, figures: set[str], now: datetime
+) -> Iterator[tuple[Overview, dict[str, Any]]]:
+    """The chosen episodes in the order asked for; without --sort each as soon as it was looked at."""
+    from journal.lock import Observer
+
+    wanted = {clause.name for clause in clauses} | figures | ({sort} if sort else set())
+    if reverse and not sort:
+        paths = paths[::-1]
+    found = _chosen(paths, Observer(), clauses, bool(wanted - set(FIELDS)), now)
+    return _sorted(found, sort, reverse, now) if sort else found
+
+
+def _clauses(where: tuple[str, ...]) -> list[Clause]:
+    from journal.where import parse
+
+    known = _AnyName(FIELDS)
+    try:
+        return [clause for text in where for clause in parse(text, known)]
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--where") from None
+
+
+class _AnyName(tuple[str, ...]):
+    """Fields are known, and metrics belong to whoever computes them: their names are checked on the first episode."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _chosen(
+    paths: Iterable[str], observer: Any, clauses: list[Clause], with_figures: bool, now: datetime
+) -> Iterator[tuple[Overview, dict[str, Any]]]:
+    from journal.overview import overview
+
+    for path in paths:
+        one = overview(path, observer)
+        values = values_of(one, now, with_figures) if clauses or with_figures else {}
+        try:
+            if all(clause.holds(values) for clause in clauses):
+                yield one, values
+        except KeyError as error:
+            if one.source is not None:
+                names = ", ".join(values)
+                raise click.BadParameter(f"there is no {error}, there are: {names}", param_hint="--where") from None
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--where") from None
+
+
+def values_of(one: Overview, now: datetime, with_figures: bool) -> dict[str, Any]:
+    """The fields of an episode, as conditions and JSON see them."""
+    values: dict[str, Any] = {
+        "id": one.journal_id,
+        "run": one.run_id,
+        "state": str(one.condition),
+        "steps": one.steps,
+        "trades": one.trades,
+        "size": one.size_bytes,
+        "age": (now - one.last_time).total_seconds() if one.last_time else None,
+        "end": one.end_reason,
+        "writer": str(one.writer.liveness) if one.writer else None,
+        "steps_lost": one.steps_lost,
+        "trades_lost": one.trades_lost,
+        "problem": one.problem or None,
+        "path": one.path,
+    }
+    if with_figures:
+        for name, value in one.figures().items():
+            values.setdefault(name, value)
+    return values
+
+
+def _sorted(
+    found: Iterable[tuple[Overview, dict[str, Any]]], sort: str, reverse: bool, now: datetime
+) -> Iterator[tuple[Overview, dict[str, Any]]]:
+    """Sorted; episodes without the value come last either way."""
+    every = [(one, values or values_of(one, now, False)) for one, values in found]
+    if every and not any(sort in values for _, values in every):
+        raise click.BadParameter(f"there is no {sort!r}, there are: {', '.join(every[0][1])}", param_hint="--sort")
+    with_value = [pair for pair in every if pair[1].get(sort) is not None]
+    yield from sorted(with_value, key=lambda pair: pair[1][sort], reverse=reverse)
+    yield from (pair for pair in every if pair[1].get(sort) is None)
+
+
+class _Printer:
+    """Prints episodes as they come, and remembers what the remark at the end has to say."""
+
+    def __init__(self, paths: list[str], figures: tuple[str, ...], ids: bool, as_json: bool, now: datetime) -> None:
+        from journal.cli.lines import Lines, coloured
+
+        self._lines = Lines()
+        self._figures, self._ids, self._as_json, self._now = figures, ids, as_json, now
+        self._colours = coloured()
+        self._width = max((len(path) - path.rfind("/") - 8 for path in paths), default=28)
+        self._counts: Counter[str] = Counter()
+        self._problems: list[str] = []
+        if not ids and not as_json:
+            self._lines.write(self._header())
+
+    def _header(self) -> str:
+        columns = [
+            f"{'EPISODE':<{self._width}} {'STATE':<10} {'STEPS':>7} {'TRADES':>6} {'SIZE':>5} {'AGE':>4} END/WRITER"
+        ]
+        return " ".join([*columns, *(f"{name[:13]:>13}" for name in self._figures)])
+
+    def print(self, one: Overview, values: dict[str, Any]) -> None:
+        self._counts[str(one.condition)] += 1
+        if one.problem:
+            self._problems.append(f"{one.journal_id}: {one.problem}")
+        elif one.steps_lost or one.trades_lost:
+            self._problems.append(f"{one.journal_id}: {one.steps_lost} steps and {one.trades_lost} trades lost")
+        if self._ids:
+            self._lines.write(one.journal_id)
+        elif self._as_json:
+            self._lines.write(_json(one, values or values_of(one, self._now, False), self._figures))
+        else:
+            self._lines.write(self._line(one, values))
+
+    def _line(self, one: Overview, values: dict[str, Any]) -> str:
+        from journal.cli.lines import age_text, number_text, painted, size_text
+
+        state = painted(f"{one.condition!s:<10}", one.condition, self._colours)
+        end = f"writer {one.writer.liveness}" if one.writer else one.end_reason or "-"
+        line = (
+            f"{one.journal_id:<{self._width}} {state} {one.steps:>7} {one.trades:>6} {size_text(one.size_bytes):>5} "
+            f"{age_text(one.last_time, self._now):>4} {end}"
+        )
+        if not self._figures:
+            return line
+        cells = [f"{number_text(values.get(name)):>13}" for name in self._figures]
+        return f"{line}{' ' * max(0, 10 - len(end))} {' '.join(cells)}"
+
+    def finish(self) -> int:
+        """The remark, and the exit code."""
+        from journal.console import DATA_LOST, DONE, remark
+
+        for problem in self._problems[:20]:
+            remark(problem)
+        if len(self._problems) > 20:
+            remark(f"and {len(self._problems) - 20} more like these")
+        total = sum(self._counts.values())
+        if not self._ids and not self._as_json and total != 1:
+            each = ", ".join(f"{count:,} {state}" for state, count in self._counts.most_common())
+            remark(f"{total:,} episodes" + (f": {each}" if each else ""))
+        return DATA_LOST if self._problems else DONE
+
+
+def _json(one: Overview, values: dict[str, Any], figures: tuple[str, ...]) -> str:
+    from journal.cli.lines import json_line
+
+    header = one.header
+    shown = {name: values[name] for name in FIELDS}
+    shown["verified"] = one.verified
+    shown["writer_reason"] = one.writer.reason if one.writer else None
+    shown["start_time"] = header.start_time if header else None
+    shown["last_step_time"] = one.last_time
+    return json_line({**shown, **{name: values.get(name) for name in figures}})

@@ -1,0 +1,57 @@
+"""Options and arguments that several verbs share, and the completion of names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from journal.find import LATEST, ROOT_VARIABLE, journal_root
+from journal.paths import list_journals, list_runs
+
+_MOST = 500
+
+
+class JournalName(click.ParamType[str]):
+    """What names a journal, or a run as well; completed from what lies under the root."""
+
+    def __init__(self, name: str, *, runs: bool) -> None:
+        self.name = name
+        self._runs = runs
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith((os.sep, ".")):
+            return [CompletionItem(incomplete, type="file")]
+        return [
+            CompletionItem(name)
+            for name in islice(self._names(journal_root(ctx.params.get("journal_root")), incomplete), _MOST)
+        ]
+
+    def _names(self, root: Path, start: str) -> Iterator[str]:
+        runs = sorted(list_runs(root), reverse=True)
+        if self._runs:
+            yield from (run for run in runs if run.startswith(start))
+        for run in runs:
+            yield from sorted((name for name in list_journals(root, run) if name.startswith(start)), reverse=True)
+        if start and LATEST.startswith(start):
+            yield LATEST
+
+
+episode = click.argument("episode", type=JournalName("episode", runs=False))
+targets = click.argument("targets", nargs=-1, required=True, metavar="TARGET...", type=JournalName("target", runs=True))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md has its contract.")
+
+
+def root(command: Any) -> Any:
+    """Where the runs lie."""
+    return click.option(
+        "--journal-root",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help=f"The folder of all runs. Default: ${ROOT_VARIABLE}, else rsc-data/journal here.",
+    )(command)

@@ -1,0 +1,151 @@
+"""Rows of a journal as Arrow batches: chosen columns of chosen steps or trades, in pieces of useful size."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from journal.frames import TRADE_TYPE, arrow_schema
+from journal.reader import Journal
+from journal.where import Clause
+
+PIECE_ROWS = 1 << 16
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows. Steps count from 1, both ends are included; times are the market's, both ends are included.
+
+    ``first_step`` below zero counts from the last step. Trades are chosen by the step or time of their exit.
+    """
+
+    trades: bool = False
+    columns: tuple[str, ...] | None = None
+    first_step: int | None = None
+    last_step: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    where: tuple[Clause, ...] = ()
+    limit: int | None = None
+
+
+def schema_of(journal: Journal, trades: bool) -> pa.Schema:
+    """The columns of all steps, or of all trades."""
+    return pa.schema(list(TRADE_TYPE)) if trades else arrow_schema(journal.header.about.extra_columns)
+
+
+def rows(journal: Journal, selection: Selection) -> Iterator[pa.RecordBatch]:
+    """The selected rows, in batches of some `PIECE_ROWS`; decoding runs ahead in a thread of its own."""
+    left = selection.limit
+    first, last = _steps_of(journal, selection)
+    for piece in pieces(ahead(_until(journal.batches(first - 1), last))):
+        found = piece
+        if selection.trades:
+            found = pa.RecordBatch.from_struct_array(piece.column("trades").flatten())
+        found = _narrowed(found, selection, first, last)
+        if left is not None:
+            found = found.slice(0, left)
+            left -= found.num_rows
+        if found.num_rows:
+            yield found if selection.columns is None else found.select(list(selection.columns))
+        if left == 0:
+            return
+
+
+def _steps_of(journal: Journal, selection: Selection) -> tuple[int, int]:
+    first = selection.first_step if selection.first_step is not None else 1
+    if first < 0:
+        first = journal.last_step + first + 1
+    last = selection.last_step if selection.last_step is not None else journal.last_step
+    return max(first, 1), last
+
+
+def _until(batches: Iterable[pa.RecordBatch], last: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if batch.column("step")[0].as_py() > last:
+            return
+        yield batch
+
+
+def _narrowed(batch: pa.RecordBatch, selection: Selection, first: int, last: int) -> pa.RecordBatch:
+    from pyarrow import compute
+
+    step, time = ("exit_step", "exit_time") if selection.trades else ("step", "market_time")
+    masks = []
+    if batch.num_rows and (batch.column(step)[0].as_py() < first or batch.column(step)[-1].as_py() > last):
+        masks += [compute.greater_equal(batch.column(step), first), compute.less_equal(batch.column(step), last)]
+    if selection.since:
+        masks.append(compute.greater_equal(batch.column(time), _scalar(selection.since)))
+    if selection.until:
+        masks.append(compute.less_equal(batch.column(time), _scalar(selection.until)))
+    masks += [clause.mask(batch) for clause in selection.where]
+    for mask in masks[1:]:
+        masks[0] = compute.and_(masks[0], mask)
+    return batch.filter(masks[0]) if masks else batch
+
+
+def _scalar(time: datetime) -> pa.Scalar:
+    return pa.scalar(time, pa.timestamp("us", "UTC"))
+
+
+def pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of some `PIECE_ROWS`: sealed batches are small, and each costs its consumer a call.
+
+    The first is small, so that a reader sees something at once.
+    """
+    waiting: list[pa.RecordBatch] = []
+    size, wanted = 0, 1
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.num_rows
+        if size >= wanted:
+            yield _joined(waiting)
+            waiting, size, wanted = [], 0, PIECE_ROWS
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def ahead(items: Iterable[T], most: int = 64) -> Iterator[T]:
+    """The same items, made by a thread that runs ahead by ``most``; its exception is raised here."""
+    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(most)
+    gone = threading.Event()
+
+    def put(kind: bool, item: Any) -> None:
+        while not gone.is_set():
+            try:
+                return waiting.put((kind, item), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def make() -> None:
+        try:
+            for item in items:
+                put(True, item)
+                if gone.is_set():
+                    return
+            put(False, None)
+        except Exception as error:  # handed over, not swallowed
+            put(False, error)
+
+    threading.Thread(target=make, name="journal-ahead", daemon=True).start()
+    try:
+        while True:
+            more, item = waiting.get()
+            if not more:
+                break
+            yield item
+        if item is not None:
+            raise item
+    finally:
+        gone.set()
