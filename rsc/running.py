@@ -247,12 +247,14 @@ def growth_of(initial_value: float, final_value: float) -> float:
 def growth_per_year(initial_value: float, final_value: float, steps: int, periods: float) -> float:
     """Compound annual growth rate; NaN without steps or with V_n < 0, and beyond the range of a float."""
     growth = growth_of(initial_value, final_value)
-    if steps < 1 or not growth >= -1.0 or not periods > 0:
+    if steps < 1 or math.isnan(growth) or not final_value >= 0 or not periods > 0:
         return NAN
-    if growth == -1.0:
+    left = final_value / initial_value
+    if left == 0.0:
         return -1.0
+    logarithm = math.log1p(growth) if growth > -0.5 else math.log(left)  # each where it keeps its digits
     try:
-        return finite(math.expm1(math.log1p(growth) * periods / steps))
+        return finite(math.expm1(logarithm * periods / steps))
     except OverflowError:
         return NAN
 
