@@ -54,25 +54,32 @@ class EpisodeCallbacks(RLlibCallback):
         """Evaluation's seeds are as many as training's: tell them apart, before the first reset."""
         if env_runner.config.in_evaluation and hasattr(env, "set_attr"):
             self._quietly("marking evaluation envs", lambda: env.set_attr("in_evaluation", True))
+        super().on_environment_created(env_runner=env_runner, env=env, **kwargs)
 
     def on_episode_start(self, *, episode: Any, env_runner: Any, **kwargs: Any) -> None:
         """Insert the row of the new episode, and end its predecessor if nobody did: RLlib resets over running
         episodes, and in sampling by episodes it drops some that ended, without a word."""
         facts = _facts_of(episode)
-        if facts is None:
-            return
-        row = self._start_row(facts, episode.id_, env_runner)
+        if facts is not None:
+            self._episode_started(facts, episode.id_, env_runner)
+        super().on_episode_start(episode=episode, env_runner=env_runner, **kwargs)
+
+    def _episode_started(self, facts: dict[str, Any], rllib_id: str, env_runner: Any) -> None:
+        row = self._start_row(facts, rllib_id, env_runner)
         dropped = self._take(str(facts["previous"]))
-        self._running[episode.id_] = row
-        self._in_database(f"starting episode {episode.id_}", lambda connection: self._start(connection, row, dropped))
+        self._running[rllib_id] = row
+        self._in_database(f"starting episode {rllib_id}", lambda connection: self._start(connection, row))
+        if dropped is not None:  # in a transaction of its own: an unreadable journal must not cost the new row
+            what = f"ending episode {dropped['rllib_episode_id']}"
+            self._in_database(what, lambda connection: self._end(connection, dropped, None))
 
     def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
         """End the row by the journal, or by the recorder's own figures if the journal failed."""
         row = self._running.pop(episode.id_, None)
-        if row is None:
-            return
-        failed = _last_info(episode).get(FAILED_KEY)
-        self._in_database(f"ending episode {episode.id_}", lambda connection: self._end(connection, row, failed))
+        if row is not None:
+            failed = _last_info(episode).get(FAILED_KEY)
+            self._in_database(f"ending episode {episode.id_}", lambda connection: self._end(connection, row, failed))
+        super().on_episode_end(episode=episode, **kwargs)
 
     def _start_row(self, facts: dict[str, Any], rllib_id: str, env_runner: Any) -> dict[str, Any]:
         return {
@@ -93,14 +100,10 @@ class EpisodeCallbacks(RLlibCallback):
         found = next((key for key, row in self._running.items() if row["journal_id"] == journal_id), None)
         return None if found is None else self._running.pop(found)
 
-    def _start(self, connection: Connection, row: dict[str, Any], dropped: dict[str, Any] | None) -> None:
-        from rsc.closing import close_episode
+    def _start(self, connection: Connection, row: dict[str, Any]) -> None:
         from rsc.db.episodes import start_episode
 
         start_episode(connection, row)
-        if dropped is not None:
-            journal = self._journal(dropped["journal_id"])
-            close_episode(connection, journal, now=datetime.now(UTC), start=dropped)
 
     def _end(self, connection: Connection, row: dict[str, Any], failed: Any) -> None:
         from rsc.closing import close_episode, ended_from_memory
@@ -151,9 +154,13 @@ class EpisodeCallbacks(RLlibCallback):
             log.exception("%s failed; training goes on", what)
 
 
-def callbacks_for(settings: CallbackSettings) -> type[EpisodeCallbacks]:
-    """A callbacks class that knows its settings: RLlib can serialise it, as it cannot a partial."""
-    return type("EpisodeCallbacks", (EpisodeCallbacks,), {"settings": settings, "__module__": __name__})
+def callbacks_for(settings: CallbackSettings, over: type[Any] = RLlibCallback) -> type[EpisodeCallbacks]:
+    """A callbacks class that knows its settings, and that calls the user's class ``over`` which it stands.
+
+    One class, since RLlib can serialise a config neither with a list of them nor with a partial.
+    """
+    bases = (EpisodeCallbacks,) if over is RLlibCallback else (EpisodeCallbacks, over)
+    return type("EpisodeCallbacks", bases, {"settings": settings, "__module__": __name__})
 
 
 def _facts_of(episode: Any) -> dict[str, Any] | None:

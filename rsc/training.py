@@ -13,6 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.tune.registry import ENV_CREATOR, _global_registry, register_env
 
 from journal import Durability, RunMarker
@@ -113,7 +114,7 @@ def attach(
     name = f"recorded-{run_id}"
     register_env(name, _RecordedEnv(_maker_of(config.env), settings))
     config.environment(env=name)
-    config.callbacks(callbacks_class=[*_callbacks_of(config), callbacks_for(CallbackSettings(str(root), run_id, url))])
+    config.callbacks(callbacks_class=_callbacks_over(config.callbacks_class, CallbackSettings(str(root), run_id, url)))
     return run
 
 
@@ -144,10 +145,8 @@ def _maker_of(env: Any) -> Any:
     return env
 
 
-def _callbacks_of(config: AlgorithmConfig) -> list[Any]:
-    """The user's own callback classes."""
-    from ray.rllib.callbacks.callbacks import RLlibCallback
-
-    given = config.callbacks_class
-    classes = list(given) if isinstance(given, list | tuple) else [given]
-    return [one for one in classes if one is not None and one is not RLlibCallback]
+def _callbacks_over(given: Any, settings: CallbackSettings) -> Any:
+    """Ours with the user's own: one class where he gave one or none, a longer list where he gave a list."""
+    if isinstance(given, list | tuple):
+        return [*given, callbacks_for(settings)]
+    return callbacks_for(settings, given or RLlibCallback)

@@ -1,0 +1,284 @@
+"""`attach` and the callbacks, on a real env runner in this process: no cluster, no learner, the same code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from ray import cloudpickle
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.tune.registry import register_env
+
+import rsc
+from journal import JournalExistsError, State, journal_path, list_journals, read_journal
+from rsc import callbacks
+from rsc.db import episodes, runs
+from rsc.db.session import open_engine, reading
+from rsc.env import TradingEnv
+from rsc.metrics import metrics_of
+from rsc.recording import Recorder
+
+RUN = "r1"
+SHORT = {"episode_length": 20}
+
+
+class Sub(TradingEnv):
+    """A user's subclass."""
+
+
+def make_sub(context: Any) -> Sub:
+    """A user's function of the context."""
+    return Sub(context)
+
+
+class Counting(RLlibCallback):
+    """A user's callback."""
+
+    ended: ClassVar[list[str]] = []
+
+    def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
+        self.ended.append(episode.id_)
+
+
+class World:
+    """A folder with a run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "journals"
+        self.url = f"sqlite:///{folder / 'rsc.db'}"
+
+    def attach(self, config: Any, **more: Any) -> Any:
+        return rsc.attach(config, run_id=RUN, journal_root=self.root, database_url=self.url, **more)
+
+    @contextmanager
+    def runner(self, config: Any) -> Iterator[SingleAgentEnvRunner]:
+        """An env runner of the attached config."""
+        with self.attach(config):
+            runner = SingleAgentEnvRunner(config=config, worker_index=1)
+            try:
+                yield runner
+            finally:
+                runner.stop()
+
+    def rows(self) -> list[Any]:
+        return list(episodes.episodes_of(open_engine(self.url), RUN))
+
+    def journals(self) -> dict[str, Any]:
+        return {name: read_journal(journal_path(self.root, RUN, name)) for name in list_journals(self.root, RUN)}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def config_of(env: Any = TradingEnv, *, envs: int = 1, **settings: Any) -> Any:
+    return (
+        PPOConfig()
+        .environment(env, env_config={**SHORT, **settings})
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=envs)
+        .debugging(seed=3, log_level="ERROR")
+    )
+
+
+def recorders(runner: SingleAgentEnvRunner) -> list[Recorder]:
+    """The recorders of a runner's sub-envs."""
+    found = []
+    for env in runner.env.unwrapped.envs:
+        layer = env
+        while not isinstance(layer, Recorder):
+            layer = layer.env
+        found.append(layer)
+    return found
+
+
+def sample(runner: SingleAgentEnvRunner, steps: int) -> None:
+    runner.sample(num_timesteps=steps, random_actions=True)
+
+
+@pytest.mark.parametrize("kind", ["class", "subclass", "name", "function"])
+def test_attach__env_given_in_any_way__is_recorded(world: World, kind: str) -> None:
+    """A class, a registered name, or a function of the context."""
+    register_env("by-name", Sub)
+    env = {"class": TradingEnv, "subclass": Sub, "name": "by-name", "function": make_sub}[kind]
+    config = config_of()
+    config.env = env
+    with world.runner(config) as runner:
+        sample(runner, 25)
+    (first, second) = world.rows()
+    assert (first.status, first.end_reason, second.status) == ("completed", "time_limit", "started")
+    assert first.env_id == ("TradingEnv" if kind == "class" else "Sub")
+    assert first.total_steps == 20
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_attach__sub_envs_in_this_process_or_forked__each_row_is_its_journals(world: World, mode: str) -> None:
+    """Envs side by side never share metrics."""
+    config = config_of(envs=3).env_runners(gym_env_vectorize_mode=mode)
+    with world.runner(config) as runner:
+        sample(runner, 75)
+    done = [row for row in world.rows() if row.status == "completed"]
+    assert len(done) == 3
+    for row in done:
+        assert row.pnl == metrics_of(world.journals()[row.journal_id]).pnl
+    assert len({row.pnl for row in done}) == 3
+
+
+@pytest.mark.parametrize("how", ["class", "list", "function"])
+def test_attach__users_own_callbacks__are_still_called(world: World, how: str) -> None:
+    """Whatever way they were given in."""
+    Counting.ended.clear()
+    config = config_of()
+    if how == "function":
+        config.callbacks(on_episode_end=lambda *, episode, **kwargs: Counting.ended.append(episode.id_))
+    else:
+        config.callbacks(Counting if how == "class" else [Counting])
+    with world.runner(config) as runner:
+        sample(runner, 25)
+    assert Counting.ended == [row.rllib_episode_id for row in world.rows() if row.status == "completed"]
+    assert Counting.ended
+
+
+def test_attach__rest_of_the_config__stays_as_it_was(world: World) -> None:
+    """Env and callbacks change, and nothing else."""
+    plain, attached = config_of(), config_of()
+    with world.attach(attached):
+        before, after = plain.to_dict(), attached.to_dict()
+    changed = {key for key in before if repr(before[key]) != repr(after[key])}
+    assert changed == {"env", "callbacks"}
+
+
+def test_attach__config__can_be_serialised(world: World) -> None:
+    """RLlib stores it in checkpoints; a partial would break that."""
+    config = config_of()
+    with world.attach(config):
+        config.serialize()
+        given = config.callbacks_class
+        ours = pickle.loads(cloudpickle.dumps(given[-1] if isinstance(given, list) else given))
+    assert ours.settings.run_id == RUN
+
+
+def test_attach__without_an_env__says_so(world: World) -> None:
+    """And makes nothing."""
+    with pytest.raises(ValueError, match="environment"):
+        world.attach(PPOConfig())
+    assert not world.root.exists()
+
+
+def test_attach__run_id_that_is_taken__refuses(world: World) -> None:
+    """Nothing of the first run is touched."""
+    with world.attach(config_of()):
+        pass
+    with pytest.raises(JournalExistsError, match=RUN):
+        world.attach(config_of())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "completed"), (RuntimeError("x"), "error"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_run__as_a_context__ends_as_the_driver_did(world: World, error: BaseException | None, status: str) -> None:
+    """`completed` and `error` are the driver's word."""
+
+    def drive() -> None:
+        with world.attach(config_of()):
+            if error is not None:
+                raise error
+
+    if error is None:
+        drive()
+    else:
+        with pytest.raises(type(error)):
+            drive()
+    with reading(open_engine(world.url)) as connection:
+        row = runs.find_run(connection, RUN)
+    assert row is not None
+    assert row.status == status
+    assert row.end_time is not None
+
+
+def test_callbacks__rounds_of_complete_episodes__end_what_they_drop(world: World) -> None:
+    """RLlib resets every env at a round's start: the successor's start ends the row at once."""
+    config = config_of(envs=2).env_runners(batch_mode="complete_episodes")
+    with world.runner(config) as runner:
+        for _ in range(3):
+            runner.sample(num_episodes=1, random_actions=True)
+    for row in world.rows():
+        journal = world.journals()[row.journal_id]
+        if row.status == "started":
+            assert row.end_reason is None
+        else:
+            assert row.end_reason == journal.end_reason
+    assert sum(row.status == "started" for row in world.rows()) <= 2
+
+
+def test_callbacks__database_that_is_down__costs_one_warning_and_sampling_goes_on(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Invariant D2; the journals have it all."""
+    with world.runner(config_of()) as runner, caplog.at_level(logging.WARNING, "rsc"):
+        (tmp_path / "rsc.db").rename(tmp_path / "elsewhere.db")
+        (tmp_path / "rsc.db").mkdir()
+        sample(runner, 90)
+        (tmp_path / "rsc.db").rmdir()
+        (tmp_path / "elsewhere.db").rename(tmp_path / "rsc.db")
+    warnings = [record for record in caplog.records if record.name == "rsc"]
+    assert len(warnings) == 1
+    assert "does not answer" in warnings[0].getMessage()
+    assert sum(journal.state is State.CLOSED for journal in world.journals().values()) >= 4
+
+
+def test_callbacks__insert_was_missed__the_end_makes_the_row(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that comes back in mid-episode still gets the episode, RLlib's id included."""
+    monkeypatch.setattr(callbacks, "DATABASE_PAUSE_S", 0.0)
+    with world.runner(config_of()) as runner:
+        (tmp_path / "rsc.db").rename(tmp_path / "elsewhere.db")
+        (tmp_path / "rsc.db").mkdir()
+        sample(runner, 10)
+        (tmp_path / "rsc.db").rmdir()
+        (tmp_path / "elsewhere.db").rename(tmp_path / "rsc.db")
+        sample(runner, 15)
+    first = world.rows()[0]
+    assert (first.status, first.total_steps) == ("completed", 20)
+    assert first.rllib_episode_id
+
+
+def test_callbacks__predecessors_journal_is_unreadable__the_successor_still_has_its_row(world: World) -> None:
+    """One bad journal costs its own episode and no other."""
+    config = config_of().env_runners(batch_mode="complete_episodes")
+    with world.runner(config) as runner:
+        sample(runner, 5)
+        (dropped,) = list_journals(world.root, RUN)
+        journal_path(world.root, RUN, dropped).write_bytes(b"")
+        runner.sample(num_timesteps=5, random_actions=True, force_reset=True)
+        assert dropped in {row.journal_id for row in world.rows()}
+        assert {row.journal_id for row in world.rows()} == set(list_journals(world.root, RUN))
+
+
+def test_callbacks__journal_failed_and_episode_ended_by_itself__row_is_exact(world: World) -> None:
+    """Invariant J6: the recorder kept the figures; an intact journal of the same episode gives the same."""
+    with world.runner(config_of(envs=1)) as runner:
+        sample(runner, 5)
+        (recorder,) = recorders(runner)
+        writer = recorder._writer
+        assert writer is not None
+        fold = writer.fold
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, writer._fd)  # every further write to the stream fails
+        os.close(full)
+        writer.checkpoint()
+        assert writer.failure is not None
+        sample(runner, 20)
+    row = world.rows()[0]
+    assert (row.status, row.end_reason, row.total_steps) == ("completed", "time_limit", 20)
+    assert "incomplete" in row.status_reason
+    assert row.pnl == fold.result().pnl  # type: ignore[union-attr]
