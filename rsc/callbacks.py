@@ -155,7 +155,7 @@ class EpisodeCallbacks(RLlibCallback):
 
 
 def callbacks_for(settings: CallbackSettings, over: type[Any] = RLlibCallback) -> type[EpisodeCallbacks]:
-    """A callbacks class that knows its settings, and that calls the user's class ``over`` which it stands.
+    """A callbacks class that knows its settings, and that stands over the user's class ``over`` and calls it in turn.
 
     One class, since RLlib can serialise a config neither with a list of them nor with a partial.
     """
