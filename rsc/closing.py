@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -17,6 +17,8 @@ COMPLETED, TRUNCATED, ERROR = "completed", "truncated", "error"
 KILLED = "killed"
 Ending = tuple[str, str, str]
 """Status, end reason, and the words of `status_reason`."""
+T = TypeVar("T", bool, int)
+_INTEGER = 2**31
 _EXIT_STEP = TRADE_COLUMNS.index("exit_step")
 
 STATUS_OF = {
@@ -149,13 +151,18 @@ def start_row(journal: Journal) -> dict[str, Any]:
         "run_id": header.run_id,
         "journal_id": header.journal_id,
         "env_id": header.about.env,
-        "in_evaluation": notes.get("in_evaluation"),
-        "worker_index": notes.get("worker_index"),
+        "in_evaluation": _only(bool, notes.get("in_evaluation")),
+        "worker_index": _only(int, notes.get("worker_index")),
         "writer_host": header.writer.host,
         "writer_boot_id": header.writer.boot_id,
         "start_time": header.start_time,
         "initial_portfolio_value": header.about.initial_portfolio_value,
     }
+
+
+def _only(kind: type[T], value: Any) -> T | None:
+    """Notes are anybody's words: what does not fit its column is not known."""
+    return value if type(value) is kind and -_INTEGER <= value < _INTEGER else None
 
 
 def close_episode(
