@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from journal.header import About
 from journal.schema import Trade
 from rsc.env_config import TradingConfig
-from rsc.game import Game
+from rsc.game import Game, exposure_of
 from rsc.indicators import CLIP
-from rsc.ledger import Ledger
+from rsc.ledger import Ledger, exit_price
 from rsc.market import Market
 from rsc.rewards import LOG_FLOOR, Reward, StepOutcome
 from rsc.tape import ACCOUNT_COLUMNS
@@ -113,7 +113,9 @@ class TradingEnv(gym.Env[Observation, Any]):
         self._reward = Reward(config.reward, config.sharpe_window, config.trade_penalty, config.drawdown_penalty)
         self.journal_row = (capital, self._bars[t][3], capital, 0.0, 0.0, 0.0, self._bars[t][4])
         self.journal_trades: Sequence[Trade] = _NO_TRADES
-        return self._rows[t].copy(), {}
+        observation = self._rows[t].copy()
+        _write_account(observation, self._account_offset, 0.0, 0.0, 0.0, 0.0)
+        return observation, {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one bar. The hot path: longer than the rest, since here a call is a cost."""
@@ -127,7 +129,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         side = ledger.side
         trades = _NO_TRADES
 
-        target = _SIDES[action] if self._discrete else _exposure(action)
+        target = _SIDES[action] if self._discrete else exposure_of(action)
         if target is None:
             raise ValueError(f"expected an action of 0 (flat), 1 (long) or 2 (short), got {action}")
         wants = target != side or not self._discrete
@@ -138,7 +140,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         if side and self._has_stops:
             stop, take = ledger.stop, ledger.take
             if (low <= stop or high >= take) if side > 0 else (high >= stop or low <= take):
-                trades += ledger.close(_exit_price(side, stop, take, opened, high, low), carry)
+                trades += ledger.close(exit_price(side, stop, take, opened, high, low), carry)
                 side = 0
                 wants = False  # what a stop closed is not opened again within its bar
         if wants and not self._at_open:
@@ -220,25 +222,6 @@ class TradingEnv(gym.Env[Observation, Any]):
         self._bars, self._rows = self._game.tape.bars, self._game.tape.rows
 
 
-def _exposure(action: Any) -> float:
-    target = float(action[0])
-    if -1.0 <= target <= 1.0:
-        return target
-    if target != target:
-        raise ValueError("expected a target exposure from -1 to 1, got NaN")
-    return 1.0 if target > 0.0 else -1.0
-
-
 def _ruined(gain: float, drawdown: float) -> tuple[float, float, float, float]:
     """The account's columns of a bankrupt, whose ratios to equity mean nothing."""
     return 0.0, 0.0, max(gain, -CLIP), min(drawdown, CLIP)
-
-
-def _exit_price(side: int, stop: float, take: float, opened: float, high: float, low: float) -> float:
-    """Where a bar that reached the stop or the take-profit closes the position: at that price, or at the open beyond it.
-
-    The open comes first; of what only the bar's range reached, the stop is taken to have come first.
-    """
-    if side > 0:
-        return opened if opened >= take or opened <= stop else stop if low <= stop else take
-    return opened if opened <= take or opened >= stop else stop if high >= stop else take

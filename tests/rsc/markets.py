@@ -64,7 +64,7 @@ def env_of(market: Market, **settings: Any) -> TradingEnv:
 def play(env: TradingEnv, actions: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Reset and step; of each step (journal_row, journal_trades, reward, terminated, truncated, observation)."""
     env.reset(seed=0)
-    played = []
+    played: list[tuple[Any, ...]] = []
     for action in actions:
         observation, reward, terminated, truncated, _ = env.step(action)
         played.append((env.journal_row, tuple(env.journal_trades), reward, terminated, truncated, observation))

@@ -302,6 +302,13 @@ def test_reset__less_data_than_an_episode__plays_all_of_it() -> None:
     assert env._end == 199
 
 
+def test_reset__account__is_empty() -> None:
+    """Zeros, and nothing of the bars to come."""
+    env = TradingEnv()
+    for seed in range(10):
+        assert not env.reset(seed=seed)[0][-4:].any()
+
+
 def test_reset__seed_of_the_config__counts_once() -> None:
     one, two = TradingEnv({"seed": 3}), TradingEnv()
     assert np.array_equal(one.reset()[0], two.reset(seed=3)[0])
@@ -330,7 +337,7 @@ def test_env__never_changes_its_config() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(60, 110), st.sampled_from(["open", "close"]), st.booleans())
+@given(st.integers(0, 10_000), st.integers(WARM_BARS, 110), st.sampled_from(["open", "close"]), st.booleans())
 def test_env__future_prices_changed__change_nothing_before(seed: int, known: int, fill: str, discrete: bool) -> None:
     """Observations, rewards, rows and trades up to bar ``known - 1`` depend on the bars up to it only."""
     market = random_market(seed)
@@ -343,7 +350,9 @@ def test_env__future_prices_changed__change_nothing_before(seed: int, known: int
     config["actions"] = "discrete" if discrete else "continuous"
     random = np.random.default_rng(seed)
     actions = list(random.integers(0, 3, 100) if discrete else random.uniform(-1, 1, (100, 1)))
-    ours, theirs = (play(env_of(each, **config), actions) for each in (market, Market(**changed)))
+    one, two = (env_of(each, **config) for each in (market, Market(**changed)))
+    assert np.array_equal(one.reset()[0], two.reset()[0])
+    ours, theirs = play(one, actions), play(two, actions)
     steps = min(known - WARM_BARS, len(ours))
     for first, second in zip(ours[:steps], theirs[:steps], strict=True):
         assert np.array_equal(first[-1], second[-1])
