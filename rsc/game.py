@@ -80,6 +80,16 @@ class Game:
             )
 
 
+def exposure_of(action: Any) -> float:
+    """A continuous action as a number, clipped to [-1, 1]; ValueError for NaN."""
+    target = float(action[0])
+    if -1.0 <= target <= 1.0:
+        return target
+    if target != target:
+        raise ValueError("expected a target exposure from -1 to 1, got NaN")
+    return 1.0 if target > 0.0 else -1.0
+
+
 def _day(name: str, text: str) -> np.datetime64:
     try:
         return np.datetime64(text, "D")

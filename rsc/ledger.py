@@ -32,6 +32,12 @@ class Terms:
     stop_loss: float | None = None
     take_profit: float | None = None
 
+    def levels(self, side: int) -> tuple[float, float]:
+        """Factors from the entry price to the stop and to the take-profit; never reached if there is none."""
+        stop = math.inf if self.stop_loss is None else self.stop_loss
+        take = math.inf if self.take_profit is None else self.take_profit
+        return 1.0 - side * stop, 1.0 + side * take
+
 
 # What one fill opened, as far as it is still open: size, price, step, time in us, costs so far, carry index at entry.
 Lot = tuple[float, float, int, int, float, float]
@@ -83,7 +89,7 @@ class Ledger:
         self._size_fraction = terms.size
         self._whole = terms.whole_shares
         self._band = terms.band
-        self._levels = _levels(terms)
+        self._levels = {side: terms.levels(side) for side in (1, -1)}
 
     @property
     def lots(self) -> tuple[Lot, ...]:
@@ -259,7 +265,16 @@ class Ledger:
         return _new(Trade, (side, size, entry_step, entry_time_us, entry_price, price, pnl, costs))
 
 
-def _levels(terms: Terms) -> dict[int, tuple[float, float]]:
-    """By side, the factors from the entry price to the stop and to the take-profit; never reached if there is none."""
-    stop, take = (math.inf if each is None else each for each in (terms.stop_loss, terms.take_profit))
-    return {1: (1.0 - stop, 1.0 + take), -1: (1.0 + stop, 1.0 - take)}
+def reached(side: int, stop: float, take: float, high: float, low: float) -> bool:
+    """Does a bar of this range reach one of a position's levels?"""
+    return low <= stop or high >= take if side > 0 else high >= stop or low <= take
+
+
+def exit_price(side: int, stop: float, take: float, opened: float, high: float, low: float) -> float:
+    """Where a bar that reached a level closes the position: at that level, or at the open beyond it.
+
+    The open comes first; of what only the bar's range reached, the stop is taken to have come first.
+    """
+    if side > 0:
+        return opened if opened >= take or opened <= stop else stop if low <= stop else take
+    return opened if opened <= take or opened >= stop else stop if high >= stop else take

@@ -54,6 +54,12 @@ class Tape:
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
     @functools.cached_property
+    def prices(self) -> NDArray[np.float64]:
+        """Shape (5, bars): open, high, low, close, carry."""
+        market = self.market
+        return np.stack((market.open, market.high, market.low, market.close, self.carry))
+
+    @functools.cached_property
     def rows(self) -> Sequence[NDArray[np.float32]]:
         """`windows` as a list of arrays, for the same reason."""
         return list(self.windows)

@@ -1,0 +1,185 @@
+"""Many trading envs in one object: TradingEnv's game, played by arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from journal.header import About
+from rsc.accounts import CLOSE, Accounts, DiscreteAccounts, Flags, Floats, Integers, LedgerAccounts, Trades
+from rsc.env_config import ConfigError, TradingConfig
+from rsc.game import Game
+from rsc.indicators import CLIP
+from rsc.market import Market
+from rsc.vector_rewards import Rewards
+
+Batch = NDArray[np.float32]
+JournalRow = tuple[float, float, float, float, float, float, int]
+
+
+class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
+    """``num_envs`` trading envs with the results of as many `TradingEnv` in a `SyncVectorEnv`, bit for bit.
+
+    For RLlib: ``config.environment(TradingVectorEnv, env_config={...})`` with
+    ``gym_env_vectorize_mode="vector_entry_point"``, which adds ``num_envs`` to the config.
+
+    An env whose episode ended is reset by the next step, which ignores its action and returns a reward of 0
+    (gymnasium's autoreset NEXT_STEP). ``reset(seed=s)`` seeds env i with s + i. Discrete actions are played by numpy
+    over the envs; continuous ones account by account, since each may hold any number of lots.
+
+    What a recorder needs to know, valid until the next call of ``step`` or ``reset``:
+
+    - ``journal_played``: bool, shape (n,): the envs that played a step (the others were reset by it);
+    - ``journal_rows()``: a `rsc.recording.Journaled.journal_row` for each env;
+    - ``journal_trades()``: by env, the trades that the step closed, of envs that closed any;
+    - ``journal_about(i)``: what `Journaled.journal_about` says, of env i.
+    """
+
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - gymnasium's own declaration
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | TradingConfig | None = None,
+        num_envs: int | None = None,
+        *,
+        market: Market | None = None,
+    ) -> None:
+        settings = config if isinstance(config, TradingConfig) else dict(config or {})
+        if isinstance(settings, dict):
+            num_envs = settings.pop("num_envs", 1) if num_envs is None else num_envs
+        self.num_envs = n = 1 if num_envs is None else int(num_envs)
+        if n < 1:
+            raise ConfigError(f"num_envs must be at least 1, got {n}")
+        self.config = TradingConfig.of(settings)
+        self._game = game = Game(self.config, market)
+        self.market = game.market
+        self.single_observation_space = game.observation_space()
+        self.single_action_space = game.action_space()
+        self.observation_space = batch_space(self.single_observation_space, n)
+        self.action_space = batch_space(self.single_action_space, n)
+        discrete = self.config.actions == "discrete"
+        self._accounts: Accounts = DiscreteAccounts(game, n) if discrete else LedgerAccounts(game, n)
+        self._rewards = Rewards(self.config, n)
+        self._width = game.tape.width
+        self._per_capital = 1.0 / self.config.capital
+        self._randoms: dict[int, np.random.Generator] = {}
+        self._t, self._starts, self._ends = (np.zeros(n, np.int64) for _ in range(3))
+        self._bars = np.empty((5, n))
+        self._value, self._peak = np.zeros(n), np.zeros(n)
+        self._over: Flags = np.ones(n, np.bool_)
+        self.journal_played: Flags = np.zeros(n, np.bool_)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Batch, dict[str, Any]]:
+        """Start an episode in each env, or, with ``options={"reset_mask": flags}``, in those."""
+        self._seed(seed)
+        mask = (options or {}).get("reset_mask")
+        lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        self._begin(lanes)
+        self._over[lanes] = False
+        self.journal_played = np.zeros(self.num_envs, np.bool_)
+        observations = self._game.tape.windows[self._t]
+        observations[:, self._width :] = 0.0
+        return observations, {}
+
+    def step(self, actions: Any) -> tuple[Batch, Floats, Flags, Flags, dict[str, Any]]:
+        """Play one bar in each env, or reset it if its episode is over."""
+        if not self._randoms:
+            raise ResetNeeded("no episode has begun: call reset() first")
+        accounts, t, bars = self._accounts, self._t, self._bars
+        targets = accounts.targets(actions)
+        idle, lanes = self._reset_the_finished()
+        t += 1
+        if idle is not None:
+            t[lanes] = self._starts[lanes]
+        self._game.tape.prices.take(t, axis=1, out=bars, mode="clip")
+        accounts.play(targets, idle, bars, t - self._starts)
+
+        before, value = self._value, accounts.cash + accounts.worth
+        self._value = value
+        np.maximum(self._peak, value, out=self._peak)
+        terminated = value <= 0.0
+        truncated = t == self._ends
+        drawdown = 1.0 - value / self._peak
+        rewards = self._rewards(before, value, drawdown, accounts, idle)
+        observations = self._observations(value, drawdown, terminated)
+        if idle is not None:
+            rewards[lanes] = 0.0
+            observations[lanes, self._width :] = 0.0
+        truncated &= ~terminated
+        self._over = terminated | truncated
+        return observations, rewards, terminated, truncated, {}
+
+    def _observations(self, value: Floats, drawdown: Floats, ruined: Flags) -> Batch:
+        """A new array; the account's columns as in `TradingEnv.step`."""
+        accounts = self._accounts
+        observations: Batch = self._game.tape.windows[self._t]
+        gain = value * self._per_capital
+        gain -= 1.0
+        if not ruined.any():
+            exposure, latent = accounts.worth / value, accounts.unrealized / value
+        else:
+            equity = np.where(ruined, 1.0, value)
+            exposure = np.where(ruined, 0.0, accounts.worth / equity)
+            latent = np.where(ruined, 0.0, accounts.unrealized / equity)
+            gain = np.maximum(gain, -CLIP)
+            drawdown = np.minimum(drawdown, CLIP)
+        columns = observations[:, self._width :].T
+        np.maximum(exposure, -CLIP, out=exposure)
+        np.maximum(latent, -CLIP, out=latent)
+        np.minimum(gain, CLIP, out=gain)
+        columns[0], columns[1], columns[2], columns[3] = exposure, latent, gain, drawdown
+        return observations
+
+    def _reset_the_finished(self) -> tuple[Flags | None, Integers]:
+        """Who was reset just now (None: nobody), as flags and as indices."""
+        over = self._over
+        self.journal_played = ~over
+        lanes = np.flatnonzero(over)
+        if not len(lanes):
+            return None, lanes
+        self._begin(lanes)
+        return over, lanes
+
+    def _begin(self, lanes: Integers) -> None:
+        for lane in lanes.tolist():
+            self._starts[lane], self._ends[lane] = self._game.draw_episode(self._randoms[lane])
+        self._t[lanes] = self._starts[lanes]
+        self._value[lanes] = self._peak[lanes] = self.config.capital
+        self._accounts.reset(lanes)
+        self._rewards.reset(lanes)
+
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+        if seed is None and not self._randoms:
+            seed = self.config.seed
+        n = self.num_envs
+        seeds = list(seed) if isinstance(seed, Sequence) else [None if seed is None else seed + i for i in range(n)]
+        if len(seeds) != n:
+            raise ValueError(f"expected {n} seeds, got {len(seeds)}")
+        for i, each in enumerate(seeds):
+            if each is not None or i not in self._randoms:
+                self._randoms[i] = seeding.np_random(each)[0]
+
+    def journal_about(self, index: int) -> About:
+        """What a journal needs to know of the episode of this env."""
+        return self._game.about("TradingEnv", int(self._starts[index]))
+
+    def journal_rows(self) -> list[JournalRow]:
+        """Of each env: portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us."""
+        accounts = self._accounts
+        columns = (self._value, self._bars[CLOSE], accounts.cash, accounts.position, accounts.fees, accounts.unrealized)
+        times = self.market.times_us[self._t]
+        return list(zip(*(column.tolist() for column in columns), times.tolist(), strict=True))
+
+    def journal_trades(self) -> Trades:
+        """The trades that the last step closed, by env; envs that closed none are left out."""
+        return self._accounts.trades(self.market.times_us, self._starts)
