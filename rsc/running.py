@@ -178,7 +178,7 @@ class RunningMetrics:
 
 
 def as_array(values: ArrayLike) -> Floats:
-    """Contiguous and aligned float64: numpy sums other layouts in another order, which changes the last bits."""
+    """Contiguous and aligned float64: numpy sums what is not aligned piece by piece, which changes the last bits."""
     array = np.ascontiguousarray(values, np.float64)
     return array if array.flags.aligned else array.copy()
 

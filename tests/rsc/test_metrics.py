@@ -21,6 +21,7 @@ YEAR = 252.0
 
 initial_values = st.floats(1.0, 1e9)
 return_lists = st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=120)
+cents = st.integers(-(10**8), 10**8).map(lambda amount: amount / 100)
 all_floats = st.lists(st.floats(width=64), max_size=12)
 
 
@@ -214,11 +215,10 @@ def test_scale__leverage__leaves_ratios_and_multiplies_volatility(steps: list[fl
         assert close(m.sortino_ratio(r * factor, YEAR), m.sortino_ratio(r, YEAR), 100)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.integers(-20, 20))
+@given(st.lists(cents, min_size=1, max_size=60), st.integers(-20, 20))
 def test_scale__trades_in_another_unit__leave_win_rate_and_profit_factor(pnls: list[float], power: int) -> None:
     """Law: neither has a unit."""
     scaled = np.array(pnls) * 2.0**power
-    assume(not (np.abs(scaled[scaled != 0]) < 1e-290).any())
     assert m.win_rate(pnls) == m.win_rate(scaled)
     assert close(m.profit_factor(pnls), m.profit_factor(scaled))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -153,6 +154,12 @@ def test_figures__entry_point__is_this_function() -> None:
 def test_metric_names__table_of_episodes__has_each() -> None:
     """Named once more nowhere: the row is made of these."""
     assert set(m.METRIC_NAMES) == {*METRICS, "total_steps", "total_trades"}
+
+
+def test_metrics_page__table__has_each_column_once() -> None:
+    """In the order of the row."""
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == m.METRIC_NAMES
 
 
 def test_stored__undefined__is_null_except_sharpe_and_win_rate() -> None:
