@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,11 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who listens to a pass, and who may end it early: ``should_stop`` is asked between episodes."""
+    """Who listens to a pass, and who may end it early: ``should_stop`` is asked between episodes,
+    ``pause`` waits between looks."""
 
     on_item: Callable[[Item], None] = _ignore_item
     on_progress: Callable[[int], None] = _ignore_count
     should_stop: Callable[[], bool] = _never
+    pause: Callable[[float], object] = time.sleep
     listening: bool = False  # items are made only for somebody

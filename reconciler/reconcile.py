@@ -76,7 +76,9 @@ class Pass:
         until, pause = time.monotonic() + wait_s, _FIRST_PAUSE_S
         self._look_once(run_ids)
         while self.report.waiting_on_the_dead and not self._over() and time.monotonic() < until:
-            time.sleep(max(0.0, min(pause, until - time.monotonic())))
+            self._hooks.pause(max(0.0, min(pause, until - time.monotonic())))
+            if self._over():
+                break
             pause = min(2 * pause, _LONGEST_PAUSE_S)
             self.report.look_again()
             self._look_once(run_ids)

@@ -35,7 +35,7 @@ def reconcile_once(
         _rebuild(engine, run_ids, settings)
     view = _JsonView() if as_json else _TextView(settings.dry_run)
     with stop_on_signals("stopping after this batch; again to stop at once") as stop, view.progress(engine) as moved:
-        hooks = Hooks(view.show, moved, stop.is_set, listening=as_json or settings.dry_run)
+        hooks = Hooks(view.show, moved, stop.is_set, stop.wait, listening=as_json or settings.dry_run)
         work = Pass(engine, Observer(), settings, hooks)
         report = record_pass(engine, work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
     view.finish(report)

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from journal import EndReason
 from rsc.db.models import episodes
+from rsc.db.session import reading
 from tests.reconciler.daemons import Process, until
 from tests.reconciler.world import World
 
@@ -67,7 +68,7 @@ class Writers:
 
 def statuses(world: World) -> dict[str, str]:
     query = select(episodes.c.journal_id, episodes.c.status)
-    with world.engine.connect() as connection:
+    with reading(world.engine) as connection:
         return {row.journal_id: row.status for row in connection.execute(query)}
 
 
@@ -128,7 +129,7 @@ def test_soak__live_episodes__are_never_ended_and_dead_ones_soon(world, database
         dead = {journal_id for one in everybody for journal_id in one.dead}
         closed = {journal_id: reason for one in everybody for journal_id, reason in one.closed.items()}
         until(lambda: "started" not in statuses(world).values(), 30, "the last passes")
-        with world.engine.connect() as connection:
+        with reading(world.engine) as connection:
             rows = {row.journal_id: row for row in connection.execute(select(episodes))}
         assert len(dead) >= 4
         assert {rows[journal_id].end_reason for journal_id in dead} == {"killed"}

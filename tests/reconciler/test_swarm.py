@@ -15,7 +15,7 @@ from journal import EndReason, Observer
 from reconciler.config import Settings
 from reconciler.reconcile import Pass
 from rsc.db.models import completed_trades, episodes, metadata
-from rsc.db.session import open_engine
+from rsc.db.session import open_engine, reading
 from tests.reconciler.world import LATER, World
 
 RECONCILERS = 8
@@ -51,7 +51,7 @@ def figures(engine: Engine) -> tuple[list, list]:
     columns = [column for column in episodes.columns if column.name not in hidden]
     trades = [column for column in completed_trades.columns if column.name != "episode_id"]
     joined = completed_trades.join(episodes, episodes.c.episode_id == completed_trades.c.episode_id)
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         rows = connection.execute(select(*columns).order_by(episodes.c.journal_id)).all()
         query = select(episodes.c.journal_id, *trades).select_from(joined)
         stored = connection.execute(query.order_by(episodes.c.journal_id, trades[0])).all()
@@ -62,7 +62,7 @@ def quiet_copy(world: World, path: str) -> Engine:
     """The same stale rows in a database of their own, ended by one quiet pass."""
     copy = open_engine(f"sqlite:///{path}")
     metadata.create_all(copy)
-    with world.engine.connect() as source, copy.begin() as target:
+    with reading(world.engine) as source, copy.begin() as target:
         for table in (metadata.tables["training_runs"], episodes):
             rows = [dict(row._mapping) for row in source.execute(select(table))]
             target.execute(table.insert(), rows)
@@ -107,7 +107,7 @@ def test_swarm__killed_at_random__ends_each_row_once_with_each_trade_once(world,
     assert len(rows) == count
     assert Counter(row for row in rows) == Counter(quiet_rows)
     assert trades == quiet_trades
-    with world.engine.connect() as connection:
+    with reading(world.engine) as connection:
         assert connection.execute(select(func.count()).where(episodes.c.status == "started")).scalar() == 0
     assert world.run_row().status == "interrupted"
     quiet.dispose()

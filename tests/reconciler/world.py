@@ -20,6 +20,7 @@ from rsc.closing import close_episode
 from rsc.db import episodes, runs
 from rsc.db.models import completed_trades, training_runs
 from rsc.db.models import episodes as episodes_table
+from rsc.db.session import reading
 from rsc.metrics import RunningMetrics
 
 CAPITAL, PERIODS = 10_000.0, 252.0
@@ -143,13 +144,13 @@ class World:
 
     def row(self, journal_id: str) -> Any:
         """The episode's row, None if there is none."""
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             query = select(episodes_table).where(episodes_table.c.journal_id == journal_id)
             return connection.execute(query).one_or_none()
 
     def rows(self) -> list[Any]:
         """All rows, without what tells passes apart."""
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             found = connection.execute(select(episodes_table).order_by(episodes_table.c.journal_id)).all()
         return [
             {name: value for name, value in row._mapping.items() if not name.startswith("finalized_")} for row in found
@@ -157,15 +158,20 @@ class World:
 
     def trades(self, journal_id: str) -> list[Any]:
         """The episode's stored trades."""
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             query = select(completed_trades).join(
                 episodes_table, episodes_table.c.episode_id == completed_trades.c.episode_id
             )
             return list(connection.execute(query.where(episodes_table.c.journal_id == journal_id)).all())
 
+    def count(self, table: str) -> int:
+        """Rows of a table."""
+        with reading(self.engine) as connection:
+            return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())
+
     def run_row(self) -> Any:
         """The run's row."""
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             return connection.execute(select(training_runs).where(training_runs.c.run_id == self.run_id)).one()
 
     def age(self, journal_id: str, seconds: float) -> None:
