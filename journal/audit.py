@@ -64,24 +64,38 @@ def _undecoded(frame: Any) -> Finding:
     return Finding(Damage.CONTENT, text, frame.offset, seal.first_step, seal.last_step)
 
 
-def losses_noted(journal: Journal) -> tuple[int, int]:
-    """Steps and trades that an earlier recovery gave up."""
+@dataclass(frozen=True)
+class Noted:
+    """What an earlier recovery says of itself: what it gave up, and which steps are missing within the journal."""
+
+    steps_lost: int = 0
+    missing: tuple[tuple[int, int], ...] = ()
+    missing_trades: int = 0
+
+
+def noted(journal: Journal) -> Noted:
+    """The note of `recover`, by nobody else; a malformed one says nothing."""
     note = journal.header.about.notes.get(RECOVERED_NOTE)
     if not isinstance(note, dict):
-        return 0, 0
-    steps, trades = note.get("steps_lost"), note.get("trades_lost")
-    return (steps if isinstance(steps, int) else 0), (trades if isinstance(trades, int) else 0)
+        return Noted()
+    try:
+        missing = tuple((int(first), int(last)) for first, last in note["missing_steps"])
+        return Noted(int(note["steps_lost"]), missing, int(note["missing_trades"]))
+    except (KeyError, TypeError, ValueError):
+        return Noted()
 
 
 def _losses(journal: Journal) -> tuple[int, int, int]:
     """Steps and trades lost beyond those that are known, and the known steps."""
-    steps, trades = losses_noted(journal)
-    return max(journal.steps_lost - steps, 0), max(journal.trades_lost - trades, 0), min(steps, journal.steps_lost)
+    note = noted(journal)
+    missing = sum(last - first + 1 for first, last in note.missing)
+    steps, trades = max(journal.steps_lost - missing, 0), max(journal.trades_lost - note.missing_trades, 0)
+    return steps, trades, note.steps_lost
 
 
 def _is_known(finding: Finding, journal: Journal) -> bool:
     """A hole that an earlier recovery left, and said so."""
-    return finding.kind is Damage.HOLE and journal.steps_lost <= losses_noted(journal)[0]
+    return finding.kind is Damage.HOLE and (finding.first_step, finding.last_step) in noted(journal).missing
 
 
 class _Replay:

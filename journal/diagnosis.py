@@ -42,9 +42,7 @@ def _of_bytes(path: str, start: bytes) -> str | None:
             return f"it is {name}"
     batches = len(batches_without_header(path))
     if batches:
-        return (
-            f"its header is damaged; {batches} intact {'batch stands' if batches == 1 else 'batches stand'} behind it"
-        )
+        return f"its header is damaged; intact batches behind it: {batches}"
     length = metadata_length(start[:8], MAX_HEADER)
     if length is not None and length <= len(start) and header_text(start[:length]) is None:
         return "it is another program's Arrow stream"

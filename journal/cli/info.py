@@ -52,7 +52,7 @@ def command(episode: str, batches: bool, as_json: bool, journal_root: Path | Non
 
 
 def _hint(problem: str) -> str:
-    return "`journal recover --header-from` can bring them back" if "stand behind it" in problem else ""
+    return "`journal recover --header-from` can bring them back" if "behind it" in problem else ""
 
 
 def facts_of(one: Overview, journal: Journal, batches: bool) -> dict[str, Any]:

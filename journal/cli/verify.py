@@ -104,7 +104,7 @@ class _Printer:
         if audit.steps_lost or audit.trades_lost:
             lines[0] += f"; lost {count_text(audit.steps_lost, 'step')}, {count_text(audit.trades_lost, 'trade')}"
         if audit.known_lost:
-            lines[0] += f"; recovered without {count_text(audit.known_lost, 'step')} that were lost"
+            lines[0] += f"; {count_text(audit.known_lost, 'step')} given up by an earlier recovery"
         if audit.checkpoints is not None:
             lines[0] += f"; {count_text(audit.checkpoints, 'checkpoint')} recomputed"
         if audit.strange_checkpoints:

@@ -1,0 +1,114 @@
+"""`journal recover`: a new journal from what is intact of another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from journal.cli import options
+
+if TYPE_CHECKING:
+    from journal.errors import NotAJournalError
+    from journal.recover import Recovery
+
+
+@click.command("recover", short_help="Make a new journal from what is intact.")
+@options.episode
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="NEW",
+    help="A new file, or a folder for it.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["strict", "prefix", "salvage"]),
+    default="salvage",
+    show_default=True,
+    help="With damage: refuse, keep the steps before it, or keep every intact batch.",
+)
+@click.option(
+    "--header-from",
+    metavar="EPISODE",
+    type=options.JournalName("episode", runs=False),
+    help="Another journal of the same env, whose header takes the place of a damaged one.",
+)
+@options.as_json
+@options.root
+def command(
+    episode: str, output: Path, mode: str, header_from: str | None, as_json: bool, journal_root: Path | None
+) -> int:
+    """Copy the intact part of a journal into a new one, which verifies.
+
+    The source is only read. Intact batches are copied byte by byte, so the metrics stay exact wherever a checkpoint
+    behind the damage is; the tail of a killed writer becomes a batch. What had to be given up is told, and noted in the
+    new journal's header. The copy is synced and verified before it has its name; no file is ever overwritten.
+
+    Exit: 0 nothing was lost, 3 something was, 1 it was refused.
+
+    \b
+    Examples:
+      journal recover 42 -o rescued/
+      journal recover damaged.arrows --mode strict -o copy.arrows
+      journal recover headerless.arrows --header-from latest -o rescued/
+    """
+    from journal.console import DATA_LOST, DONE, print_json
+    from journal.errors import NotAJournalError
+    from journal.find import find_journal
+    from journal.find import journal_root as root_of
+    from journal.recover import Mode, recover
+    from journal.tables import jsonable
+
+    root = root_of(journal_root)
+    path = find_journal(episode, root)
+    if output.is_dir():
+        output = output / path.name
+    lender = find_journal(header_from, root) if header_from else None
+    _remark_on_a_live_writer(path)
+    try:
+        done = recover(path, output, Mode(mode), lender)
+    except NotAJournalError as error:
+        _refuse(path, error)
+    if as_json:
+        print_json(jsonable({**asdict(done), "output": str(done.output)}))
+    else:
+        _tell(done)
+    return DATA_LOST if done.steps_lost or done.trades_lost or done.findings else DONE
+
+
+def _refuse(path: Path, error: NotAJournalError) -> NoReturn:
+    from journal.console import fail
+    from journal.diagnosis import diagnosed
+
+    if error.path is not None and str(error.path) != str(path):
+        raise error
+    why = diagnosed(str(path), error)
+    hint = "--header-from a journal of the same env brings them back" if "behind it" in why else ""
+    fail(f"{path} is not a readable journal: {why}", hint)
+
+
+def _remark_on_a_live_writer(path: Path) -> None:
+    from journal.console import remark
+    from journal.lock import is_locked
+
+    if is_locked(path):
+        remark(f"{path.stem}: its writer is alive, so this is a snapshot")
+
+
+def _tell(done: Recovery) -> None:
+    from journal.cli.lines import count_text
+
+    tail = f", {count_text(done.tail_steps, 'step')} of them from the tail" if done.tail_steps else ""
+    end = f"ended as {done.end_reason}" if done.end_reason else "without an end: it does not say how it ended"
+    click.echo(f"{done.output}")
+    click.echo(f"  kept    {count_text(done.steps, 'step')}, {count_text(done.trades, 'trade')}{tail}; {end}")
+    click.echo(f"  lost    {count_text(done.steps_lost, 'step')}, {count_text(done.trades_lost, 'trade')}")
+    if done.torn:
+        click.echo("  torn    a write that was cut before its step was acknowledged; nothing is lost by it")
+    for kind, count in sorted(done.findings.items()):
+        click.echo(f"  damage  {count} x {kind}")
