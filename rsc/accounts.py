@@ -7,7 +7,7 @@ factors of +-1 and costs that do not apply are terms of 0, and neither rounds; a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,11 @@ class Accounts(Protocol):
     worth: Floats
     unrealized: Floats
     fees: Floats
-    traded: Flags
+
+    @property
+    def traded(self) -> Flags:
+        """Which accounts traded in the last step."""
+        ...
 
     def targets(self, actions: Any) -> Floats:
         """Sides or target exposures, shape (n,), for a batch of actions. Raises ValueError for what is none."""
@@ -56,8 +60,17 @@ class Accounts(Protocol):
 
 # Rows of the lots, one column for each account: what `Ledger` knows of its only lot.
 _SIDE, _SIZE, _VALUE, _COSTS, _CASH, _ENTRY, _CARRIED, _STEP, _LOWER, _UPPER = range(10)
+_ROWS = 10
 _EMPTIED = slice(_SIDE, _COSTS + 1)
-_SIDES = np.array([0.0, 1.0, -1.0, *[np.nan] * 61])  # by action; only 0 to 2 are valid, as in rsc.env
+
+
+class _Closing(NamedTuple):
+    """Accounts whose lots were closed, what these lots were, and at what."""
+
+    lanes: Integers
+    lots: Floats
+    price: Floats
+    carry: Floats
 
 
 class DiscreteAccounts:
@@ -66,30 +79,47 @@ class DiscreteAccounts:
     def __init__(self, game: Game, n: int) -> None:
         terms, config = game.terms, game.config
         self._capital = float(config.capital)
-        self._fee, self._cost_rate = terms.fee, terms.fee + terms.slippage
-        self._borrow, self._fraction, self._whole = terms.borrow, terms.size, terms.whole_shares
+        self._terms = terms
+        # Constants as arrays: an operation with a Python number takes twice as long.
+        self._fee, self._cost_rate, self._fraction = (
+            np.full(n, each) for each in (terms.fee, terms.cost_rate, terms.size)
+        )
         self._at_open = config.fill == "open"
         self._has_stops = config.stop_loss is not None or config.take_profit is not None
-        self._long_levels = terms.levels(1)
-        self._short_levels = terms.levels(-1)[::-1]  # a short's stop is above
-        self._lots, self._spare, self._at_stop = (np.zeros((10, n)) for _ in range(3))
+        (long_stop, long_take), (short_stop, short_take) = terms.levels(1), terms.levels(-1)
+        self._sides = _by_action(0.0, 1.0, -1.0)
+        self._lower = _by_action(0.0, long_stop, short_take)
+        self._upper = _by_action(0.0, long_take, short_stop)
+        self._lots, self._spare = np.zeros((_ROWS, n)), np.zeros((_ROWS, n))
         self.position, self.worth, self.unrealized, self.fees = (np.zeros(n) for _ in range(4))
-        self._value, self._money, self._costs, self._factor = (np.zeros(n) for _ in range(4))
-        self._wants, self._hit, self._flag, self.traded = (np.zeros(n, np.bool_) for _ in range(4))
-        self._closings: list[tuple[Flags, Floats, Floats, Floats]] = []
+        self._value, self._costs = np.zeros(n), np.zeros(n)
+        self._wants = np.zeros(n, np.bool_)
+        self._actions: Any = None
+        self._turned: tuple[Floats, Floats] | None = None
+        self._stopped: _Closing | None = None
 
     @property
     def cash(self) -> Floats:
         cash: Floats = self._lots[_CASH]
         return cash
 
+    @property
+    def traded(self) -> Flags:
+        old, new = self._spare, self._lots
+        traded: Flags = self._wants & (new[_SIDE] != old[_SIDE])
+        if self._stopped is not None:
+            traded[self._stopped.lanes] = True
+        return traded
+
     def targets(self, actions: Any) -> Floats:
         try:
-            sides: Floats = _SIDES.take(actions)
+            sides: Floats = self._sides.take(actions)
         except (IndexError, TypeError):
             sides = np.full(1, np.nan)
-        if np.isnan(np.add.reduce(sides)):
+        total = np.add.reduce(sides)
+        if total != total:
             raise ValueError(f"expected actions of 0 (flat), 1 (long) or 2 (short), got {np.asarray(actions).tolist()}")
+        self._actions = actions
         return sides
 
     def reset(self, lanes: Integers) -> None:
@@ -97,133 +127,128 @@ class DiscreteAccounts:
         self._lots[_CASH, lanes] = self._capital
 
     def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
-        self._closings.clear()
-        self.fees.fill(0.0)
-        self.traded.fill(False)
         if idle is not None:
-            targets = np.where(idle, 0.0, targets)
+            targets[idle] = 0.0
         if self._at_open:
             self._turn(targets, bars[OPEN], bars[CARRY], steps)
-        if self._has_stops:
-            self._stop(bars)
+        stopped = self._stopped = self._stop(bars) if self._has_stops else None
         if not self._at_open:
-            if self._closings:  # what a stop closed is not opened again within its bar
-                targets = np.where(self._hit, 0.0, targets)
+            if stopped is not None:  # what a stop closed is not opened again within its bar
+                targets[stopped.lanes] = 0.0
             self._turn(targets, bars[CLOSE], bars[CARRY], steps)
+        if stopped is not None:
+            self.fees[stopped.lanes] += stopped.lots[_SIZE] * stopped.price * self._terms.fee
         self._mark(bars[CLOSE], bars[CARRY])
 
     def _turn(self, targets: Floats, price: Floats, carry: Floats, steps: Integers) -> None:
         """`Ledger.turn` for those whose side is to change; their lots before it stay readable in the spare."""
         old, new = self._lots, self._spare
-        wants = np.not_equal(targets, old[_SIDE], out=self._wants)
-        money, value = self._proceeds(old, price), self._value
-        paid = value * self._fee
-        size = money * self._fraction
+        held, had, _, _, cash, _, _, _, _, _ = old
+        side, size, value, costs, money, entry, carried, step, lower, upper = new
+        wants = np.not_equal(targets, held, out=self._wants)
+
+        left, fees = np.multiply(had, price, out=self._value), self.fees
+        np.multiply(held, left, out=money)
+        np.multiply(left, self._cost_rate, out=costs)
+        money -= costs
+        money += cash
+        np.multiply(left, self._fee, out=fees)
+
+        np.multiply(money, self._fraction, out=size)
         size /= price
-        if self._whole:
+        if self._terms.whole_shares:
             np.floor(size, out=size)
-        opens = size > 0.0
-        opens &= targets != 0.0
-        side = np.where(opens, targets, 0.0)
-        size = np.where(opens, size, 0.0)
+        np.maximum(size, 0.0, out=size)  # before the factor, so that no -0.0 comes of it
+        size *= targets * targets
+        np.copyto(side, np.where(size > 0.0, targets, 0.0))
         np.multiply(size, price, out=value)
-        costs = value * self._cost_rate
-        new[_SIDE], new[_SIZE], new[_VALUE], new[_COSTS] = side, size, value, costs
-        new[_ENTRY], new[_CARRIED], new[_STEP] = price, carry, steps
-        money -= side * value
-        np.subtract(money, costs, out=new[_CASH])
+        np.multiply(value, self._cost_rate, out=costs)
+        np.multiply(side, value, out=left)
+        money -= left
+        money -= costs
+        np.multiply(value, self._fee, out=left)
+        fees += left
+        fees *= wants
+
+        np.copyto(entry, price)
+        np.copyto(carried, carry)
+        np.copyto(step, steps)
         if self._has_stops:
-            self._set_levels(new, side, price)
-        value *= self._fee
-        paid += value
-        paid *= wants
-        self.fees += paid
+            np.multiply(price, self._lower.take(self._actions), out=lower)
+            np.multiply(price, self._upper.take(self._actions), out=upper)
         np.copyto(new, old, where=~wants)
         self._lots, self._spare = new, old
-        self._closings.append((wants & (old[_SIDE] != 0.0), old, price, carry))
-        self.traded |= wants & (new[_SIDE] != old[_SIDE])
+        self._turned = (price, carry)
 
-    def _proceeds(self, lots: Floats, price: Floats) -> Floats:
-        """Cash after closing every lot at this price; leaves its value in ``_value``."""
-        value = np.multiply(lots[_SIZE], price, out=self._value)
-        money: Floats = np.multiply(lots[_SIDE], value, out=self._money)
-        money -= value * self._cost_rate
-        money += lots[_CASH]
-        return money
-
-    def _set_levels(self, lots: Floats, side: Floats, price: Floats) -> None:
-        long = side > 0.0
-        np.multiply(price, np.where(long, self._long_levels[0], self._short_levels[0]), out=lots[_LOWER])
-        np.multiply(price, np.where(long, self._long_levels[1], self._short_levels[1]), out=lots[_UPPER])
-
-    def _stop(self, bars: Floats) -> None:
+    def _stop(self, bars: Floats) -> _Closing | None:
         """Close what reached its stop or take-profit, as `rsc.ledger.exit_price` says."""
         lots = self._lots
-        low_hit = bars[LOW] <= lots[_LOWER]
-        hit = np.greater_equal(bars[HIGH], lots[_UPPER], out=self._hit)
-        hit |= low_hit
+        hit = bars[LOW] <= lots[_LOWER]
+        hit |= bars[HIGH] >= lots[_UPPER]
         hit &= lots[_SIZE] > 0.0
-        if not hit.any():
-            return
-        price = self._exit_prices(bars, low_hit)
-        np.copyto(self._at_stop, lots)
-        np.copyto(lots[_CASH], self._proceeds(lots, price), where=hit)
-        paid = self._value * self._fee
-        paid *= hit
-        self.fees += paid
-        np.copyto(lots[_EMPTIED], 0.0, where=hit)
-        self._closings.append((hit.copy(), self._at_stop, price, bars[CARRY]))
-        self.traded |= hit
-
-    def _exit_prices(self, bars: Floats, low_hit: Flags) -> Floats:
-        lots, opened = self._lots, bars[OPEN]
-        lower, upper = lots[_LOWER], lots[_UPPER]
-        high_hit = bars[HIGH] >= upper
-        within = np.where(np.where(lots[_SIDE] > 0.0, low_hit, ~high_hit), lower, upper)
-        return np.asarray(np.where((opened > lower) & (opened < upper) & self._hit, within, opened))
+        lanes = hit.nonzero()[0]
+        if not len(lanes):
+            return None
+        gone = lots.take(lanes, axis=1)
+        opened, high, low, _, carry = bars.take(lanes, axis=1)
+        price = _exit_prices(gone, opened, high, low)
+        value = gone[_SIZE] * price
+        lots[_CASH][lanes] = gone[_CASH] + (gone[_SIDE] * value - value * self._terms.cost_rate)
+        lots[_EMPTIED, lanes] = 0.0
+        return _Closing(lanes, gone, price, carry)
 
     def _mark(self, close: Floats, carry: Floats) -> None:
-        lots = self._lots
-        side, size = lots[_SIDE], lots[_SIZE]
+        side, size, value, costs, cash, _, carried, _, _, _ = self._lots
         worth = np.multiply(size, close, out=self.worth)
-        unrealized = np.subtract(worth, lots[_VALUE], out=self.unrealized)
+        unrealized = np.subtract(worth, value, out=self.unrealized)
         unrealized *= side
-        unrealized -= lots[_COSTS]
-        if self._borrow:
-            short = side < 0.0
-            lots[_CASH] -= worth * self._borrow * short
+        unrealized -= costs
+        if self._terms.borrow:
+            rate = np.multiply(side < 0.0, self._terms.borrow, out=self._value)
+            cash -= worth * rate
             owed = carry + close
             owed *= size
-            owed -= size * lots[_CARRIED]
-            owed *= self._borrow
-            owed *= short
+            owed -= size * carried
+            owed *= rate
             unrealized -= owed
         unrealized += 0.0
         worth *= side
         np.multiply(side, size, out=self.position)
 
     def trades(self, times_us: Integers, starts: Integers) -> Trades:
+        assert self._turned is not None, "Invariant: only a step closes trades"
+        lanes = (self._wants & (self._spare[_SIDE] != 0.0)).nonzero()[0]
+        price, carry = self._turned
+        turned = _Closing(lanes, self._spare.take(lanes, axis=1), price[lanes], carry[lanes])
         found: Trades = {}
-        for closed, lots, price, carry in self._closings:
-            lanes = np.flatnonzero(closed)
-            for lane, trade in zip(
-                lanes.tolist(), self._closed(lanes, lots, price, carry, times_us, starts), strict=True
-            ):
-                found[lane] = (*found.get(lane, ()), trade)
+        for closing in (turned, self._stopped):
+            if closing is not None:
+                for lane, trade in zip(closing.lanes.tolist(), self._closed(closing, times_us, starts), strict=True):
+                    found[lane] = (*found.get(lane, ()), trade)
         return found
 
-    def _closed(
-        self, lanes: Integers, lots: Floats, price: Floats, carry: Floats, times_us: Integers, starts: Integers
-    ) -> Iterator[Trade]:
-        """`Ledger.turn`'s trades, for these lanes."""
-        side, size, _, entry_costs, _, entry, carried, step, _, _ = lots[:, lanes]
-        left_at, steps = price[lanes], step.astype(np.int64)
-        costs = entry_costs + size * left_at * self._cost_rate
-        costs += self._borrow * (size * (carry[lanes] - carried)) * (side < 0.0)
-        pnl = side * (size * (left_at - entry)) - costs + 0.0
-        entry_times = times_us[starts[lanes] + steps]
-        columns = (side.astype(np.int64), size, steps, entry_times, entry, left_at, pnl, costs)
+    def _closed(self, closing: _Closing, times_us: Integers, starts: Integers) -> Iterator[Trade]:
+        """What `Ledger.turn` says of the lots that it closes."""
+        side, size, _, entry_costs, _, entry, carried, step, _, _ = closing.lots
+        price, steps = closing.price, step.astype(np.int64)
+        costs = entry_costs + size * price * self._terms.cost_rate
+        costs += self._terms.borrow * (size * (closing.carry - carried)) * (side < 0.0)
+        pnl = side * (size * (price - entry)) - costs + 0.0
+        entry_times = times_us[starts[closing.lanes] + steps]
+        columns = (side.astype(np.int64), size, steps, entry_times, entry, price, pnl, costs)
         return map(Trade._make, zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _by_action(flat: float, long: float, short: float) -> Floats:
+    """A table to look actions up in; NaN for what is none, counted from the end too (see rsc.env)."""
+    return np.array([flat, long, short, *[np.nan] * 61])
+
+
+def _exit_prices(lots: Floats, opened: Floats, high: Floats, low: Floats) -> Floats:
+    lower, upper = lots[_LOWER], lots[_UPPER]
+    at_lower = np.where(lots[_SIDE] > 0.0, low <= lower, high < upper)
+    within = (opened > lower) & (opened < upper)
+    return np.asarray(np.where(within, np.where(at_lower, lower, upper), opened))
 
 
 class LedgerAccounts:
@@ -235,8 +260,12 @@ class LedgerAccounts:
         self._has_stops = game.config.stop_loss is not None or game.config.take_profit is not None
         self._ledgers = [Ledger(game.config.capital, game.terms) for _ in range(n)]
         self.cash, self.position, self.worth, self.unrealized, self.fees = (np.zeros(n) for _ in range(5))
-        self.traded = np.zeros(n, np.bool_)
+        self._traded = np.zeros(n, np.bool_)
         self._trades: Trades = {}
+
+    @property
+    def traded(self) -> Flags:
+        return self._traded
 
     def targets(self, actions: Any) -> Floats:
         return np.array([exposure_of(action) for action in actions])
@@ -247,7 +276,7 @@ class LedgerAccounts:
 
     def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
         self._trades = {}
-        self.traded.fill(False)
+        self._traded.fill(False)
         for lane, (target, bar, step) in enumerate(zip(targets.tolist(), bars.T.tolist(), steps.tolist(), strict=True)):
             ledger = self._ledgers[lane]
             ledger.fees = 0.0
@@ -256,7 +285,7 @@ class LedgerAccounts:
                 trades = self._orders(ledger, target, bar, step)
                 if trades:
                     self._trades[lane] = trades
-                self.traded[lane] = bool(trades) or ledger.side * ledger.size != before
+                self._traded[lane] = bool(trades) or ledger.side * ledger.size != before
             self._mark(lane, ledger, bar[CLOSE], bar[CARRY])
 
     def _orders(self, ledger: Ledger, target: float, bar: list[float], step: int) -> tuple[Trade, ...]:

@@ -6,6 +6,7 @@ Prices are market prices: fees, slippage and borrow cost are kept apart as costs
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -31,6 +32,11 @@ class Terms:
     band: float = 0.0
     stop_loss: float | None = None
     take_profit: float | None = None
+
+    @functools.cached_property
+    def cost_rate(self) -> float:
+        """What a traded value costs at once: fee and slippage."""
+        return self.fee + self.slippage
 
     def levels(self, side: int) -> tuple[float, float]:
         """Factors from the entry price to the stop and to the take-profit; never reached if there is none."""
@@ -84,7 +90,7 @@ class Ledger:
         self._lots: list[Lot] = []
         self.entry_value = self.costs = self.carries = 0.0
         self._fee = terms.fee
-        self._cost_rate = terms.fee + terms.slippage
+        self._cost_rate = terms.cost_rate
         self.borrow = terms.borrow
         self._size_fraction = terms.size
         self._whole = terms.whole_shares

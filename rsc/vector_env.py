@@ -19,6 +19,7 @@ from rsc.env_config import ConfigError, TradingConfig
 from rsc.game import Game
 from rsc.indicators import CLIP
 from rsc.market import Market
+from rsc.tape import ACCOUNT_COLUMNS
 from rsc.vector_rewards import Rewards
 
 Batch = NDArray[np.float32]
@@ -70,12 +71,13 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         self._rewards = Rewards(self.config, n)
         self._width = game.tape.width
         self._per_capital = 1.0 / self.config.capital
+        self._columns = np.empty((ACCOUNT_COLUMNS, n))
         self._randoms: dict[int, np.random.Generator] = {}
         self._t, self._starts, self._ends = (np.zeros(n, np.int64) for _ in range(3))
         self._bars = np.empty((5, n))
         self._value, self._peak = np.zeros(n), np.zeros(n)
         self._over: Flags = np.ones(n, np.bool_)
-        self.journal_played: Flags = np.zeros(n, np.bool_)
+        self._idle: Flags | None = np.ones(n, np.bool_)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -86,7 +88,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
         self._begin(lanes)
         self._over[lanes] = False
-        self.journal_played = np.zeros(self.num_envs, np.bool_)
+        self._idle = np.ones(self.num_envs, np.bool_)
         observations = self._game.tape.windows[self._t]
         observations[:, self._width :] = 0.0
         return observations, {}
@@ -97,7 +99,8 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
             raise ResetNeeded("no episode has begun: call reset() first")
         accounts, t, bars = self._accounts, self._t, self._bars
         targets = accounts.targets(actions)
-        idle, lanes = self._reset_the_finished()
+        lanes = self._reset_the_finished()
+        idle = self._idle
         t += 1
         if idle is not None:
             t[lanes] = self._starts[lanes]
@@ -121,34 +124,32 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
 
     def _observations(self, value: Floats, drawdown: Floats, ruined: Flags) -> Batch:
         """A new array; the account's columns as in `TradingEnv.step`."""
-        accounts = self._accounts
-        observations: Batch = self._game.tape.windows[self._t]
-        gain = value * self._per_capital
+        accounts, columns = self._accounts, self._columns
+        exposure, latent, gain, _ = columns
+        np.multiply(value, self._per_capital, out=gain)
         gain -= 1.0
-        if not ruined.any():
-            exposure, latent = accounts.worth / value, accounts.unrealized / value
-        else:
-            equity = np.where(ruined, 1.0, value)
-            exposure = np.where(ruined, 0.0, accounts.worth / equity)
-            latent = np.where(ruined, 0.0, accounts.unrealized / equity)
-            gain = np.maximum(gain, -CLIP)
-            drawdown = np.minimum(drawdown, CLIP)
-        columns = observations[:, self._width :].T
-        np.maximum(exposure, -CLIP, out=exposure)
-        np.maximum(latent, -CLIP, out=latent)
+        columns[3] = drawdown
+        some_ruined = ruined.any()
+        equity = np.where(ruined, 1.0, value) if some_ruined else value
+        np.divide(accounts.worth, equity, out=exposure)
+        np.divide(accounts.unrealized, equity, out=latent)
+        np.maximum(columns[:2], -CLIP, out=columns[:2])
         np.minimum(gain, CLIP, out=gain)
-        columns[0], columns[1], columns[2], columns[3] = exposure, latent, gain, drawdown
+        if some_ruined:  # see rsc.env: ratios to no equity mean nothing
+            columns[:2, ruined] = 0.0
+            gain[ruined] = np.maximum(gain[ruined], -CLIP)
+            columns[3, ruined] = np.minimum(drawdown[ruined], CLIP)
+        observations: Batch = self._game.tape.windows[self._t]
+        observations[:, self._width :] = columns.T
         return observations
 
-    def _reset_the_finished(self) -> tuple[Flags | None, Integers]:
-        """Who was reset just now (None: nobody), as flags and as indices."""
-        over = self._over
-        self.journal_played = ~over
-        lanes = np.flatnonzero(over)
-        if not len(lanes):
-            return None, lanes
-        self._begin(lanes)
-        return over, lanes
+    def _reset_the_finished(self) -> Integers:
+        """Reset the envs whose episode is over; return which, also as ``_idle`` (None if there are none)."""
+        lanes = self._over.nonzero()[0]
+        self._idle = self._over if len(lanes) else None
+        if len(lanes):
+            self._begin(lanes)
+        return lanes
 
     def _begin(self, lanes: Integers) -> None:
         for lane in lanes.tolist():
@@ -168,6 +169,11 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         for i, each in enumerate(seeds):
             if each is not None or i not in self._randoms:
                 self._randoms[i] = seeding.np_random(each)[0]
+
+    @property
+    def journal_played(self) -> Flags:
+        """Which envs played a step; the others were only reset."""
+        return np.ones(self.num_envs, np.bool_) if self._idle is None else ~self._idle
 
     def journal_about(self, index: int) -> About:
         """What a journal needs to know of the episode of this env."""
