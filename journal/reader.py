@@ -115,7 +115,7 @@ class Journal:
         sealed = self._frames[-1].seal.last_step if self._frames else 0
         scan = scan_tail(tail[0] if tail else b"", layout, self.header.journal_id, sealed)
         # All rows of a closed journal live in its stream; its tail may be another episode's by now.
-        return replace(scan, damaged=()) if self.end else scan
+        return replace(scan, damaged=(), damaged_end=False) if self.end else scan
 
     def _summarise(self, found: Walk, tail: tuple[bytes, bool] | None) -> None:
         scan, footer = self._scan, found.footer
@@ -160,7 +160,10 @@ class Journal:
             self.checkpoint = Checkpoint(footer.steps, footer.trades, footer.checkpoint)
 
     def _count_losses(self, found: Walk) -> None:
-        """Steps and trades are numbered, so a hole says its own size; a footer tells what stood behind the last."""
+        """Steps and trades are numbered, so a hole says its own size; a footer tells what stood behind the last.
+
+        A damaged slot at the very end leaves no hole: it counts as the one step that it may have been.
+        """
         findings = list(found.findings)
         findings += [
             Finding(Damage.SLOT, f"slot {index} of the tail does not verify", index) for index in self._scan.damaged
@@ -188,15 +191,11 @@ class Journal:
                 *self.tail_trades["trade_number"].tolist()[-1:],
             ]
         )
-        self.steps_lost = lost + known - (expected - 1) + self._slots_lost()
-        self.trades_lost = max(trades, found.footer.trades if found.footer else 0) - self.trade_count
+        self.steps_lost = lost + known - (expected - 1) + self._scan.damaged_end
+        stated = max([0, *(frame.seal.last_trade for frame in self._frames)]) + self._scan.stated_trades
+        self.trades_lost = max(trades, stated, found.footer.trades if found.footer else 0) - self.trade_count
         self.findings = tuple(findings)
         self.metrics_step = self._metrics_step()
-
-    def _slots_lost(self) -> int:
-        """A damaged slot behind the last intact step leaves no hole: it counts as one step, which it may have been."""
-        behind = [index for index in self._scan.damaged if index >= len(self._scan.slots)]
-        return 1 if behind else 0
 
     def _extents(self) -> Iterator[tuple[int, int, int]]:
         for frame in self._frames:

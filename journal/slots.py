@@ -1,15 +1,15 @@
 """The slots of a tail: how one step and its trades are packed, sealed by a running CRC, and read back.
 
-A slot is a body and the CRC32C of all bodies since the last seal, this one included. The seed of that running
-CRC is made of the journal id and the first step behind the seal, so a slot of another journal, of another
-place or of an older generation does not fit.
+A slot is a body and the CRC32C of all bodies since the last seal, this one included, masked with the journal id's own.
+The seed of that running CRC is made of the journal id and the first step behind the seal, so a slot of another journal,
+of another place or of an older generation does not fit.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +30,11 @@ class SlotLayout:
     """Sizes and codecs of the slots of a journal with the given extra columns."""
 
     def __init__(self, extra: tuple[str, ...]) -> None:
-        spare = len(extra) + 2
+        spare = len(extra) + 1
         body = struct.Struct(f"<qq{len(STEP_FLOATS) + len(extra)}dQBBH")
         self.extra = extra
         self.pack = body.pack
-        self.pack_trade = struct.Struct(f"<qq6d{spare * 8}xQBBH").pack
+        self.pack_trade = struct.Struct(f"<qq6dq{spare * 8}xQBBH").pack
         self.size = body.size + 4
         end = [("step", "<u8"), ("kind", "u1"), ("flags", "u1"), ("trades", "<u2"), ("crc", "<u4")]
         floats = [(name, "<f8") for name in (*STEP_FLOATS, *extra)]
@@ -45,17 +45,18 @@ class SlotLayout:
                 ("entry_time", "<i8"),
                 ("entry_step", "<i8"),
                 *((name, "<f8") for name in of_trade),
+                ("exit_time", "<i8"),
                 ("spare", f"V{spare * 8}"),
                 *end,
             ]
         )
         assert self.dtype.itemsize == self.trade_dtype.itemsize == self.size
 
-    def trade_body(self, trade: Trade, number: int, step: int) -> bytes:
-        """The body of the slot of a trade that ``step`` closed."""
+    def trade_body(self, trade: Trade, number: int, step: int, market_time_us: int) -> bytes:
+        """The body of the slot of a trade that ``step`` closed at this market time."""
         direction, quantity, entry_step, entry_time_us, entry_price, exit_price, pnl, costs = trade
         return self.pack_trade(
-            entry_time_us, entry_step, quantity, entry_price, exit_price, pnl, costs, number,
+            entry_time_us, entry_step, quantity, entry_price, exit_price, pnl, costs, number, market_time_us,
             step, TRADE, direction > 0, 0,
         )  # fmt: skip
 
@@ -65,7 +66,7 @@ class SlotLayout:
             return self._step_columns(slots), no_trades()
         is_step = slots["kind"] == STEP
         steps = self._step_columns(slots[is_step])
-        return steps, _trade_columns(slots.view(self.trade_dtype)[~is_step], steps)
+        return steps, _trade_columns(slots.view(self.trade_dtype)[~is_step])
 
     def _step_columns(self, slots: NDArray[np.void]) -> Columns:
         flags = slots["flags"]
@@ -84,10 +85,7 @@ class SlotLayout:
         return columns
 
 
-def _trade_columns(slots: NDArray[np.void], steps: Columns) -> Columns:
-    exit_step = slots["step"].astype("<i8")
-    at = np.searchsorted(steps["step"], exit_step)
-    at = np.minimum(at, len(steps["step"]) - 1) if len(steps["step"]) else at
+def _trade_columns(slots: NDArray[np.void]) -> Columns:
     return {
         "trade_number": slots["trade_number"].astype("<i8"),
         "direction": np.where(slots["flags"] != 0, 1, -1).astype("<i1"),
@@ -95,8 +93,8 @@ def _trade_columns(slots: NDArray[np.void], steps: Columns) -> Columns:
         "entry_step": np.ascontiguousarray(slots["entry_step"]),
         "entry_time": np.ascontiguousarray(slots["entry_time"]),
         "entry_price": np.ascontiguousarray(slots["entry_price"]),
-        "exit_step": exit_step,
-        "exit_time": steps["market_time"][at],
+        "exit_step": slots["step"].astype("<i8"),
+        "exit_time": np.ascontiguousarray(slots["exit_time"]),
         "exit_price": np.ascontiguousarray(slots["exit_price"]),
         "pnl": np.ascontiguousarray(slots["pnl"]),
         "costs": np.ascontiguousarray(slots["costs"]),
@@ -121,22 +119,31 @@ def layout_of(extra: tuple[str, ...]) -> SlotLayout:
     return SlotLayout(extra)
 
 
+@functools.lru_cache(maxsize=1024)
+def mask_of(journal_id: str) -> int:
+    """What each stated CRC is masked with, so that not even the middle of another journal's tail fits into this one."""
+    return int(crc32c(journal_id.encode("ascii")))
+
+
 def seed(journal_id: str, first_step: int) -> int:
     """Where the running CRC of a generation starts."""
-    return int(crc32c(first_step.to_bytes(8, "little"), crc32c(journal_id.encode("ascii"))))
+    return int(crc32c(first_step.to_bytes(8, "little"), mask_of(journal_id)))
 
 
 @dataclass(frozen=True)
 class TailScan:
     """What a tail gave: verified slots in order, and what could not be verified.
 
-    ``damaged`` are indices of slots that were written whole and don't verify; ``torn`` tells that the last
-    write did not finish, which is how a killed writer ends.
+    ``damaged`` are indices of slots that were written whole and don't verify, ``damaged_end`` tells that the last
+    slot written is one of them; ``torn`` that the last write did not finish, which is how a killed writer ends.
+    ``stated_trades`` is how many trades the verified steps say that they closed.
     """
 
     slots: NDArray[np.void]
     damaged: tuple[int, ...]
+    damaged_end: bool
     torn: bool
+    stated_trades: int
 
 
 def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
@@ -147,14 +154,16 @@ def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int
     damaged: list[int]
     blank_behind = not data[used * layout.size :].strip(b"\0")
     if blank_behind and (not used or _verifies(slots[:used], layout, journal_id)):
-        keep, damaged, torn = slots[:used], [], False
+        keep, damaged, torn, last = slots[:used], [], False, used - 1
     else:
         good, damaged, torn = _pick(slots, data, layout, journal_id, sealed_step)
-        keep = slots[good]
+        keep, last = slots[good], good[-1] if good else -1
     if used and keep["step"].min(initial=sealed_step + 1) <= sealed_step:
         keep = keep[keep["step"] > sealed_step]
     whole, unfinished = _whole_steps(keep)
-    return TailScan(whole, tuple(damaged), torn or unfinished)
+    damaged_end = bool(damaged) and damaged[-1] > last
+    stated = int(whole["trades"][whole["kind"] == STEP].sum()) if len(whole) else 0
+    return TailScan(whole, tuple(damaged), damaged_end, torn or unfinished, stated)
 
 
 def _used(slots: NDArray[np.void], data: bytes, size: int) -> int:
@@ -170,30 +179,22 @@ def _bodies(slots: NDArray[np.void], size: int) -> bytes:
 
 def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> bool:
     """One CRC call over a whole generation: the last slot's CRC covers all before it, but not *their* CRC fields."""
-    start = seed(journal_id, int(slots["step"][0]))
-    return bool(crc32c(_bodies(slots, layout.size), start) == int(slots["crc"][-1]))
+    running = crc32c(_bodies(slots, layout.size), seed(journal_id, int(slots["step"][0])))
+    return bool(running ^ mask_of(journal_id) == int(slots["crc"][-1]))
 
 
 def _pick(
     slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int
 ) -> tuple[list[int], list[int], bool]:
     """Slot by slot: each is checked against the CRC that its predecessor states, so damage costs only its slot."""
-    good: list[int] = []
-    bad: list[int] = []
-    for index, body, stated in _walk(data, layout.size, len(slots)):
-        step = int(slots["step"][index])
-        before = int(slots["crc"][index - 1]) if index else seed(journal_id, step)
-        if crc32c(body, before) == stated:
-            good.append(index)
-        elif stated or any(body):
-            bad.append(index)
-    torn = bool(data[len(slots) * layout.size :].strip(b"\0"))
+    fits = _fits(slots, data, layout, journal_id)
+    good = [index for index, fit in enumerate(fits) if fit]
     last = good[-1] if good else -1
+    torn = bool(data[len(slots) * layout.size :].strip(b"\0"))
     damaged = []
-    for index in bad:
-        stale = slots["kind"][index] in (STEP, TRADE) and 0 < int(slots["step"][index]) <= sealed_step
-        if stale:
-            continue  # a generation that lives in the stream, not yet blanked
+    for index, fit in enumerate(fits):
+        if fit is not False or _is_stale(slots, fits, index, sealed_step):
+            continue
         if index < last or slots["crc"][index]:
             damaged.append(index)
         else:
@@ -201,10 +202,25 @@ def _pick(
     return good, damaged, torn
 
 
-def _walk(data: bytes, size: int, count: int) -> Iterator[tuple[int, bytes, int]]:
-    for index in range(count):
-        at = index * size
-        yield index, data[at : at + size - 4], int.from_bytes(data[at + size - 4 : at + size], "little")
+def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str) -> list[bool | None]:
+    """Does each slot continue the one before it? None for a blank one."""
+    size, mask = layout.size, mask_of(journal_id)
+    stated = slots["crc"].tolist()
+    fits: list[bool | None] = []
+    for index, crc in enumerate(stated):
+        body = data[index * size : (index + 1) * size - 4]
+        before = stated[index - 1] ^ mask if index else seed(journal_id, int(slots["step"][0]))
+        fits.append(None if not crc and not body.strip(b"\0") else crc32c(body, before) ^ mask == crc)
+    return fits
+
+
+def _is_stale(slots: NDArray[np.void], fits: list[bool | None], index: int, sealed_step: int) -> bool:
+    """The first slot that a writer had not yet blanked when it died in a seal: its predecessor is gone, its rows are not."""
+    steps = slots["step"][index : index + 2]
+    if not 0 < int(steps[0]) <= sealed_step:
+        return False
+    continued = len(steps) == 2 and fits[index + 1] is True and int(steps[1]) <= sealed_step
+    return continued or (index > 0 and fits[index - 1] is None)
 
 
 def _whole_steps(slots: NDArray[np.void]) -> tuple[NDArray[np.void], bool]:

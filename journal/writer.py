@@ -26,7 +26,7 @@ from journal.header import About, Header, this_writer
 from journal.paths import check_name, failed_path, journal_path, tail_path
 from journal.reader import read_journal
 from journal.schema import FORMAT_VERSION, EndReason, Trade
-from journal.slots import MAX_TRADES_PER_STEP, STEP, layout_of, pack_crc, seed
+from journal.slots import MAX_TRADES_PER_STEP, STEP, layout_of, mask_of, pack_crc, seed
 from journal.tail import Tail, open_tail
 
 log = logging.getLogger("journal")
@@ -97,7 +97,7 @@ class JournalWriter:
         self._sealed_trades = 0
         self._kept: list[tuple[Any, ...]] = []
         self._last: tuple[int, int, int] = (0, about.start_market_time_us or 0, 0)
-        self._journal_seed = crc32c(self.journal_id.encode("ascii"))
+        self._journal_seed = self._mask = mask_of(self.journal_id)
         self._crc = seed(self.journal_id, 1)
         self._fd = -1
         self._tail: Tail | None = None
@@ -155,12 +155,12 @@ class JournalWriter:
                     unrealized_pnl, step, STEP, terminated | truncated << 1, len(trades),
                 )  # fmt: skip
             if trades:
-                ahead, crc = self._trade_slots(trades, step)
+                ahead, crc = self._trade_slots(trades, step, market_time_us)
                 crc = crc32c(body, crc)
-                data = ahead + body + pack_crc(crc)
+                data = ahead + body + pack_crc(crc ^ self._mask)
             else:
                 crc = crc32c(body, self._crc)
-                data = body + pack_crc(crc)
+                data = body + pack_crc(crc ^ self._mask)
             if self._put(data) != len(data):
                 raise OSError(errno.ENOSPC, "short write to the tail")
         except OSError as error:
@@ -235,13 +235,13 @@ class JournalWriter:
             self._tail.grow(size)
             self._put = self._tail.put
 
-    def _trade_slots(self, trades: Sequence[Trade], step: int) -> tuple[bytes, int]:
+    def _trade_slots(self, trades: Sequence[Trade], step: int, market_time_us: int) -> tuple[bytes, int]:
         crc = self._crc
         slots = []
         for number, trade in enumerate(trades, self.trades + 1):
-            body = self._layout.trade_body(trade, number, step)
+            body = self._layout.trade_body(trade, number, step, market_time_us)
             crc = crc32c(body, crc)
-            slots += [body, pack_crc(crc)]
+            slots += [body, pack_crc(crc ^ self._mask)]
         return b"".join(slots), crc
 
     def _seal(self, end: End | None) -> None:
