@@ -1,0 +1,215 @@
+"""How fast TradingEnv plays: steps a second, side by side with gym-anytrading and gym-trading-env on the same prices.
+
+    python benchmarks/env.py
+    python benchmarks/env.py --rounds 15 --json
+    python benchmarks/env.py --bars 1000,1000000       only whether the speed depends on the market's length
+    python benchmarks/env.py --memory                  only what 64 envs on one market hold
+
+Everything that the env can do is on: stops, fees, slippage, borrow cost, fills at the next open, trades. Actions are
+random, episodes 250 steps long, resets included. Contestants take turns in each round; a figure is the best round, a
+ratio the median of the ratios within a round. The other two have no stops, no sizing and no ledger of trades, and
+gym-anytrading no shorts that earn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import tempfile
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rsc.env import TradingEnv
+from rsc.market import Market, load_market
+from rsc.recording import JournalSettings, Recorder
+from rsc.vector_env import TradingVectorEnv
+
+TICKER, EPISODE = "AAPL", 250
+FEATURES_ON = {
+    "stop_loss": 0.05, "take_profit": 0.1, "fee": 0.001, "slippage_bps": 2.0, "borrow_rate": 0.02, "episode_length": EPISODE,
+}  # fmt: skip
+REFERENCE = "gym-anytrading"
+
+
+def frame() -> Any:
+    import pandas as pd
+
+    market = load_market(TICKER)
+    columns = {key: getattr(market, key) for key in ("open", "high", "low", "close", "volume")}
+    return pd.DataFrame(columns, index=pd.to_datetime(market.times_us, unit="us"))
+
+
+def anytrading() -> Any:
+    from gym_anytrading.envs import StocksEnv
+
+    data = frame().rename(columns=str.capitalize)
+    return StocksEnv(df=data, window_size=10, frame_bound=(50, 50 + EPISODE))
+
+
+def trading_env() -> Any:
+    import gym_trading_env  # noqa: F401 - it registers its env
+
+    data = frame()
+    data["feature_close"] = data["close"].pct_change()
+    return gym.make(
+        "TradingEnv", df=data.dropna(), positions=[0, 1, -1], trading_fees=0.001, borrow_interest_rate=0.0001,
+        windows=10, max_episode_duration=EPISODE, verbose=0, disable_env_checker=True,
+    ).unwrapped  # fmt: skip
+
+
+def journaled(root: str) -> Any:
+    return Recorder(TradingEnv({"ticker": TICKER, **FEATURES_ON}), JournalSettings(root, "bench"))
+
+
+def play_single(env: Any, steps: int) -> Callable[[], float]:
+    actions = np.random.default_rng(0).integers(0, env.action_space.n, steps).tolist()
+
+    def play() -> float:
+        env.reset()
+        step, reset, begin = env.step, env.reset, time.perf_counter()
+        for action in actions:
+            _, _, terminated, truncated, _ = step(action)
+            if terminated or truncated:
+                reset()
+        return steps / (time.perf_counter() - begin)
+
+    return play
+
+
+def play_vector(n: int, steps: int) -> Callable[[], float]:
+    env = TradingVectorEnv({"ticker": TICKER, **FEATURES_ON}, n)
+    actions = np.random.default_rng(0).integers(0, 3, (steps, n))
+
+    def play() -> float:
+        env.reset()
+        step, begin = env.step, time.perf_counter()
+        for action in actions:
+            step(action)
+        return steps * n / (time.perf_counter() - begin)
+
+    return play
+
+
+def contestants(root: str) -> dict[str, Callable[[], float]]:
+    plays = {
+        "TradingEnv": play_single(TradingEnv({"ticker": TICKER, **FEATURES_ON}), 50_000),
+        "TradingEnv, continuous": play_single_continuous(20_000),
+        "TradingEnv, journal on": play_single(journaled(root), 20_000),
+        "TradingVectorEnv, 64 envs": play_vector(64, 1_000),
+        "TradingVectorEnv, 1024 envs": play_vector(1024, 200),
+    }
+    for name, make, steps in ((REFERENCE, anytrading, 50_000), ("gym-trading-env", trading_env, 5_000)):
+        try:
+            plays[name] = play_single(make(), steps)
+        except ImportError as error:
+            print(f"{name} is left out: {error}")
+    return plays
+
+
+def play_single_continuous(steps: int) -> Callable[[], float]:
+    env = TradingEnv({"ticker": TICKER, **FEATURES_ON, "actions": "continuous"})
+    actions = list(np.random.default_rng(0).uniform(-1, 1, (steps, 1)).astype(np.float32))
+
+    def play() -> float:
+        env.reset()
+        begin = time.perf_counter()
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+        return steps / (time.perf_counter() - begin)
+
+    return play
+
+
+def race(plays: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Steps a second by contestant and round; the first round only warms up."""
+    speeds: dict[str, list[float]] = {name: [] for name in plays}
+    for number in range(rounds + 1):
+        for name, play in plays.items():
+            gc.collect()
+            speed = play()
+            if number:
+                speeds[name].append(speed)
+    return speeds
+
+
+def synthetic(bars: int) -> Market:
+    random = np.random.default_rng(bars)
+    close = 100.0 * np.exp(np.cumsum(random.normal(0, 0.01, bars)) * 0.1)
+    opened = np.concatenate(([100.0], close[:-1]))
+    high, low = np.maximum(opened, close) * 1.005, np.minimum(opened, close) * 0.995
+    times = np.arange(bars, dtype=np.int64) * 60_000_000
+    return Market(f"{bars} bars", times, opened, high, low, close, np.ones(bars), 98_280.0)
+
+
+def by_length(lengths: list[int], rounds: int) -> dict[str, list[float]]:
+    plays = {f"{bars:,} bars": play_single(TradingEnv(FEATURES_ON, market=synthetic(bars)), 20_000) for bars in lengths}
+    return race(plays, rounds)
+
+
+def memory() -> dict[str, float]:
+    """KiB that envs hold: what the first one makes, and what each further one adds."""
+    load_market(TICKER)
+    tracemalloc.start()
+    envs = [TradingEnv({"ticker": TICKER, **FEATURES_ON})]
+    envs[0].reset()
+    first, _ = tracemalloc.get_traced_memory()
+    for _ in range(63):
+        envs.append(TradingEnv({"ticker": TICKER, **FEATURES_ON}))
+        envs[-1].reset()
+    all_, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    features = envs[0]._game.tape._flat.nbytes
+    return {"features": features / 1024, "first env": first / 1024, "each further env": (all_ - first) / 63 / 1024}
+
+
+def show(title: str, speeds: dict[str, list[float]], reference: str) -> None:
+    print(f"\n{title}\n{'':32}{'best, steps/s':>15}{'median':>12}{'  x ' + reference:>20}{'quartiles':>14}")
+    for name, each in speeds.items():
+        ratios = (
+            [a / b for a, b in zip(each, speeds[reference], strict=True)] if reference in speeds else [float("nan")]
+        )
+        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
+        print(f"{name:32}{max(each):15,.0f}{statistics.median(each):12,.0f}{middle:20.2f}{low:8.2f}-{high:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--bars", help="lengths of markets, separated by commas; only these are measured")
+    parser.add_argument("--memory", action="store_true", help="only the memory")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    lengths = [int(each) for each in (arguments.bars or "1000,10000,100000,1000000").split(",")]
+    results: dict[str, Any] = {}
+    if not arguments.bars:
+        results["memory_kib"] = memory()
+    if not arguments.bars and not arguments.memory:
+        with tempfile.TemporaryDirectory() as root:
+            results["speed"] = race(contestants(str(Path(root))), arguments.rounds)
+    if not arguments.memory:
+        results["by_length"] = by_length(lengths, arguments.rounds)
+    if arguments.json:
+        print(json.dumps(results))
+        return
+    if "speed" in results:
+        show(f"{TICKER}, random actions", results["speed"], REFERENCE)
+    if "by_length" in results:
+        show("TradingEnv by the length of its market", results["by_length"], next(iter(results["by_length"])))
+    for what, kib in results.get("memory_kib", {}).items():
+        print(f"{what:32}{kib:15,.1f} KiB")
+
+
+if __name__ == "__main__":
+    main()
