@@ -46,17 +46,22 @@ def rows(journal: Journal, selection: Selection) -> Iterator[pa.RecordBatch]:
     left = selection.limit
     first, last = _steps_of(journal, selection)
     for piece in pieces(ahead(_until(journal.batches(first - 1), last))):
-        found = piece
-        if selection.trades:
-            found = pa.RecordBatch.from_struct_array(piece.column("trades").flatten())
-        found = _narrowed(found, selection, first, last)
+        found = picked(piece, selection, first, last)
         if left is not None:
             found = found.slice(0, left)
             left -= found.num_rows
         if found.num_rows:
-            yield found if selection.columns is None else found.select(list(selection.columns))
+            yield found
         if left == 0:
             return
+
+
+def picked(batch: pa.RecordBatch, selection: Selection, first: int = 1, last: int = 1 << 62) -> pa.RecordBatch:
+    """The rows of one batch of steps that are selected, ``limit`` apart."""
+    if selection.trades:
+        batch = pa.RecordBatch.from_struct_array(batch.column("trades").flatten())
+    batch = _narrowed(batch, selection, first, last)
+    return batch if selection.columns is None else batch.select(list(selection.columns))
 
 
 def _steps_of(journal: Journal, selection: Selection) -> tuple[int, int]:

@@ -182,13 +182,16 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
         hidden.unlink(missing_ok=True)
 
 
-def say_what_was_met(journal: Journal, *, live: bool | None = None) -> int:
-    """Remarks on a journal that is not simply whole; the exit code that it deserves."""
+def say_what_was_met(journal: Journal, *, live: bool = False) -> int:
+    """Remarks on a journal that is not simply whole; the exit code that it deserves.
+
+    A live one's cut end is a write that is just happening.
+    """
     from journal.cli.lines import count_text
     from journal.console import DATA_LOST, DONE, remark
 
     name = journal.header.journal_id
-    if journal.torn:
+    if journal.torn and not live:
         remark(f"{name}: torn, its last write was cut; every acknowledged step is here")
     if journal.state == "failed":
         remark(f"{name}: a write failed behind step {journal.last_step}; later steps are lost, their number is unknown")
