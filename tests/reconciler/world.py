@@ -13,6 +13,7 @@ from sqlalchemy import Engine, select, update
 from journal import About, EndReason, JournalWriter, Observer, RunMarker, Trade, new_journal_id
 from journal.header import this_writer
 from journal.paths import failed_path, journal_path, tail_path
+from journal.testing import abandon
 from reconciler.config import Hooks, Settings
 from reconciler.reconcile import Pass
 from reconciler.report import Item, PassReport
@@ -50,11 +51,6 @@ def walk(writer: JournalWriter, steps: int, *, seed: int = 7, trade_every: int =
         writer.append(
             1.0, value / CAPITAL, value, 100.0 + step, value / 2, 10.0, 0.4 * len(trades), 1.0, time_us, ended, False, trades
         )  # fmt: skip
-
-
-def abandon(writer: JournalWriter) -> None:
-    """What SIGKILL leaves of a journal: no lock, no end, everything that was appended."""
-    writer._release()
 
 
 @dataclass

@@ -1,0 +1,247 @@
+"""What a pass costs, as a ratio over the bare floor: read and CRC the same bytes, executemany the same rows and trades.
+
+    python benchmarks/reconcile.py                       10 000 stale episodes of 250 steps and 25 trades
+    python benchmarks/reconcile.py --flat 100,1000,10000,100000
+    python benchmarks/reconcile.py --long                an open journal of a million steps
+
+Floor and pass alternate in one run, each on a fresh copy of the same stale database; a ratio compares two of one round.
+Needs 150 KB of disk for each episode, since a killed writer leaves its reserved tail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import resource
+import shutil
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from crc32c import crc32c
+
+from journal import About, JournalWriter, Observer, RunMarker, Trade, new_journal_id
+from journal.testing import abandon
+from reconciler.config import Settings
+from reconciler.looking import look_at_episode, look_at_run
+from reconciler.reconcile import Pass
+from rsc.db import episodes, runs
+from rsc.db.session import open_engine
+from rsc.db.upgrade import upgrade
+from rsc.metrics import RunningMetrics, metrics_of
+
+RUN, STEPS, TRADE_EVERY, BATCH = "bench", 250, 10, 500
+DAY_US = 86_400_000_000
+
+
+def write_episode(root: Path, steps: int, rng: random.Random, trade_every: int = TRADE_EVERY) -> JournalWriter:
+    """An episode whose writer was killed."""
+    about = About("TradingEnv", 10_000.0, 252.0, {"ticker": "MSFT", "fee": 0.001}, start_market_time_us=DAY_US)
+    writer = JournalWriter(root, RUN, new_journal_id(), about=about, fold=RunningMetrics(10_000.0, 252.0))
+    value, append, gauss = 10_000.0, writer.append, rng.gauss
+    for step in range(1, steps + 1):
+        value *= 1 + gauss(0.0003, 0.01)
+        now = step * DAY_US
+        trades = ()
+        if step % trade_every == 0:
+            trades = (Trade(1, 10.0, max(1, step - 5), now - 5 * DAY_US, 100.0, 101.5, 14.6, 0.4),)
+        append(1.0, value * 1e-4, value, 100.0 + step, value / 2, 10.0, 0.4, 1.0, now, False, False, trades)
+    abandon(writer)
+    return writer
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A run of stale episodes: its journals, and the database as RLlib left it."""
+
+    home: Path
+    ids: tuple[str, ...]
+
+    @property
+    def root(self) -> Path:
+        return self.home / "journal"
+
+    def database(self, name: str) -> Path:
+        """A fresh copy of the stale database."""
+        file = self.home / f"{name}.db"
+        file.unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+        shutil.copy(self.home / "stale.db", file)
+        return file
+
+
+def make_stale(home: Path, count: int) -> Stale:
+    """Write the journals in a process of their own, so that its memory is not ours."""
+    context = multiprocessing.get_context("fork")
+    maker = context.Process(target=_make_stale, args=(home, count))
+    maker.start()
+    maker.join()
+    assert maker.exitcode == 0, "the journals could not be written"
+    return Stale(home, tuple(json.loads((home / "ids.json").read_text())))
+
+
+def _make_stale(home: Path, count: int) -> None:
+    root, rng = home / "journal", random.Random(7)
+    engine = open_engine(f"sqlite:///{home / 'stale.db'}")
+    upgrade(engine)
+    marker = RunMarker(root, RUN, {})
+    with engine.begin() as connection:
+        runs.start_run(connection, RUN, {}, str(root), datetime.now(UTC))
+    ids = []
+    for start in range(0, count, BATCH):
+        written = [write_episode(root, STEPS, rng).header for _ in range(min(BATCH, count - start))]
+        with engine.begin() as connection:
+            for header in written:
+                episodes.start_episode(connection, _row_of(header))
+        ids += [header.journal_id for header in written]
+    marker.close()
+    engine.dispose()
+    with sqlite3.connect(home / "stale.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (home / "ids.json").write_text(json.dumps(ids))
+
+
+def _row_of(header: Any) -> dict[str, Any]:
+    return {
+        "run_id": RUN, "rllib_episode_id": f"rllib-{header.journal_id}", "journal_id": header.journal_id,
+        "env_id": "TradingEnv", "in_evaluation": False, "worker_index": 1, "writer_host": header.writer.host,
+        "writer_boot_id": header.writer.boot_id, "start_time": header.start_time, "initial_portfolio_value": 10_000.0,
+    }  # fmt: skip
+
+
+def timed_pass(stale: Stale, name: str) -> float:
+    """Seconds of one pass over everything."""
+    engine = open_engine(f"sqlite:///{stale.database(name)}")
+    started = time.perf_counter()
+    report = Pass(engine, Observer(), Settings()).run()
+    seconds = time.perf_counter() - started
+    assert sum(report.ended.values()) == len(stale.ids), report
+    engine.dispose()
+    return seconds
+
+
+def answers(file: Path) -> Callable[[], Iterator[tuple[list[Any], list[Any]]]]:
+    """What a pass wrote, as sqlite3 gives it back: rows and trades of each batch."""
+    with sqlite3.connect(file) as connection:
+        rows = connection.execute("SELECT * FROM episodes ORDER BY episode_id").fetchall()
+        trades = connection.execute("SELECT * FROM completed_trades ORDER BY episode_id, trade_number").fetchall()
+    of: dict[int, list[Any]] = {row[0]: [] for row in rows}
+    for trade in trades:
+        of[trade[0]].append(trade)
+
+    def batches() -> Iterator[tuple[list[Any], list[Any]]]:
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            yield batch, [trade for row in batch for trade in of[row[0]]]
+
+    return batches
+
+
+def timed_floor(stale: Stale, batches: Callable[[], Iterator[tuple[list[Any], list[Any]]]]) -> float:
+    """Seconds for the least that anybody must do: the same bytes in, the same values out."""
+    connection = sqlite3.connect(stale.database("floor"), isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    names = [column[1] for column in connection.execute("PRAGMA table_info(episodes)")]
+    update = f"UPDATE episodes SET {', '.join(f'{name} = ?' for name in names[1:])} WHERE journal_id = ?"
+    at, prepared = names.index("journal_id"), []
+    for rows, trades in batches():
+        prepared.append(([(*row[1:], row[at]) for row in rows], trades))
+    marks = ", ".join("?" * 12)
+    folder, started = stale.root / RUN, time.perf_counter()
+    for journal_id in stale.ids:
+        for suffix in (".arrows", ".tail"):
+            with open(f"{folder}/{journal_id}{suffix}", "rb", buffering=0) as file:
+                crc32c(file.read())
+    for rows, trades in prepared:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(update, rows)
+        connection.executemany(f"INSERT INTO completed_trades VALUES ({marks})", trades)
+        connection.execute("COMMIT")
+    seconds = time.perf_counter() - started
+    connection.close()
+    return seconds
+
+
+def compare(home: Path, count: int, rounds: int) -> None:
+    """The ratio, in paired rounds."""
+    stale = make_stale(home, count)
+    timed_pass(stale, "pass")  # the files are in the page cache for both
+    batches = answers(home / "pass.db")
+    ratios, passes = [], []
+    for number in range(rounds):
+        floor, seconds = timed_floor(stale, batches), timed_pass(stale, "pass")
+        ratios.append(seconds / floor)
+        passes.append(seconds)
+        print(f"round {number + 1}: floor {floor:.2f} s, pass {seconds:.2f} s, ratio {seconds / floor:.2f}", flush=True)
+    micro = statistics.median(passes) / count * 1e6
+    print(f"{count:,} episodes: median ratio {statistics.median(ratios):.2f}, {micro:.0f} us an episode")
+
+
+def flat(home: Path, counts: list[int]) -> None:
+    """Cost and peak memory by the number of episodes, each in a process of its own."""
+    print(f"{'episodes':>10} {'us each':>8} {'peak MiB':>9}")
+    for count in counts:
+        stale = make_stale(home / str(count), count)
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(1) as pool:
+            seconds, peak = pool.apply(_measured, (stale,))
+        print(f"{count:>10,} {seconds / count * 1e6:>8.0f} {peak / 1024:>9.0f}", flush=True)
+        shutil.rmtree(home / str(count))
+
+
+def _measured(stale: Stale) -> tuple[float, int]:
+    seconds = timed_pass(stale, "pass")
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def long(home: Path, steps: int = 1_000_000) -> None:
+    """An open journal of a million steps: look, verify, metrics; its trades' inserts are measured elsewhere."""
+    root = home / "journal"
+    RunMarker(root, RUN, {}).close()
+    for trade_every in (steps + 1, TRADE_EVERY):
+        writer = write_episode(root, steps, random.Random(7), trade_every)
+        size = sum(file.stat().st_size for file in writer.path.parent.glob(f"{writer.journal_id}.*"))
+        times = [_timed_answer(root, writer.journal_id) for _ in range(9)]
+        print(
+            f"{steps:,} steps, {writer.trades:,} trades, {size / 1e6:.0f} MB: {statistics.median(times) * 1e3:.1f} ms"
+        )
+
+
+def _timed_answer(root: Path, journal_id: str) -> float:
+    started = time.perf_counter()
+    run = look_at_run(RUN, root, Observer())
+    sighting = look_at_episode(run, journal_id, None, Settings(), datetime.now(UTC))
+    assert sighting.journal is not None
+    assert metrics_of(sighting.journal).total_steps == sighting.journal.last_step
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--episodes", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--flat", metavar="COUNTS", help="comma-separated numbers of episodes")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--home", type=Path, help="where to put the journals, by default a temporary folder")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.home, prefix="rsc-bench-") as home:
+        if options.flat:
+            flat(Path(home), [int(count) for count in options.flat.split(",")])
+        elif options.long:
+            long(Path(home))
+        else:
+            compare(Path(home), options.episodes, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
