@@ -16,7 +16,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from journal.schema import STEP_FLOATS, Trade
+from journal.schema import STEP_FLOATS
 
 STEP, TRADE = 1, 2
 TERMINATED, TRUNCATED = 1, 2
@@ -51,14 +51,6 @@ class SlotLayout:
             ]
         )
         assert self.dtype.itemsize == self.trade_dtype.itemsize == self.size
-
-    def trade_body(self, trade: Trade, number: int, step: int, market_time_us: int) -> bytes:
-        """The body of the slot of a trade that ``step`` closed at this market time."""
-        direction, quantity, entry_step, entry_time_us, entry_price, exit_price, pnl, costs = trade
-        return self.pack_trade(
-            entry_time_us, entry_step, quantity, entry_price, exit_price, pnl, costs, number, market_time_us,
-            step, TRADE, direction > 0, 0,
-        )  # fmt: skip
 
     def columns(self, slots: NDArray[np.void]) -> tuple[Columns, Columns]:
         """Steps and trades of verified slots, a contiguous array per column (schema.STEP_COLUMNS, TRADE_COLUMNS)."""

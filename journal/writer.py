@@ -26,7 +26,7 @@ from journal.header import About, Header, this_writer
 from journal.paths import check_name, failed_path, journal_path, tail_path
 from journal.reader import read_journal
 from journal.schema import FORMAT_VERSION, EndReason, Trade
-from journal.slots import MAX_TRADES_PER_STEP, STEP, layout_of, mask_of, pack_crc, seed
+from journal.slots import MAX_TRADES_PER_STEP, STEP, TRADE, layout_of, mask_of, pack_crc, seed
 from journal.tail import Tail, open_tail
 
 log = logging.getLogger("journal")
@@ -139,25 +139,24 @@ class JournalWriter:
 
         The hot path: longer than the rest of the house, since here a call is a cost.
         """
-        if trades or self._filled >= self._limit:
-            self._make_room(len(trades))
+        closed = len(trades)
+        if self._filled + closed >= self._limit:
+            self._make_room(closed)
         step = self.steps + 1
         # Invariant J1: nothing of this object changes before the slot is in the page cache.
         try:
             if extra:
                 body = self._pack(
                     time.time_ns(), market_time_us, action, reward, portfolio_value, price, cash, position, fees,
-                    unrealized_pnl, *extra, step, STEP, terminated | truncated << 1, len(trades),
+                    unrealized_pnl, *extra, step, STEP, terminated | truncated << 1, closed,
                 )  # fmt: skip
             else:
                 body = self._pack(
                     time.time_ns(), market_time_us, action, reward, portfolio_value, price, cash, position, fees,
-                    unrealized_pnl, step, STEP, terminated | truncated << 1, len(trades),
+                    unrealized_pnl, step, STEP, terminated | truncated << 1, closed,
                 )  # fmt: skip
-            if trades:
-                ahead, crc = self._trade_slots(trades, step, market_time_us)
-                crc = crc32c(body, crc)
-                data = ahead + body + pack_crc(crc ^ self._mask)
+            if closed:
+                data, crc = self._with_trades(trades, body, step, market_time_us)
             else:
                 crc = crc32c(body, self._crc)
                 data = body + pack_crc(crc ^ self._mask)
@@ -169,8 +168,8 @@ class JournalWriter:
             raise TypeError(f"step {step} of journal {self.journal_id} is not numeric: {error}") from error
         self._crc = crc
         self.steps = step
-        self.trades += len(trades)
-        self._filled += 1 + len(trades)
+        self.trades += closed
+        self._filled += 1 + closed
         self._rows.append(data)
 
     def checkpoint(self) -> None:
@@ -235,14 +234,21 @@ class JournalWriter:
             self._tail.grow(size)
             self._put = self._tail.put
 
-    def _trade_slots(self, trades: Sequence[Trade], step: int, market_time_us: int) -> tuple[bytes, int]:
-        crc = self._crc
-        slots = []
-        for number, trade in enumerate(trades, self.trades + 1):
-            body = self._layout.trade_body(trade, number, step, market_time_us)
-            crc = crc32c(body, crc)
-            slots += [body, pack_crc(crc ^ self._mask)]
-        return b"".join(slots), crc
+    def _with_trades(self, trades: Sequence[Trade], body: bytes, step: int, market_time_us: int) -> tuple[bytes, int]:
+        """The slots of a step that closed trades, in one piece, and the running CRC behind them. On the hot path."""
+        crc, number, mask, pack_trade = self._crc, self.trades, self._mask, self._layout.pack_trade
+        pieces = []
+        for direction, quantity, entry_step, entry_time_us, entry_price, exit_price, pnl, costs in trades:
+            number += 1
+            slot = pack_trade(
+                entry_time_us, entry_step, quantity, entry_price, exit_price, pnl, costs, number, market_time_us,
+                step, TRADE, direction > 0, 0,
+            )  # fmt: skip
+            crc = crc32c(slot, crc)
+            pieces += (slot, pack_crc(crc ^ mask))
+        crc = crc32c(body, crc)
+        pieces += (body, pack_crc(crc ^ mask))
+        return b"".join(pieces), crc
 
     def _seal(self, end: End | None) -> None:
         """Move the rows since the last seal from the tail into the stream, with the checkpoint behind them."""

@@ -1,0 +1,220 @@
+"""Writing a step: the floor, ours, and the other ways, side by side in one run. `python benchmarks/append.py`.
+
+Medians over interleaved rounds, in microseconds a step, and as a ratio to the floor with CRC. Machines are noisy:
+read the ratios.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from crc32c import crc32c
+
+from journal import About, EndReason, JournalWriter, Trade, new_journal_id
+from rsc.metrics import RunningMetrics
+
+STEPS, ROUNDS = 20_000, 9
+ABOUT = About("Bench", 10_000.0, 252.0)
+NAMES = ("action", "reward", "value", "price", "cash", "position", "fees", "unrealized")
+
+
+def rows() -> list[tuple[Any, ...]]:
+    """A realistic episode: prices of four digits, a position that is held for some bars."""
+    rng = np.random.default_rng(0)
+    price = np.round(25 * np.exp(np.cumsum(rng.normal(0, 0.01, STEPS))), 4)
+    position = np.repeat(rng.integers(-1, 2, STEPS // 4), 4) * 31.25
+    cash = np.repeat(rng.normal(10_000, 500, STEPS // 4), 4)
+    reward = rng.normal(0, 0.01, STEPS)
+    fees = np.where(np.arange(STEPS) % 4 == 0, 0.8, 0.0)
+    columns = (np.sign(position), reward, cash + position * price, price, cash, position, fees, position * price - 700)
+    times = (np.arange(STEPS) * 86_400_000_000).tolist()
+    return [
+        (*row, time_us) for row, time_us in zip(zip(*(c.tolist() for c in columns), strict=True), times, strict=True)
+    ]
+
+
+ROWS = rows()
+TRADE = [Trade(1, 31.25, 1, 0, 25.0, 26.0, 30.0, 1.6)]
+
+
+def timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter_ns()
+    work()
+    return (time.perf_counter_ns() - start) / 1000
+
+
+def floor(folder: Path, crc: bool) -> float:
+    """struct.pack and one os.write a step, without and with a running CRC."""
+    fd = os.open(folder / new_journal_id(), os.O_WRONLY | os.O_CREAT)
+    pack, write = struct.Struct("<q8dqI").pack, os.write
+
+    def plain() -> None:
+        for index, row in enumerate(ROWS):
+            write(fd, pack(index, *row, 0))
+
+    def checked() -> None:
+        body, end, running = struct.Struct("<q8dq").pack, struct.Struct("<I").pack, 0
+        for index, row in enumerate(ROWS):
+            data = body(index, *row)
+            running = crc32c(data, running)
+            write(fd, data + end(running))
+
+    spent = timed(checked if crc else plain) / STEPS
+    os.close(fd)
+    return spent
+
+
+def ours(
+    folder: Path, *, trades: bool = False, fold: bool = True, mapped: bool = True, steps: int = STEPS, **settings: Any
+) -> float:
+    """JournalWriter.append, with CRC, checkpoints and compression."""
+    os.environ["RSC_MAPPED_TAIL"] = "1" if mapped else "0"
+    running = RunningMetrics(10_000.0, 252.0) if fold else None
+    run = f"run-{mapped}"  # a folder keeps spare tails, and those are mapped
+    writer = JournalWriter(folder, run, new_journal_id(), about=ABOUT, fold=running, **settings)
+    append = writer.append
+
+    def plain() -> None:
+        for row in ROWS[:steps]:
+            append(*row, False, False)
+
+    def trading() -> None:
+        for index, row in enumerate(ROWS[:steps]):
+            append(*row, False, False, TRADE if index & 1 else ())
+
+    spent = timed(trading if trades else plain) / steps
+    writer.close(EndReason.CLOSED)
+    return spent
+
+
+def open_and_close(folder: Path, steps: int = 3) -> float:
+    """A whole journal of a few steps, in microseconds."""
+
+    def episode() -> None:
+        writer = JournalWriter(folder, "run", new_journal_id(), about=ABOUT, fold=RunningMetrics(10_000.0, 252.0))
+        for row in ROWS[:steps]:
+            writer.append(*row, False, False)
+        writer.close(EndReason.CLOSED)
+
+    return timed(episode)
+
+
+def make_a_file(folder: Path) -> float:
+    """What one new file costs here, the floor of every new journal."""
+
+    def create() -> None:
+        fd = os.open(folder / new_journal_id(), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        os.write(fd, b"x" * 4096)
+        os.close(fd)
+
+    return timed(create)
+
+
+def arrow_batch_a_step(folder: Path) -> float:
+    schema = pa.schema([(name, pa.float64()) for name in NAMES])
+    with pa.OSFile(str(folder / new_journal_id()), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+
+        def write() -> None:
+            for row in ROWS[:2000]:
+                stream.write_batch(pa.record_batch([[value] for value in row[:8]], schema=schema))
+
+        return timed(write) / 2000
+
+
+def mcap_unchunked(folder: Path) -> float:
+    from mcap.writer import Writer
+
+    with (folder / new_journal_id()).open("wb") as file:
+        writer = Writer(file, use_chunking=False)
+        writer.start()
+        channel = writer.register_channel("steps", "raw", writer.register_schema("step", "raw", b""))
+        pack = struct.Struct("<8d").pack
+
+        def write() -> None:
+            for row in ROWS:
+                writer.add_message(channel, row[8], pack(*row[:8]), row[8])
+                file.flush()
+
+        return timed(write) / STEPS
+
+
+def sqlite_commit(folder: Path) -> float:
+    connection = sqlite3.connect(folder / new_journal_id(), isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"CREATE TABLE steps (number INTEGER PRIMARY KEY, {', '.join(NAMES)})")
+
+    def write() -> None:
+        for index, row in enumerate(ROWS[:5000]):
+            connection.execute("INSERT INTO steps VALUES (?,?,?,?,?,?,?,?,?)", (index, *row[:8]))
+
+    spent = timed(write) / 5000
+    connection.close()
+    return spent
+
+
+def bytes_per_step(folder: Path, steps: int) -> float:
+    """Of a closed journal, with a trade every other step; an uncompressed row is 96, and 96 more for each trade."""
+    writer = JournalWriter(folder, "size", new_journal_id(), about=ABOUT, fold=RunningMetrics(10_000.0, 252.0))
+    for row in ROWS[:steps]:
+        writer.append(*row, False, False)
+        time.time_ns()
+    writer.close(EndReason.CLOSED)
+    return writer.path.stat().st_size / steps
+
+
+def main() -> int:
+    ways: dict[str, Callable[[Path], float]] = {
+        "floor: struct.pack + os.write": lambda folder: floor(folder, crc=False),
+        "floor + CRC": lambda folder: floor(folder, crc=True),
+        "journal": ours,
+        "journal, a trade every other step": lambda folder: ours(folder, trades=True),
+        "journal, no metrics": lambda folder: ours(folder, fold=False),
+        "journal, written tail": lambda folder: ours(folder, mapped=False),
+        "journal, durability=checkpoint": lambda folder: ours(folder, durability="checkpoint"),
+        "journal, durability=step": lambda folder: ours(folder, durability="step", steps=200),
+        "MCAP, unchunked, flushed": mcap_unchunked,
+        "SQLite WAL, commit a step": sqlite_commit,
+        "Arrow stream, a batch a step": arrow_batch_a_step,
+    }
+    base = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    files, episodes, longer = [], [], []
+    for _ in range(ROUNDS):
+        folder = Path(tempfile.mkdtemp(dir=base))
+        for name, way in ways.items():
+            try:
+                spent[name].append(way(folder))
+            except ImportError:
+                spent[name].append(float("nan"))
+        os.environ["RSC_MAPPED_TAIL"] = "1"
+        files += [make_a_file(folder) for _ in range(30)]
+        episodes += [open_and_close(folder) for _ in range(30)]
+        longer += [open_and_close(folder, 250) for _ in range(10)]
+        sizes = {steps: bytes_per_step(folder, steps) for steps in (250, 3000, 20_000)}
+        shutil.rmtree(folder)
+    unit = statistics.median(spent["floor + CRC"])
+    print(f"{'way':36} {'us a step':>10} {'x floor + CRC':>14}")
+    for name, times in spent.items():
+        middle = statistics.median(times)
+        print(f"{name:36} {middle:10.2f} {middle / unit:14.2f}")
+    print(f"\nopen + 3 steps + close: {statistics.median(episodes):.0f} us; open + 250 steps + close: "
+          f"{statistics.median(longer):.0f} us; making one file here: {statistics.median(files):.0f} us")  # fmt: skip
+    print("bytes a step, closed: " + ", ".join(f"{size:.0f} of {steps} steps" for steps, size in sizes.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
