@@ -218,12 +218,27 @@ def _lost(facts: Facts) -> bool:
 def decide(facts: Facts) -> Verdict:
     """Apply the table. Invariants: unsure means wait (L4), and one row of the table fits, no more and no less."""
     assert facts.sight is not Sight.MISSING or facts.row is not Row.NONE, "Invariant: a journal without a row is a file"
-    fitting = [case for case in CASES if case.applies(facts)]
-    assert len(fitting) == 1, f"Invariant: one case fits, got {[case.letter for case in fitting]} for {facts}"
-    verdict = _verdict(fitting[0], facts)
+    verdict = _verdict(_case_of(facts), facts)
     if facts.row is Row.NONE and verdict.action is Action.END:
         return replace(verdict, adopted=True)
     return verdict
+
+
+_remembered: dict[tuple[object, ...], Case] = {}
+
+
+def _case_of(facts: Facts) -> Case:
+    """The one that fits. There are few situations and many episodes, so each is decided once."""
+    situation = (
+        facts.row, facts.sight, facts.writer, facts.status, facts.steps > 0, facts.damaged, facts.settled, facts.young,
+        facts.here, facts.more,
+    )  # fmt: skip
+    known = _remembered.get(situation)
+    if known is None:
+        fitting = [case for case in CASES if case.applies(facts)]
+        assert len(fitting) == 1, f"Invariant: one case fits, got {[case.letter for case in fitting]} for {facts}"
+        known = _remembered[situation] = fitting[0]
+    return known
 
 
 def _verdict(case: Case, facts: Facts) -> Verdict:

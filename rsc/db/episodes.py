@@ -75,20 +75,34 @@ def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], p
     if not batch:
         return set()
     columns = tuple(batch[0].row)
-    statement = (
-        update(episodes)
-        .where(_C.journal_id == bindparam("_journal"), _C.status == "started")
-        .values({name: bindparam(name) for name in columns})
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    assignments = ", ".join(f"{name} = {mark}" for name in columns)
+    connection.exec_driver_sql(
+        f"UPDATE episodes SET {assignments} WHERE journal_id = {mark} AND status = 'started'",
+        [
+            (*values, ended.journal_id)
+            for values, ended in zip(_driver_rows(connection, columns, batch), batch, strict=True)
+        ],
     )
-    connection.execute(statement, [{**ended.row, "_journal": ended.journal_id} for ended in batch])
     won = connection.execute(
         select(_C.journal_id, _C.episode_id).where(
             _C.journal_id.in_([ended.journal_id for ended in batch]), _C.finalized_pass == pass_id
         )
     )
     ids = {row.journal_id: row.episode_id for row in won}
-    insert_trades(connection, ((ids[one.journal_id], one.trades) for one in batch if one.journal_id in ids))
+    insert_trades(connection, [(ids[one.journal_id], one.trades) for one in batch if one.journal_id in ids])
     return set(ids)
+
+
+def _driver_rows(connection: Connection, columns: Sequence[str], batch: Sequence[Ended]) -> Iterator[list[Any]]:
+    """Values as the driver wants them, without the rest of what SQLAlchemy does for each row."""
+    dialect = connection.dialect
+    values = [[ended.row[name] for ended in batch] for name in columns]
+    for index, name in enumerate(columns):
+        convert = _C[name].type.dialect_impl(dialect).bind_processor(dialect)
+        if convert is not None:
+            values[index] = [convert(value) for value in values[index]]
+    return map(list, zip(*values, strict=True))
 
 
 def _end(connection: Connection, ended: Ended, guard: Any) -> bool:

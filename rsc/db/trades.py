@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,33 +13,35 @@ from rsc.db.models import completed_trades, episodes
 
 TRADE_COLUMNS = tuple(column.name for column in completed_trades.columns if column.name != "episode_id")
 
+_ENTRY, _EXIT = TRADE_COLUMNS.index("entry_time"), TRADE_COLUMNS.index("exit_time")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _FIRST_US, _LAST_US = (int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10**6 for year in (1, 9999))
-_TIMES = [1 + TRADE_COLUMNS.index(name) for name in ("entry_time", "exit_time")]
-_FLOATS = [1 + TRADE_COLUMNS.index(name) for name in ("quantity", "entry_price", "exit_price", "pnl", "costs")]
 Trade = tuple[Any, ...]
 
 
-def insert_trades(connection: Connection, batch: Iterable[tuple[int, Sequence[Trade]]]) -> None:
+def insert_trades(connection: Connection, batch: Sequence[tuple[int, Sequence[Trade]]]) -> None:
     """Insert (episode_id, trades) of a batch; those that are there already stay as they are.
 
     Straight to the driver: SQLAlchemy's own path costs as much again as the database.
     """
-    rows = [(episode_id, *trade) for episode_id, trades in batch for trade in trades]
-    if not rows:
+    times_us = {time_us for _, trades in batch for trade in trades for time_us in (trade[_ENTRY], trade[_EXIT])}
+    if not times_us:
         return
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-    for index in _TIMES:
-        columns[index] = driver_times(connection, columns[index])
-    for index in _FLOATS:
-        if math.isnan(math.fsum(columns[index])):
-            columns[index] = tuple(None if value != value else value for value in columns[index])
+    # Episodes share their market's bars, so each time is converted once.
+    time = dict(zip(times_us, driver_times(connection, list(times_us)), strict=True))
+    rows = [
+        (episode_id, number, direction, quantity, entry_step, time[entry], entry_price, exit_step, time[exit_], *rest)
+        for episode_id, trades in batch
+        for number, direction, quantity, entry_step, entry, entry_price, exit_step, exit_, *rest in trades
+    ]
+    if connection.dialect.name != "sqlite":  # SQLite stores NaN as NULL by itself
+        rows = [tuple(None if value != value else value for value in row) for row in rows]
+    columns = ("episode_id", *TRADE_COLUMNS)
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    marks = ", ".join([mark] * len(columns))
     connection.exec_driver_sql(
-        f"INSERT INTO completed_trades (episode_id, {', '.join(TRADE_COLUMNS)}) VALUES ({marks})"
+        f"INSERT INTO completed_trades ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
         " ON CONFLICT (episode_id, trade_number) DO NOTHING",
-        list(zip(*columns, strict=True)),
+        rows,
     )
 
 
