@@ -237,7 +237,7 @@ class JournalWriter:
     def _with_trades(self, trades: Sequence[Trade], body: bytes, step: int, market_time_us: int) -> tuple[bytes, int]:
         """The slots of a step that closed trades, in one piece, and the running CRC behind them. On the hot path."""
         crc, number, mask, pack_trade = self._crc, self.trades, self._mask, self._layout.pack_trade
-        pieces = []
+        pieces: list[bytes] = []
         for direction, quantity, entry_step, entry_time_us, entry_price, exit_price, pnl, costs in trades:
             number += 1
             slot = pack_trade(
