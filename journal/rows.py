@@ -143,7 +143,8 @@ def ahead(items: Iterable[T], most: int = 64) -> Iterator[T]:
         except Exception as error:  # handed over, not swallowed
             put(False, error)
 
-    threading.Thread(target=make, name="journal-ahead", daemon=True).start()
+    thread = threading.Thread(target=make, name="journal-ahead", daemon=True)
+    thread.start()
     try:
         while True:
             more, item = waiting.get()
@@ -154,3 +155,4 @@ def ahead(items: Iterable[T], most: int = 64) -> Iterator[T]:
             raise item
     finally:
         gone.set()
+        thread.join()  # a thread that is still in Arrow when the interpreter ends would abort it
