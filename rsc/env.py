@@ -129,9 +129,12 @@ class TradingEnv(gym.Env[Observation, Any]):
         side = ledger.side
         trades = _NO_TRADES
 
-        target = _SIDES[action] if self._discrete else exposure_of(action)
+        try:
+            target = _SIDES[action] if self._discrete else exposure_of(action)
+        except (IndexError, TypeError):
+            target = None
         if target is None:
-            raise ValueError(f"expected an action of 0 (flat), 1 (long) or 2 (short), got {action}")
+            raise ValueError(f"expected an action of {self._game.actions_in_words()}, got {action!r}")
         wants = target != side or not self._discrete
 
         if wants and self._at_open:

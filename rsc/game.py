@@ -36,6 +36,11 @@ class Game:
             return gym.spaces.Discrete(3)
         return gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
+    def actions_in_words(self) -> str:
+        """For messages."""
+        discrete = self.config.actions == "discrete"
+        return "0 (flat), 1 (long) or 2 (short)" if discrete else "one target exposure from -1 to 1, in an array"
+
     def draw_episode(self, random: np.random.Generator) -> tuple[int, int]:
         """First and last bar of an episode; the first is only looked at, so it has ``last - first`` steps."""
         length = self.config.episode_length or self.last - self.first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,7 @@ def _download(ticker: str) -> Columns:
         raise MarketError(
             f"{ticker} is not bundled ({known} are); to fetch it: pip install 'reinforce-strategy-creator[market]'"
         ) from error
+    logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # what it says is in the error below
     try:
         frame: Any = yfinance.Ticker(ticker).history(period="max", auto_adjust=True)
     except Exception as error:  # yfinance raises whatever its transport does

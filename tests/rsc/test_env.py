@@ -81,12 +81,21 @@ def test_action__reversal__closes_then_opens_with_what_is_left() -> None:
     assert played[1][0][3] == -10.0
 
 
-@pytest.mark.parametrize("action", [-1, 3, -3, 60])
-def test_action__no_such__is_refused(action: int) -> None:
+@pytest.mark.parametrize("action", [-1, 3, -3, 60, 1000, 1.5, None])
+def test_action__no_such__is_refused(action: Any) -> None:
     env = env_of(market_of(flat_bars(100, 100)))
     env.reset()
     with pytest.raises(ValueError, match=f"expected an action of 0 .flat., 1 .long. or 2 .short., got {action}"):
         env.step(action)
+
+
+def test_action__number_where_an_array_is_expected__is_refused() -> None:
+    env = env_of(market_of(flat_bars(100, 100)), actions="continuous")
+    env.reset()
+    with pytest.raises(
+        ValueError, match=r"expected an action of one target exposure from -1 to 1, in an array, got 0.5"
+    ):
+        env.step(0.5)
 
 
 def test_action__continuous_beyond_one__is_clipped_and_nan_refused() -> None:
