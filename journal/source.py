@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from journal.errors import JournalAccessError
-from journal.paths import failed_path, tail_path
+from journal.schema import FAILED_SUFFIX, TAIL_SUFFIX
 
 MAX_TAIL_BYTES = 1 << 28
 
@@ -38,7 +38,7 @@ class FileSource:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.name = os.fspath(path)  # a Path is made only for the tail: it costs as much as opening the file
+        self.name = os.fspath(path)  # not a Path: that costs as much as opening the file
         self._fd = _open_regular(self.name)
 
     def __enter__(self) -> FileSource:
@@ -48,8 +48,8 @@ class FileSource:
         os.close(self._fd)
 
     def tail(self) -> tuple[bytes, bool] | None:
-        stream = Path(self.name)
-        for path, failed in ((tail_path(stream), False), (failed_path(stream), True)):
+        stem = os.path.splitext(self.name)[0]
+        for path, failed in ((stem + TAIL_SUFFIX, False), (stem + FAILED_SUFFIX, True)):
             try:
                 fd = _open_regular(path)
             except JournalAccessError as error:
