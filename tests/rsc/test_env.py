@@ -43,6 +43,16 @@ def test_env__gymnasium_checker__has_no_complaint(config: dict[str, Any]) -> Non
         check_env(TradingEnv(config, render_mode="ansi"))
 
 
+@pytest.mark.parametrize(
+    ("action", "price", "column", "bound"),
+    [(LONG, 10.0, -3, -5.0), (SHORT, 190.0, -4, -5.0), (SHORT, 190.0, -3, -5.0), (LONG, 900.0, -2, 5.0)],
+)
+def test_env__account_beyond_the_space__is_clipped(action: int, price: float, column: int, bound: float) -> None:
+    """Unrealized loss and short exposure grow without bound as equity goes to nothing, as gains do."""
+    observation = play(env_of(market_of(flat_bars(100, price))), [action, action])[-1][-1]
+    assert observation[column] == bound
+
+
 @pytest.mark.parametrize("capital", [100.0, 1e9])
 @pytest.mark.parametrize("seed", range(5))
 def test_env__wild_prices__observations_stay_in_their_space(seed: int, capital: float) -> None:

@@ -77,6 +77,16 @@ def test_reduce__part_of_a_lot__takes_its_share_of_the_entry_costs() -> None:
     assert ledger.unrealized(100.0, 0.0) == pytest.approx(-6.0)
 
 
+def test_reduce__oldest_lots_gone__levels_follow_the_average_entry_of_the_rest() -> None:
+    ledger = Ledger(10_000.0, Terms(stop_loss=0.1, take_profit=0.5))
+    ledger.open(1, 10.0, 100.0, 1, 11, 0.0)
+    assert (ledger.stop, ledger.take) == (90.0, 150.0)
+    ledger.open(1, 10.0, 120.0, 2, 22, 0.0)
+    assert (ledger.stop, ledger.take) == (99.0, 165.0)
+    ledger.reduce(10.0, 110.0, 0.0)
+    assert (ledger.stop, ledger.take) == (108.0, 180.0)
+
+
 def test_aim__within_the_band__does_nothing() -> None:
     ledger = Ledger(1000.0, Terms(band=0.1))
     ledger.aim(0.5, 100.0, 1, 11, 0.0)
