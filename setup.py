@@ -12,7 +12,7 @@ TRAIN = [
 ]
 POSTGRES = ["psycopg[binary]>=3.2"]
 MARKET = ["yfinance>=0.2.60"]
-PLOT = ["matplotlib>=3.9", "plotext>=5.3"]
+PLOT = ["matplotlib>=3.9"]
 TEST = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",

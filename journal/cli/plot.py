@@ -1,0 +1,189 @@
+"""`journal plot`: episodes as pictures, in the terminal or in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from journal.cli import options
+
+if TYPE_CHECKING:
+    from journal.series import Series
+
+_OVERLAID = 8  # more curves than this in one panel cannot be told apart
+_FORMS = ("png", "svg", "html")
+
+
+@click.command("plot", short_help="Plot episodes, in the terminal or as PNG, SVG or HTML.")
+@options.targets
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A new .png, .svg or .html file.",
+)
+@click.option("--overlay", is_flag=True, help="All curves in one panel. The default for two to eight named episodes.")
+@click.option("--sheet", is_flag=True, help="A small picture for each episode. The default for a run.")
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="At most N episodes, evenly chosen.",
+)
+@options.root
+def command(
+    targets: tuple[str, ...], output: Path | None, overlay: bool, sheet: bool, limit: int, journal_root: Path | None
+) -> int:
+    """Plot portfolio value with the closed trades marked, drawdown, position and reward of one episode.
+
+    Several episodes are laid over each other, as returns since their start; a run becomes a sheet of small pictures, or
+    a line each in the terminal. HTML is one file that needs no other. Lost steps are gaps.
+
+    \b
+    Examples:
+      journal plot latest
+      journal plot 42 -o episode.html
+      journal plot 20261122-120000 -o run.png
+    """
+    from journal.cli.opening import paths_of
+    from journal.console import DATA_LOST, DONE, fail
+
+    if overlay and sheet:
+        raise click.UsageError("--overlay and --sheet exclude each other")
+    form = _form_of(output)
+    paths = list(paths_of(targets, journal_root))
+    several_named = len(targets) > 1 and len(paths) == len(targets) <= _OVERLAID
+    kind = "sheet" if sheet else "overlay" if overlay or several_named else "episode" if len(paths) == 1 else "sheet"
+    title = f"{len(targets)} targets" if len(targets) > 1 else Path(paths[0]).parent.name if paths else targets[0]
+    chosen = _evenly(paths, limit)
+    reader = _Reader(chosen, most=2000 if kind == "episode" else 400)
+    if not paths:
+        fail(f"{targets[0]} has no journals")
+    if output is None:
+        _in_terminal(reader, kind)
+    else:
+        counted = f"{title}: {len(chosen):,} of {len(paths):,} episodes" if len(chosen) < len(paths) else title
+        _in_file(reader, kind, counted, output, form)
+    if not reader.shown:
+        fail("there is nothing to plot")
+    return DATA_LOST if reader.problems else DONE
+
+
+def _form_of(output: Path | None) -> str:
+    if output is None:
+        return ""
+    form = output.suffix.lower().lstrip(".")
+    if form not in _FORMS:
+        raise click.BadParameter(f"{output.name} ends in none of .{', .'.join(_FORMS)}", param_hint="--output")
+    return form
+
+
+def _evenly(paths: list[str], limit: int) -> list[str]:
+    """At most so many, from the first to the last, so that a run's progress shows."""
+    from journal.console import remark
+
+    if len(paths) <= limit:
+        return paths
+    remark(f"{limit} of {len(paths):,} episodes, evenly chosen; --limit says how many")
+    if limit == 1:
+        return paths[-1:]
+    return [paths[round(index * (len(paths) - 1) / (limit - 1))] for index in range(limit)]
+
+
+class _Reader:
+    """Reads episodes one by one; those that cannot be read, and damage, are told and counted in ``problems``."""
+
+    def __init__(self, paths: list[str], most: int) -> None:
+        from journal.lock import Observer
+
+        self.paths = paths
+        self._most = most
+        self._observer = Observer()
+        self.problems = 0
+        self.shown = 0
+
+    def __iter__(self) -> Iterator[Series]:
+        from journal.console import remark
+        from journal.overview import overview
+        from journal.reader import Journal
+        from journal.series import series_of
+
+        for path in self.paths:
+            one = overview(path, self._observer, whole=True)
+            if not isinstance(one.source, Journal):
+                self.problems += 1
+                remark(f"{one.journal_id} is not a readable journal: {one.problem}")
+                continue
+            if one.steps_lost or one.trades_lost:
+                self.problems += 1
+                remark(f"{one.journal_id}: damaged, {one.steps_lost} steps and {one.trades_lost} trades are lost")
+            self.shown += 1
+            yield series_of(one, one.source, self._most)
+
+
+def _in_terminal(reader: _Reader, kind: str) -> None:
+    from journal.cli import terminal
+    from journal.cli.lines import Lines, coloured
+
+    lines, look = Lines(), terminal.Look.of_terminal(coloured())
+    if kind == "overlay":
+        for line in terminal.overlay_lines(list(reader), look):
+            lines.write(line)
+    elif kind == "episode":
+        for series in reader:
+            for line in terminal.episode_lines(series, look):
+                lines.write(line)
+    else:
+        width = max([len("EPISODE"), *(len(Path(path).stem) for path in reader.paths)])
+        lines.write(terminal.sheet_header(width, look))
+        for series in reader:
+            lines.write(terminal.sheet_line(series, width, look))
+
+
+def _in_file(reader: _Reader, kind: str, title: str, output: Path, form: str) -> None:
+    from journal.cli.choosing import opened
+    from journal.console import fail, remark
+    from journal.pictures import MissingPlotError
+
+    many = list(reader)
+    if not many:
+        fail("there is nothing to plot")
+    try:
+        with opened(output) as sink:
+            _draw(many, kind, title, reader.paths, sink, form)
+    except MissingPlotError:
+        fail("pictures need matplotlib", "pip install 'reinforce-strategy-creator[plot]'")
+    remark(f"{output}: {len(many)} {'episode' if len(many) == 1 else 'episodes'}")
+
+
+def _draw(many: list[Series], kind: str, title: str, paths: list[str], sink: BinaryIO, form: str) -> None:
+    from journal import page, pictures
+
+    if kind == "episode":
+        if form == "html":
+            sink.write(_episode_page(many[0], paths[0]).encode())
+            return
+        figure = pictures.draw_episode(many[0])
+    else:
+        figure = pictures.draw_overlay(many) if kind == "overlay" else pictures.draw_sheet(title, many)
+    if form == "html":
+        sink.write(page.many_page(title, figure, many).encode())
+    else:
+        pictures.save(figure, sink, form)
+
+
+def _episode_page(series: Series, path: str) -> str:
+    from journal.page import episode_page
+    from journal.reader import read_journal
+
+    journal = read_journal(path)
+    about = journal.header.about
+    facts = {"run": journal.header.run_id, "env": about.env, **about.env_config, **about.notes}
+    return episode_page(series, journal.trades().to_pylist(), facts)

@@ -1,0 +1,207 @@
+"""`journal plot`: every kind of journal, in the terminal and as files. What they look like was looked at by eye."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journal import EndReason
+from journal.canvas import Canvas, sparkline
+from journal.lock import Observer
+from journal.overview import overview
+from journal.series import drawdown_of, series_of, thinned
+from tests.journal.cli.world import RUN, World, play, run, writer
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def series(world: World, kind: str, most: int = 2000):
+    one = overview(str(world.path(kind)), Observer(), whole=True)
+    return series_of(one, one.source, most)
+
+
+@pytest.mark.parametrize("kind", ["finished", "live", "killed", "torn", "cut", "footer", "extra"])
+def test_plot__terminal__fits_80_columns_and_marks_trades(world: World, kind: str):
+    result = world.run("plot", kind)
+    assert result.code == 0
+    assert max(len(line) for line in result.lines) <= 80
+    assert all(word in result.out for word in ("value", "drawdown", "position", "reward", "sharpe"))
+    assert "▲" in result.out
+    assert "▼" in result.out
+    assert "\x1b" not in result.out, "no colours where there is no terminal"
+
+
+def test_plot__damaged__shows_the_gap_and_exits_3(world: World):
+    result = world.run("plot", "flipped")
+    assert result.code == 3
+    assert "gaps: steps 60-118" in result.out
+    assert "59 steps and 5 trades are lost" in result.err
+
+
+def test_plot__no_steps__says_so(world: World):
+    result = world.run("plot", "nosteps")
+    assert (result.code, result.lines[-1]) == (0, "no steps")
+
+
+@pytest.mark.parametrize("kind", ["empty", "foreign", "headerless"])
+def test_plot__unreadable__fails_with_the_reason(world: World, tmp_path: Path, kind: str):
+    for arguments in ([], ["-o", tmp_path / "plot.png"]):
+        result = world.run("plot", kind, *arguments)
+        assert (result.code, result.out) == (1, "")
+        assert "not a readable journal" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plot__run_in_the_terminal__is_a_line_for_each(world: World):
+    result = world.run("plot", RUN)
+    assert result.code == 3, "three files could not be looked at"
+    assert [line.split()[0] for line in result.lines[1:4]] == ["cut", "extra", "finished"]
+    assert len(result.lines) == 13
+    assert max(len(line) for line in result.lines) <= 80
+
+
+def test_plot__several_named__are_laid_over_each_other(world: World):
+    result = world.run("plot", "finished", "limit", "nosteps")
+    assert result.lines[-3].startswith("a finished  -2.39%")
+    assert result.lines[-1].strip().startswith("nosteps  no steps")
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "html"])
+@pytest.mark.parametrize("targets", [["finished"], ["finished", "limit", "nosteps"], [RUN], ["flipped"], ["nosteps"]])
+def test_plot__file__is_a_whole_picture(world: World, tmp_path: Path, suffix: str, targets: list[str]):
+    file = tmp_path / f"plot.{suffix}"
+    result = world.run("plot", *targets, "-o", file)
+    assert result.code == (3 if targets in ([RUN], ["flipped"]) else 0)
+    data = file.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    if suffix == "png":
+        assert data.startswith(b"\x89PNG")
+        assert data.endswith(b"IEND\xaeB`\x82")
+    elif suffix == "svg":
+        assert ElementTree.fromstring(data).tag == SVG + "svg"
+    else:
+        assert data.rstrip().endswith(b"</html>")
+
+
+def test_plot__svg__says_in_words_what_it_shows_and_has_the_same_bytes_again(world: World, tmp_path: Path):
+    for name in ("one.svg", "two.svg"):
+        world.run("plot", "finished", "-o", tmp_path / name)
+    text = (tmp_path / "one.svg").read_text()
+    assert text == (tmp_path / "two.svg").read_text()
+    words = {element.text for element in ElementTree.fromstring(text).iter(SVG + "text")}
+    assert {"finished", "portfolio value", "drawdown, %", "position", "reward"} <= words
+    assert {"14 trades closed with a gain", "12 trades closed with a loss"} <= words
+
+
+def test_plot__html__needs_nothing_from_elsewhere_and_reads_out_the_values(world: World, tmp_path: Path):
+    world.run("plot", "finished", "-o", tmp_path / "plot.html")
+    text = (tmp_path / "plot.html").read_text()
+    links = re.findall(r'(?:src|href)="(?!#)[^"]*"|url\((?!#)[^)]*\)|@import', text)
+    assert links == []
+    data = json.loads(re.search(r"^const data = (.*);$", text, re.MULTILINE)[1])
+    assert (data["step"][0], data["step"][-1], len(data["step"])) == (1, 300, 300)
+    assert data["values"][0][-1] == "9,761.12"
+    assert 0 < data["left"] < data["right"] < 1
+    assert "26 closed trades" in text
+    node = shutil.which("node")
+    if node is not None:
+        script = text[text.index("<script>") + 8 : text.index("</script>")]
+        (tmp_path / "script.js").write_text(script)
+        assert subprocess.run([node, "--check", tmp_path / "script.js"], timeout=60, check=False).returncode == 0
+
+
+def test_plot__html__words_of_an_env_are_text_and_not_markup(tmp_path: Path):
+    evil = "</script><script>alert(1)</script>"
+    journal = writer(tmp_path, "evil", about={"env": evil, "env_config": {evil: evil}})
+    play(journal, 30, end=EndReason.CLOSED)
+    run("plot", journal.path, "-o", tmp_path / "evil.html")
+    assert "alert(1)</script>" not in (tmp_path / "evil.html").read_text()
+    assert "&lt;script&gt;alert(1)" in (tmp_path / "evil.html").read_text()
+
+
+def test_plot__many__are_chosen_evenly_from_first_to_last(tmp_path: Path):
+    for number in range(10):
+        play(writer(tmp_path, f"ep{number}"), 20, number, end=EndReason.CLOSED)
+    result = run("plot", tmp_path / RUN, "--limit", 4)
+    assert [line.split()[0] for line in result.lines[1:]] == ["ep0", "ep3", "ep6", "ep9"]
+    assert "4 of 10 episodes, evenly chosen" in result.err
+
+
+def test_plot__wrong_usage__exits_2(world: World, tmp_path: Path):
+    assert world.run("plot", "finished", "-o", tmp_path / "plot.gif").code == 2
+    assert world.run("plot", "finished", "--overlay", "--sheet").code == 2
+
+
+def test_plot__file_exists__is_not_overwritten(world: World, tmp_path: Path):
+    (tmp_path / "plot.svg").write_text("mine")
+    assert world.run("plot", "finished", "-o", tmp_path / "plot.svg").code == 1
+    assert (tmp_path / "plot.svg").read_text() == "mine"
+
+
+def test_plot__without_matplotlib__one_clear_line(world: World, tmp_path: Path):
+    """The terminal needs no extra; files do, and say which."""
+    program = "import sys; sys.modules['matplotlib'] = None; from journal.cli import main; main()"
+    command = [sys.executable, "-c", program, "plot", str(world.path("finished"))]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+    done = subprocess.run(
+        [*command, "-o", tmp_path / "plot.png"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: pictures need matplotlib; pip install 'reinforce-strategy-creator[plot]'\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plot__terminal_without_unicode__uses_plain_letters(world: World):
+    program = "from journal.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "plot", str(world.path("finished"))],
+        capture_output=True, timeout=60, check=False, env={"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+
+
+def test_series__drawdown__begins_at_the_initial_value():
+    assert drawdown_of(np.array([90.0, 120.0, 60.0]), 100.0).tolist() == pytest.approx([-0.1, 0.0, -0.5])
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400),
+    st.integers(min_value=4, max_value=120),
+)
+def test_thinned__any_curve__keeps_its_ends_and_extremes(values: list[float], most: int):
+    curve = np.array(values)
+    kept = thinned([curve], most)
+    assert (kept[0], kept[-1]) == (0, len(curve) - 1)
+    assert (np.diff(kept) > 0).all()
+    assert (curve[kept].min(), curve[kept].max()) == (curve.min(), curve.max())
+    assert len(kept) <= max(most, 4) + 2
+
+
+def test_thinned__a_million_points__are_few(world: World):
+    curve = np.cumsum(np.sin(np.arange(1_000_000)))
+    assert len(thinned([curve, -curve], 2000)) <= 2002
+    assert len(series(world, "finished", most=40).step) <= 42
+
+
+def test_canvas__line__has_no_gaps():
+    canvas = Canvas(20, 5)
+    canvas.curve(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    rows = ["".join(letter for letter, _ in row) for row in canvas.lines()]
+    assert all(any(row[column] != " " for row in rows) for column in range(20))
+    assert rows[0].rstrip()[-1] != " "
+
+
+def test_sparkline__values__rise_and_fall():
+    assert sparkline(np.array([0.0, 0.5, 1.0, 0.5, 0.0]), 5, 0.0, 1.0) == "▁▅█▅▁"
+    assert sparkline(np.array([]), 3, 0.0, 1.0) == "   "
