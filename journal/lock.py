@@ -56,14 +56,17 @@ class Observer:
 
         Raises JournalAccessError if the file cannot be opened.
         """
-        if is_locked(path):
+        return self.judge(is_locked(path), self.local(path.parent), path.parent, writer)
+
+    def judge(self, locked: bool, local: bool, run_folder: Path, writer: WriterIdentity | None) -> Look:
+        """The judgement alone, for a lock that was probed and a folder whose kind is known."""
+        if locked:
             return Look(Liveness.ALIVE, "its lock is held")
-        local = self.local(path.parent)
         if local and writer is not None and writer.boot_id == self.boot_id:
             return Look(Liveness.DEAD, "its lock is free, on this host and boot")
         if local:
             return self._look_local(writer)
-        return self._look_lease(path.parent, writer)
+        return self._look_lease(run_folder, writer)
 
     def process_is_gone(self, writer: WriterIdentity) -> bool:
         """Is the writer's process certainly dead? Only its own host can tell; False where it can't be told."""
@@ -98,7 +101,7 @@ class Observer:
         return Look(Liveness.UNSURE, f"its lease is being observed, unchanged for {age:.0f} s", age)
 
 
-def is_locked(path: Path) -> bool:
+def is_locked(path: Path | str) -> bool:
     """Does somebody hold the writer's lock? Probes and holds nothing; raises JournalAccessError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -18,12 +18,13 @@ from journal import (
     State,
     WriterIdentity,
     glance,
-    journal_path,
     look_at_marker,
     read_header,
     read_journal,
 )
 from journal.lock import is_locked
+from journal.paths import check_name, run_dir
+from journal.schema import STREAM_SUFFIX
 from reconciler.config import Settings
 from reconciler.rules import Facts, Row, Sight
 from rsc.closing import ending_of
@@ -35,12 +36,15 @@ _HELD = Look(Liveness.ALIVE, "its lock is held")
 
 @dataclass
 class RunSight:
-    """A run's folder as this pass sees it. ``marker`` is None where the marker is missing."""
+    """A run's folder as this pass sees it. ``marker`` is None where the marker is missing; ``local``: its locks are
+    trusted."""
 
     run_id: str
     root: Path
     marker: Look | None
     observer: Observer
+    folder: Path
+    local: bool
     _gone: dict[WriterIdentity, bool] = field(default_factory=dict)
 
     @property
@@ -53,6 +57,10 @@ class RunSight:
         if writer not in self._gone:
             self._gone[writer] = self.observer.process_is_gone(writer)
         return self._gone[writer]
+
+    def judge(self, locked: bool, writer: WriterIdentity | None) -> Look:
+        """Judge a writer by the lock that was probed."""
+        return self.observer.judge(locked, self.local, self.folder, writer)
 
 
 @dataclass(frozen=True)
@@ -76,13 +84,14 @@ def look_at_run(run_id: str, root: Path, observer: Observer) -> RunSight:
         marker = look_at_marker(root, run_id, observer)
     except JournalError as error:
         marker = Look(Liveness.UNSURE, str(error))
-    return RunSight(run_id, root, marker, observer)
+    folder = run_dir(root, run_id)
+    return RunSight(run_id, root, marker, observer, folder, observer.local(folder))
 
 
 def look_at_episode(run: RunSight, journal_id: str, row: Any, settings: Settings, now: datetime) -> Sighting:
     """Look at one episode. Never raises for what a file may hold."""
     try:
-        path = journal_path(run.root, run.run_id, journal_id)
+        path = f"{run.folder}/{check_name(journal_id, 'journal id')}{STREAM_SUFFIX}"
         sight, look, journal = _look(path, run, settings.explain)
     except JournalError as error:  # no writer makes such a name
         sight, look, journal = Sight.BLOCKED, Look(Liveness.UNSURE, str(error)), None
@@ -109,18 +118,17 @@ def row_of(row: Any) -> Row:
     return Row.OURS if row.finalized_by == RECONCILER else Row.ENDED
 
 
-def _look(path: Path, run: RunSight, explain: bool) -> tuple[Sight, Look, Journal | None]:
+def _look(path: str, run: RunSight, explain: bool) -> tuple[Sight, Look, Journal | None]:
     """The lock before the read: once it is free nothing more is written, so what is read then is all there is."""
     try:
         held = is_locked(path)
         if held and not explain:
             return Sight.OPEN, _HELD, None
-        if not held and not explain and _lives_elsewhere(path, run):
-            return Sight.OPEN, run.observer.look(path, read_header(path).writer), None
+        if not held and not run.local and not explain and (look := _lives_elsewhere(path, run)):
+            return Sight.OPEN, look, None
         journal = read_journal(path)
-        look = run.observer.look(path, journal.header.writer)
-        if held and look.liveness is not Liveness.ALIVE:
-            journal = read_journal(path)  # it ended in between, and its last words count
+        if held and not is_locked(path):
+            held, journal = False, read_journal(path)  # it ended in between, and its last words count
     except NotAJournalError as error:
         return _unreadable(path, run, error)
     except JournalAccessError as error:
@@ -128,28 +136,25 @@ def _look(path: Path, run: RunSight, explain: bool) -> tuple[Sight, Look, Journa
         return (Sight.MISSING if missing else Sight.BLOCKED), Look(Liveness.UNSURE, str(error)), None
     except JournalError as error:
         return Sight.BLOCKED, Look(Liveness.UNSURE, str(error)), None
-    if (journal.header.run_id, journal.header.journal_id) != (run.run_id, path.stem):
-        return Sight.BLOCKED, Look(Liveness.UNSURE, _whose(journal.header)), None
-    return _SIGHTS[journal.state], look, journal
+    header = journal.header
+    if header.run_id != run.run_id or header.journal_id != journal.path.stem:
+        return Sight.BLOCKED, Look(Liveness.UNSURE, _whose(header)), None
+    return _SIGHTS[journal.state], run.judge(held, header.writer), journal
 
 
-def _lives_elsewhere(path: Path, run: RunSight) -> bool:
+def _lives_elsewhere(path: str, run: RunSight) -> Look | None:
     """Where locks prove nothing, a journal is read whole only when its lease has run out or it says that it ended."""
-    if run.observer.local(path.parent):
-        return False
-    look = run.observer.look(path, read_header(path).writer)
-    return look.liveness is not Liveness.DEAD and glance(path) is None
+    look = run.judge(False, read_header(path).writer)
+    return look if look.liveness is not Liveness.DEAD and glance(path) is None else None
 
 
-def _unreadable(path: Path, run: RunSight, error: NotAJournalError) -> tuple[Sight, Look, None]:
+def _unreadable(path: str, run: RunSight, error: NotAJournalError) -> tuple[Sight, Look, None]:
     try:
         header = read_header(path)
     except JournalError:
-        pass
-    else:
-        return Sight.BLOCKED, Look(Liveness.UNSURE, _whose(header)), None
-    look = run.observer.look(path, None)
-    return Sight.UNREADABLE, Look(look.liveness, f"{error.reason}; {look.reason}"), None
+        look = run.judge(is_locked(path), None)
+        return Sight.UNREADABLE, Look(look.liveness, f"{error.reason}; {look.reason}"), None
+    return Sight.BLOCKED, Look(Liveness.UNSURE, _whose(header)), None
 
 
 def _whose(header: Any) -> str:

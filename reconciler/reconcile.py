@@ -161,18 +161,13 @@ class Pass:
 
     def _work(self, run: RunSight, journal_id: str, row: Any, sighting: Sighting, verdict: Verdict, now: Any) -> Work:
         assert verdict.ending is not None, "Invariant: an episode ends with an ending"
+        known: dict[str, Any] = {"now": now, "pass_id": self.pass_id}
+        known["episode_id"] = None if row is None else row.episode_id
         if sighting.journal is None:
-            words = verdict.ending[2]
-            ended = ended_without_evidence(journal_id, words, now=now, pass_id=self.pass_id, end_time=row.start_time)
+            ended = ended_without_evidence(journal_id, verdict.ending[2], end_time=row.start_time, **known)
         else:
-            ended = ended_from(
-                sighting.journal,
-                finalized_by=RECONCILER,
-                now=now,
-                pass_id=self.pass_id,
-                ending=(*verdict.ending[:2], f"{verdict.ending[2]} ({sighting.look.reason})"),
-                final=sighting.final,
-            )
+            ending = (*verdict.ending[:2], f"{verdict.ending[2]} ({sighting.look.reason})")
+            ended = ended_from(sighting.journal, finalized_by=RECONCILER, ending=ending, final=sighting.final, **known)
         insert = start_row(sighting.journal) if row is None and sighting.journal is not None else None
         return Work(run.run_id, verdict, ended, insert, None if row is None else row.status)
 

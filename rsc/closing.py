@@ -71,6 +71,7 @@ def ended_from(
     pass_id: str | None = None,
     ending: Ending | None = None,
     final: bool = True,
+    episode_id: int | None = None,
 ) -> Ended:
     """The final row and trades of an episode, from its journal alone. ``final``: no more evidence can ever come."""
     metrics = metrics_of(journal)
@@ -85,7 +86,7 @@ def ended_from(
         "trades_lost": journal.trades_lost,
         **stored(metrics),
     }
-    return Ended(journal.header.journal_id, row, _trades_of(journal))
+    return Ended(journal.header.journal_id, row, _trades_of(journal), episode_id)
 
 
 def _trades_of(journal: Journal) -> Sequence[Trade]:
@@ -97,7 +98,13 @@ def _trades_of(journal: Journal) -> Sequence[Trade]:
 
 
 def ended_without_evidence(
-    journal_id: str, words: str, *, now: datetime, pass_id: str | None, end_time: datetime
+    journal_id: str,
+    words: str,
+    *,
+    now: datetime,
+    pass_id: str | None,
+    end_time: datetime,
+    episode_id: int | None = None,
 ) -> Ended:
     """The final row of an episode whose journal is missing or unreadable: an error, metrics NULL."""
     row = {
@@ -110,7 +117,7 @@ def ended_without_evidence(
         "trades_lost": None,
         **dict.fromkeys(METRIC_NAMES),
     }
-    return Ended(journal_id, row, ())
+    return Ended(journal_id, row, (), episode_id)
 
 
 def ended_from_memory(

@@ -22,11 +22,12 @@ _C = episodes.c
 @dataclass(frozen=True)
 class Ended:
     """An episode's end: ``row`` maps columns of `episodes` to values, ``trades`` are in trades.TRADE_COLUMNS order,
-    with times in microseconds."""
+    with times in microseconds; ``episode_id`` where it is known."""
 
     journal_id: str
     row: Mapping[str, Any]
     trades: Sequence[Trade]
+    episode_id: int | None = None
 
 
 def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
@@ -70,28 +71,34 @@ def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
 def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], pass_id: str) -> set[str]:
     """End every episode of the batch that is still started, with its trades; return the journal ids that were won.
 
-    One executemany: the pass's id in the rows tells afterwards which of them this transaction ended.
+    One executemany: where it changed fewer rows than asked, the pass's id in the rows tells which of them.
     """
     if not batch:
         return set()
     columns = tuple(batch[0].row)
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     assignments = ", ".join(f"{name} = {mark}" for name in columns)
-    connection.exec_driver_sql(
+    result = connection.exec_driver_sql(
         f"UPDATE episodes SET {assignments} WHERE journal_id = {mark} AND status = 'started'",
         [
             (*values, ended.journal_id)
             for values, ended in zip(_driver_rows(connection, columns, batch), batch, strict=True)
         ],
     )
-    won = connection.execute(
-        select(_C.journal_id, _C.episode_id).where(
-            _C.journal_id.in_([ended.journal_id for ended in batch]), _C.finalized_pass == pass_id
-        )
-    )
-    ids = {row.journal_id: row.episode_id for row in won}
+    ids = {one.journal_id: one.episode_id for one in batch}
+    if result.rowcount != len(batch) or None in ids.values():
+        ids = _won(connection, batch, pass_id)
     insert_trades(connection, [(ids[one.journal_id], one.trades) for one in batch if one.journal_id in ids])
     return set(ids)
+
+
+def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[str, Any]:
+    """Episode ids by journal id of those that this pass ended."""
+    wanted = [ended.journal_id for ended in batch]
+    won = connection.execute(
+        select(_C.journal_id, _C.episode_id).where(_C.journal_id.in_(wanted), _C.finalized_pass == pass_id)
+    )
+    return {row.journal_id: row.episode_id for row in won}
 
 
 def _driver_rows(connection: Connection, columns: Sequence[str], batch: Sequence[Ended]) -> Iterator[list[Any]]:
