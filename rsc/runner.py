@@ -21,6 +21,7 @@ from journal.console import console, remark
 from rsc.env import TradingEnv
 from rsc.env_config import TradingConfig
 from rsc.market import load_market
+from rsc.stopping import Signals, Stopped
 
 RECONCILE_TIMEOUT_S = 3600
 
@@ -51,21 +52,14 @@ class TrainingPlan:
         return {key: value for key, value in vars(self).items() if key not in hidden}
 
 
-class Stopped(BaseException):
-    """A signal asked the driver to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 def train(plan: TrainingPlan) -> int:
     """Train, and return the exit code: 0, or 128 + the signal that stopped it."""
     settings = TradingConfig.of(plan.env_config)
     load_market(settings.ticker, settings.data, settings.periods_per_year)  # bad prices fail before Ray starts
+    signals = Signals()
     try:
-        with _signals_as_exceptions(), _ray(plan):
-            run, stopped = _train(plan)
+        with signals.held(), signals.believed(), _ray(plan, signals):
+            run, stopped = _train(plan, signals)
     except Stopped as early:
         remark(f"stopped by {signal.Signals(early.number).name} before training began")
         return 128 + early.number
@@ -73,7 +67,7 @@ def train(plan: TrainingPlan) -> int:
     return 128 + stopped if stopped else reconciled
 
 
-def _train(plan: TrainingPlan) -> tuple[Any, int]:
+def _train(plan: TrainingPlan, signals: Signals) -> tuple[Any, int]:
     from rsc.training import attach
 
     config = algorithm_config(plan)
@@ -88,8 +82,8 @@ def _train(plan: TrainingPlan) -> tuple[Any, int]:
     click.echo(f"run {run.run_id}")
     stopped = 0
     try:
-        with run:
-            _iterate(config, plan)
+        with run, signals.believed():
+            _iterate(config, plan, signals)
     except Stopped as stop:
         stopped = stop.number
         remark(f"stopped by {signal.Signals(stopped).name}")
@@ -123,12 +117,13 @@ def algorithm_config(plan: TrainingPlan) -> Any:
     return config
 
 
-def _iterate(config: Any, plan: TrainingPlan) -> None:
+def _iterate(config: Any, plan: TrainingPlan, signals: Signals) -> None:
     algorithm = config.build_algo()
     try:
         with _progress(plan.iterations) as advance:
             for _ in range(plan.iterations):
                 advance(algorithm.train())
+                signals.check()
         if plan.save_dir is not None:
             algorithm.save_to_path(plan.save_dir.absolute())
             click.echo(f"policy saved to {plan.save_dir}")
@@ -166,7 +161,7 @@ def quieten() -> None:
 
 
 @contextmanager
-def _ray(plan: TrainingPlan) -> Iterator[None]:
+def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
     """A local Ray, as quiet as it can be without hiding warnings of ours."""
     import ray
 
@@ -179,32 +174,11 @@ def _ray(plan: TrainingPlan) -> Iterator[None]:
         logging_level="ERROR",
         runtime_env={"worker_process_setup_hook": "rsc.runner.quieten"},
     )
-    _take_signals()  # again: Ray's own handler for SIGTERM, installed by its init, aborts the process
+    signals.take()  # again: Ray's own handler for SIGTERM, installed by its init, aborts the process
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def _stop(number: int, frame: Any) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    raise Stopped(number)
-
-
-def _take_signals() -> dict[signal.Signals, Any]:
-    """Make SIGINT and SIGTERM raise Stopped; return the handlers that were there."""
-    return {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-
-@contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    """SIGINT and SIGTERM end training in order; while that is under way, a second one ends the program."""
-    before = _take_signals()
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _summary(run: Any, plan: TrainingPlan) -> int:
