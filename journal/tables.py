@@ -64,19 +64,28 @@ def flat(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _write_csv(batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: BinaryIO) -> None:
-    from pyarrow import csv
-
-    shown = _with_text_times(flat(_empty(schema)))
-    # Nothing but a name that an env chose can need quotes.
-    header = "needed" if any(set(name) & set(',"\r\n') for name in schema.names) else "none"
-    options = csv.WriteOptions(quoting_style="none", quoting_header=header)
-    with csv.CSVWriter(pa.PythonFile(sink, mode="w"), shown.schema, write_options=options) as writer:
+    with csv_writer(sink, schema) as writer:
         for batch in batches:
-            writer.write_batch(_with_text_times(flat(batch)))
+            writer.write_batch(with_text_times(flat(batch)))
             sink.flush()
 
 
-def _with_text_times(batch: pa.RecordBatch) -> pa.RecordBatch:
+def csv_writer(sink: BinaryIO, schema: pa.Schema) -> Any:
+    """Takes batches of this schema once they went through `flat` and `with_text_times`."""
+    from pyarrow import csv
+
+    shown = with_text_times(flat(_empty(schema))).schema
+    # Quotes are asked of every text, needed or not, so only where text is not ours.
+    words = any(pa.types.is_string(field.type) for field in schema)
+    names = any(set(name) & set(',"\r\n') for name in schema.names)
+    options = csv.WriteOptions(
+        quoting_style="needed" if words else "none", quoting_header="needed" if names else "none"
+    )
+    return csv.CSVWriter(pa.PythonFile(sink, mode="w"), shown, write_options=options)
+
+
+def with_text_times(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Times as ISO 8601 text."""
     for index, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type):
             batch = batch.set_column(index, pa.field(field.name, pa.string()), iso_times(batch.column(index)))
@@ -88,9 +97,14 @@ def iso_times(column: pa.Array) -> pa.Array:
 
     Arrow takes 1.2 us to write a time with a zone and 0.03 us for one without, so the zone is put in here.
     """
+    if column.null_count:
+        from pyarrow import compute
+
+        filled = column.fill_null(pa.scalar(0, column.type))
+        return compute.if_else(column.is_valid(), iso_times(filled), pa.scalar(None, pa.string()))
     plain = column.cast(pa.timestamp("us")).cast(pa.string())
     offsets = np.frombuffer(plain.buffers()[1], np.int32, len(plain) + 1, offset=4 * plain.offset)
-    if plain.null_count or (np.diff(offsets) != _TIME_LETTERS).any():
+    if (np.diff(offsets) != _TIME_LETTERS).any():
         return column.cast(pa.string())  # years beyond 9999 have more letters
     text = np.empty((len(plain), _TIME_LETTERS + 1), np.uint8)
     if len(plain):

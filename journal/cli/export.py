@@ -1,0 +1,80 @@
+"""`journal export`: journals as a dataset for DuckDB, pandas and all the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from journal.cli import options
+
+if TYPE_CHECKING:
+    from journal.export import Exported
+
+
+@click.command("export", short_help="Write a run's steps and trades as Parquet, CSV or Arrow.")
+@options.targets
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder.")
+@click.option("--format", "form", type=click.Choice(["parquet", "csv", "arrow"]), default="parquet", show_default=True)
+@click.option(
+    "--table",
+    "tables",
+    type=click.Choice(["steps", "trades", "episodes"]),
+    multiple=True,
+    help="Only this table; may be repeated. All three if not given.",
+)
+@options.as_json
+@options.root
+def command(
+    targets: tuple[str, ...], output: Path, form: str, tables: tuple[str, ...], as_json: bool, journal_root: Path | None
+) -> int:
+    """Write the steps, closed trades and a line per episode of whole runs, partitioned by run.
+
+    DIR/steps/run_id=RUN/, DIR/trades/run_id=RUN/ and DIR/episodes/run_id=RUN/ hold files that every tool of the trade
+    opens; `journal_id` joins them. Live episodes are exported as they are at this moment. The folder appears when all of
+    it is written.
+
+    \b
+    Examples:
+      journal export 20261122-120000 -o dataset
+      duckdb -c "select journal_id, sum(pnl) from 'dataset/trades/*/*.parquet' group by 1"
+      python -c "import pandas; print(pandas.read_parquet('dataset/episodes').describe())"
+    """
+    from journal.cli.opening import paths_of
+    from journal.console import DATA_LOST, DONE, print_json
+    from journal.export import TABLES, export
+
+    done = export(paths_of(targets, journal_root), output, form, tables or TABLES)
+    if as_json:
+        print_json(_facts(done, form))
+    else:
+        _tell(done, form)
+    return DATA_LOST if done.unreadable or done.steps_lost or done.trades_lost else DONE
+
+
+def _facts(done: Exported, form: str) -> dict[str, object]:
+    return {
+        "output": str(done.folder),
+        "format": form,
+        "runs": sorted(done.runs),
+        "episodes": done.episodes,
+        "rows": done.rows,
+        "steps_lost": done.steps_lost,
+        "trades_lost": done.trades_lost,
+        "unreadable": [{"path": path, "problem": problem} for path, problem in done.unreadable],
+    }
+
+
+def _tell(done: Exported, form: str) -> None:
+    from journal.cli.lines import count_text
+    from journal.console import remark
+
+    for table, rows in done.rows.items():
+        click.echo(f"{done.folder / table}: {count_text(rows, 'row')}")
+    for path, problem in done.unreadable:
+        remark(f"{Path(path).stem} is not a readable journal: {problem}")
+    if done.steps_lost or done.trades_lost:
+        remark(f"damage cost {count_text(done.steps_lost, 'step')} and {count_text(done.trades_lost, 'trade')}")
+    if form == "parquet" and done.rows.get("trades"):
+        remark(f"""try: duckdb -c "select * from '{done.folder}/trades/*/*.parquet' limit 5\"""")
