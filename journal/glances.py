@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from crc32c import crc32c
 
@@ -16,14 +16,17 @@ from journal.errors import NotAJournalError
 from journal.footer import Footer, decode_footer, footer_length
 from journal.frames import End
 from journal.header import Header, from_microseconds
-from journal.reader import header_json, parse_header
+from journal.reader import Journal, header_json, parse_header, read_journal
 from journal.schema import EndReason
 from journal.source import FileSource
+
+if TYPE_CHECKING:
+    from journal.writer import Fold
 
 _WHOLE = 1 << 14  # up to this size one read of everything is cheaper than two
 _PIECE = 1 << 12
 
-F = TypeVar("F")
+F = TypeVar("F", bound="Fold")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,21 @@ class Glance:
     def folded(self, make: Callable[[], F], restore: Callable[[bytes], F]) -> F:
         """The final running metrics, as `Journal.folded`; only for a journal that had a fold or no steps."""
         return make() if self.footer.checkpoint is None else restore(self.footer.checkpoint)
+
+    # What a footer cannot answer, the whole journal does: a checkpoint of another version has to be recomputed.
+
+    @functools.cached_property
+    def whole(self) -> Journal:
+        """The journal, read and verified."""
+        return read_journal(self.path)
+
+    @property
+    def steps_lost(self) -> int:
+        return self.whole.steps_lost
+
+    def replayed(self, make: Callable[[], F]) -> F:
+        """As `Journal.replayed`."""
+        return self.whole.replayed(make)
 
 
 def glance(path: Path | str) -> Glance | None:

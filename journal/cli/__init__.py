@@ -23,7 +23,7 @@ Completion, for bash (zsh and fish likewise):
   eval "$(_JOURNAL_COMPLETE=bash_source journal)"
 """
 
-VERBS = ("ls", "info", "cat", "head", "tail", "verify", "recover", "plot", "export")
+VERBS = ("ls", "info", "cat", "head", "tail", "verify", "recover", "plot", "export", "stats")
 
 
 @click.group(

@@ -1,0 +1,229 @@
+"""`journal stats`: how lengths, pnl, Sharpe ratio, drawdown and ends are spread over a run's episodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from journal.cli import options
+
+if TYPE_CHECKING:
+    from journal.overview import Overview
+
+FIGURES = ("steps", "trades", "total_return", "pnl", "sharpe_ratio", "max_drawdown", "win_rate", "total_reward")
+_BY = ("worker", "end", "env", "run", "host")
+Values = dict[str, float | int | None]
+
+
+@click.command("stats", short_help="Show how figures are spread over a run.")
+@options.targets
+@click.option("--by", type=click.Choice(_BY), help="A line for each worker, end, env, run or host instead.")
+@click.option(
+    "-f", "--figure", "figures", multiple=True, metavar="NAME", help="These figures instead of the usual ones."
+)
+@click.option("--live", is_flag=True, help="Count episodes that still run, too.")
+@options.as_json
+@options.root
+def command(
+    targets: tuple[str, ...],
+    by: str | None,
+    figures: tuple[str, ...],
+    live: bool,
+    as_json: bool,
+    journal_root: Path | None,
+) -> int:
+    """Show how length, pnl, Sharpe ratio, drawdown and the other figures are spread over a run's episodes.
+
+    Episodes count whether they ended by themselves or were killed; those that still run are left out unless --live.
+    Undefined figures, such as the win rate of an episode without trades, are left out of their figure alone. With --by,
+    medians of each group. Closed journals are only glanced at.
+
+    \b
+    Examples:
+      journal stats 20261122-120000
+      journal stats 20261122-120000 --by worker
+    """
+    from journal.cli.opening import paths_of
+
+    gathered = _Gathered(live, by)
+    gathered.read(paths_of(targets, journal_root))
+    names = figures or FIGURES
+    _check(names, gathered)
+    if as_json:
+        _print_json(gathered, names)
+    elif by:
+        _print_groups(gathered, names, by)
+    else:
+        _print_spread(gathered, names)
+    return gathered.finish()
+
+
+class _Gathered:
+    """The figures of all episodes, by group; and what was left out."""
+
+    def __init__(self, live: bool, by: str | None) -> None:
+        self._live = live
+        self._key = _KEYS[by] if by else _everything
+        self.groups: dict[str, list[Values]] = {}
+        self.ends: dict[str, Counter[str]] = {}
+        self.running = 0
+        self.lost = 0
+        self.problems: list[str] = []
+
+    def read(self, paths: Any) -> None:
+        from journal.lock import Observer
+        from journal.overview import overview
+
+        observer = Observer()
+        for path in paths:
+            one = overview(path, observer)
+            if one.source is None:
+                self.problems.append(f"{one.journal_id} is not a readable journal: {one.problem}")
+                continue
+            self.lost += one.steps_lost
+            self.running += one.live
+            if self._live or not one.live:
+                self._take(one)
+
+    def _take(self, one: Overview) -> None:
+        group = self._key(one)
+        values: Values = {"steps": one.steps, "trades": one.trades}
+        for name, value in one.figures().items():
+            values.setdefault(name, value)
+        self.groups.setdefault(group, []).append(values)
+        self.ends.setdefault(group, Counter())[end_of(one)] += 1
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.groups.values()))
+
+    def finish(self) -> int:
+        """The remarks, and the exit code."""
+        from journal.console import DATA_LOST, DONE, remark
+
+        for problem in self.problems[:20]:
+            remark(problem)
+        if len(self.problems) > 20:
+            remark(f"and {len(self.problems) - 20} more like these")
+        if self.running and not self._live:
+            remark(f"{self.running:,} of the episodes still run, and are left out; --live counts them")
+        if self.lost:
+            remark(f"damage cost {self.lost:,} steps")
+        return DATA_LOST if self.problems or self.lost else DONE
+
+
+def _everything(one: Overview) -> str:
+    return "all"
+
+
+def _note(one: Overview, name: str) -> str:
+    header = one.header
+    return str(header.about.notes.get(name, "-")) if header else "-"
+
+
+def end_of(one: Overview) -> str:
+    """How it ended: the journal's own word, else what is known of its writer."""
+    if one.end_reason is not None:
+        return one.end_reason
+    return "running" if one.live else "failed" if one.condition == "failed" else "killed"
+
+
+_KEYS: dict[str, Callable[[Any], str]] = {
+    "worker": lambda one: _note(one, "worker_index"),
+    "end": end_of,
+    "env": lambda one: one.header.about.env if one.header else "-",
+    "run": lambda one: one.run_id,
+    "host": lambda one: one.header.writer.host if one.header else "-",
+}
+
+
+def _check(names: tuple[str, ...], gathered: _Gathered) -> None:
+    known = next((values for rows in gathered.groups.values() for values in rows), None)
+    missing = [name for name in names if known is not None and name not in known]
+    if missing and names is not FIGURES:
+        raise click.BadParameter(
+            f"there is no {missing[0]!r}, there are: {', '.join(known or ())}", param_hint="--figure"
+        )
+
+
+def _print_spread(gathered: _Gathered, names: tuple[str, ...]) -> None:
+    import numpy as np
+
+    from journal.canvas import sparkline
+    from journal.cli.lines import count_text
+    from journal.distributions import distribution_of
+
+    rows = gathered.groups.get("all", [])
+    click.echo(count_text(len(rows), "episode"))
+    ends = gathered.ends.get("all", Counter())
+    for end, count in ends.most_common():
+        click.echo(f"  {end:<12} {count:>6} {count / len(rows):>5.0%}")
+    click.echo(f"\n{'FIGURE':<14} {'N':>6} {'MEAN':>9} {'STD':>9} {'MIN':>9} {'MEDIAN':>9} {'MAX':>9} SPREAD")
+    for name in names:
+        spread = distribution_of(values.get(name) for values in rows)
+        bars = np.array([count or np.nan for count in spread.histogram])  # an empty range is blank
+        shown = sparkline(bars, len(bars), 0.0, max(spread.histogram), unicode=_unicode()) if spread.count else ""
+        cells = [spread.mean, spread.std, spread.minimum, spread.median, spread.maximum]
+        line = f"{name:<14} {spread.count:>6} " + " ".join(f"{_cell(value):>9}" for value in cells)
+        click.echo(f"{line} {shown}".rstrip())
+
+
+def _unicode() -> bool:
+    import sys
+
+    return (sys.stdout.encoding or "ascii").lower().startswith("utf")
+
+
+def _print_groups(gathered: _Gathered, names: tuple[str, ...], by: str) -> None:
+    from journal.distributions import distribution_of
+
+    width = max([len(group) for group in gathered.groups] + [len(by), 6])
+    shown = _fitting(names, 72 - width)
+    click.echo(f"{by.upper():<{width}} {'N':>6} " + " ".join(f"{name:>{max(len(name), 9)}}" for name in shown))
+    for group, rows in sorted(gathered.groups.items(), key=lambda item: _natural(item[0])):
+        medians = [distribution_of(values.get(name) for values in rows).median for name in shown]
+        cells = [f"{_cell(value):>{max(len(name), 9)}}" for name, value in zip(shown, medians, strict=True)]
+        click.echo(f"{group:<{width}} {len(rows):>6} " + " ".join(cells))
+
+
+def _fitting(names: tuple[str, ...], room: int) -> list[str]:
+    """As many as have room in 80 columns, at least one."""
+    shown: list[str] = []
+    for name in names:
+        room -= max(len(name), 9) + 1
+        if shown and room < 0:
+            break
+        shown.append(name)
+    return shown
+
+
+def _natural(group: str) -> tuple[int, float, str]:
+    return (0, float(group), "") if group.replace(".", "", 1).isdigit() else (1, 0.0, group)
+
+
+def _cell(value: float) -> str:
+    if value != value:
+        return "-"
+    text = f"{value:.4g}"
+    return text if len(text) <= 9 else f"{value:.2e}"
+
+
+def _print_json(gathered: _Gathered, names: tuple[str, ...]) -> None:
+    from journal.console import print_json
+    from journal.distributions import distribution_of
+    from journal.tables import jsonable
+
+    groups = {
+        group: {
+            "episodes": len(rows),
+            "ends": dict(gathered.ends[group]),
+            "figures": {name: vars(distribution_of(values.get(name) for values in rows)) for name in names},
+        }
+        for group, rows in gathered.groups.items()
+    }
+    facts = {"episodes": gathered.count, "running": gathered.running, "unreadable": len(gathered.problems)}
+    print_json(jsonable({**facts, "steps_lost": gathered.lost, "groups": groups}))
