@@ -194,7 +194,8 @@ def model_columns(steps: int) -> dict[str, np.ndarray[Any, Any]]:
         "unrealized_pnl",
         "market_time",
     )
-    return dict(zip(names, np.array([step_of(step) for step in range(1, steps + 1)]).T, strict=True))
+    rows = np.array([step_of(step) for step in range(1, steps + 1)]).reshape(steps, len(names))
+    return dict(zip(names, rows.T, strict=True))
 
 
 def model_trades(steps: int) -> list[tuple[Any, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from journal.testing import flip, model_columns, model_trades, tear, write_journ
 from rsc.metrics import RunningMetrics
 
 STEPS, SEAL = 12, 5
-FULL = bool(os.environ.get("RSC_TORTURE"))
 
 
 def fold() -> RunningMetrics:
@@ -116,9 +114,10 @@ def test_tail__cut_at_every_byte__longest_prefix(tmp_path: Path) -> None:
     assert seen == set(range(sealed, STEPS + 1))
 
 
-def every_bit(path: Path) -> Iterator[tuple[str, int]]:
+def bits_of(path: Path, sampled: int | None) -> Iterator[tuple[str, int]]:
+    """Bits of the stream, all or a sample of them, and all of the tail."""
     bits = path.stat().st_size * 8
-    chosen = range(bits) if FULL else random.Random(1).sample(range(bits), 2000)
+    chosen = range(bits) if sampled is None else random.Random(1).sample(range(bits), sampled)
     yield from (("stream", bit) for bit in chosen)
     tail = tail_path(path)
     if tail.exists():
@@ -126,11 +125,14 @@ def every_bit(path: Path) -> Iterator[tuple[str, int]]:
         yield from (("tail", bit) for bit in range(used * 8))
 
 
-def test_flip__each_bit__never_a_silently_different_value(sample: tuple[Path, bool], tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampled", [2000, pytest.param(None, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
+def test_flip__each_bit__never_a_silently_different_value(
+    sample: tuple[Path, bool], tmp_path: Path, sampled: int | None
+) -> None:
     """Every value is the model's; whatever is missing is counted; metrics are exact where a later checkpoint has them."""
     path, _ = sample
     exact = read_journal(path).folded(fold, RunningMetrics.from_bytes).to_bytes()
-    for kind, bit in every_bit(path):
+    for kind, bit in bits_of(path, sampled):
         copy = copies(path, tmp_path / "copy")
         flip(copy if kind == "stream" else tail_path(copy), bit)
         journal = look(copy)
@@ -161,7 +163,7 @@ def test_damaged_batch__later_checkpoint__metrics_are_exact(tmp_path: Path) -> N
     assert journal.state is State.CLOSED
 
 
-@pytest.mark.parametrize("count", [200 if not FULL else 10_000])
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
 def test_flip__random_bits_of_a_large_journal__never_a_silently_different_value(tmp_path: Path, count: int) -> None:
     """Twenty batches, compressed."""
     steps = 6000
