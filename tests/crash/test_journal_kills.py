@@ -94,8 +94,8 @@ class Os:
 def episodes(root, tell):
     about = About("Model", 10_000.0, 252.0)
     for number in range(2):  # the second one takes the first one's tail
-        writer = JournalWriter(root, "run", f"j{number}", about=about, checkpoint_every_steps=8, durability=sys.argv[2])
-        for step in range(1, 21):
+        writer = JournalWriter(root, "run", f"j{number}", about=about, checkpoint_every_steps=5, durability=sys.argv[2])
+        for step in range(1, 13):
             append_step(writer, step)
             os.write(tell, bytes([number, step]))
         writer.close(EndReason.CLOSED)
@@ -136,4 +136,4 @@ def test_sigkill__at_each_system_call__no_told_step_is_missing(tmp_path: Path, m
     for root, told in deaths:
         assert_nothing_told_is_missing(Path(root), told)
     assert len(deaths) > 60
-    assert deaths[-1][1] == [20, 20], "the last one lives through all of it"
+    assert deaths[-1][1] == [12, 12], "the last one lives through all of it"
