@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -38,6 +39,7 @@ from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
 from rsc.metrics import RunningMetrics, metrics_of
 
+PROCESSES = min(os.cpu_count() or 1, 4)
 RUN, STEPS, TRADE_EVERY, BATCH = "bench", 250, 10, 500
 DAY_US = 86_400_000_000
 
@@ -122,7 +124,7 @@ def timed_pass(stale: Stale, name: str) -> float:
     """Seconds of one pass over everything."""
     engine = open_engine(f"sqlite:///{stale.database(name)}")
     started = time.perf_counter()
-    report = Pass(engine, Observer(), Settings()).run()
+    report = Pass(engine, Observer(), Settings(processes=PROCESSES)).run()
     seconds = time.perf_counter() - started
     assert sum(report.ended.values()) == len(stale.ids), report
     engine.dispose()

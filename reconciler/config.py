@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Settings:
     """What a pass may do. ``journal_root`` overrides the runs' own; ``assume_dead`` ends what is unsure, not what is
-    locked; ``explain`` reads the journals of live episodes too, which a pass has no other need for."""
+    locked; ``explain`` reads the journals of live episodes too, which a pass has no other need for;
+    ``processes`` share a large run, and more than one is for programs without other threads."""
 
     journal_root: Path | None = None
     grace_period_s: float = defaults.GRACE_PERIOD_S
@@ -25,6 +26,7 @@ class Settings:
     dry_run: bool = False
     assume_dead: bool = False
     explain: bool = False
+    processes: int = 1
 
 
 def _ignore_item(item: Item) -> None:

@@ -103,6 +103,7 @@ class Daemon:
         self._say = say
         self._observer = Observer(clock=AttentiveClock())
         self._pass_id = ""
+        self._quiet: dict[str, int] = {}
         self._complaints: set[str] = set()
         self._idle = threading.Event()
         self._idle.set()
@@ -163,7 +164,7 @@ class Daemon:
         over = time.monotonic() + self._schedule.deadline_s
         hooks = Hooks(should_stop=lambda: self._stop.is_set() or time.monotonic() > over)
         self._pass_id = self._pass_id or uuid.uuid4().hex
-        work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id)
+        work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id, self._quiet)
         report = record_pass(self._engine, work, self._run_ids)
         if report.changed:
             self._pass_id = ""  # idle passes share an id: `reconcile status` keeps the last of them

@@ -79,12 +79,20 @@ def _evidence(sighting: Sighting) -> dict[str, Any]:
     }
 
 
+_SUMS = (
+    "ended", "cases", "judged", "adopted", "replaced", "false_truncations", "overtaken", "waiting",
+    "waiting_on_the_dead", "steps_lost", "trades_lost", "journals_lost", "runs", "unlookable_count", "failure_count",
+    "stranded",
+)  # fmt: skip
+
+
 @dataclass
 class PassReport:
     """Sums over a pass. ``unlookable`` and ``failures`` are lines for a human; they decide the exit code."""
 
     ended: Counter[str] = field(default_factory=Counter)
     cases: Counter[str] = field(default_factory=Counter)
+    judged: int = 0
     adopted: int = 0
     replaced: int = 0
     false_truncations: int = 0
@@ -100,6 +108,7 @@ class PassReport:
     unlookable_count: int = 0
     failures: list[str] = field(default_factory=list)
     failure_count: int = 0
+    stranded: Counter[str] = field(default_factory=Counter)  # by reason: time alone will not end their waiting
     oldest_stale: datetime | None = None  # start of the oldest one that waits without a sign of life
     stopped: bool = False
     seconds: float = 0.0
@@ -112,28 +121,50 @@ class PassReport:
         for letter in ("D", "G", "O"):
             self.cases.pop(letter, None)
 
-    def count(self, verdict: Verdict, sighting: Sighting, run: RunSight, row: Any) -> None:
-        """Take a verdict into account that is not written, or before it is."""
-        if verdict.action is Action.LEAVE:
-            return
+    def merge(self, other: PassReport) -> None:
+        """Add what another slice found."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for line in other.unlookable:
+            self._keep(self.unlookable, line)
+        for line in other.failures:
+            self._keep(self.failures, line)
+        starts = [start for start in (self.oldest_stale, other.oldest_stale) if start]
+        self.oldest_stale = min(starts, default=None)
+        self.stopped = self.stopped or other.stopped
+
+    def count(self, verdict: Verdict, sighting: Sighting, run: RunSight, journal_id: str, row: Any) -> None:
+        """Take a verdict into account, before it is written."""
         self.cases[verdict.case] += 1
-        if verdict.action is Action.WAIT and row is not None and sighting.look.liveness is not Liveness.ALIVE:
+        if verdict.action is not Action.WAIT:
+            return
+        look, facts = sighting.look, sighting.facts
+        if row is not None and look.liveness is not Liveness.ALIVE:
             self.oldest_stale = min(self.oldest_stale or row.start_time, row.start_time)
-        if verdict.action is Action.WAIT and verdict.case != "O":
-            self.waiting += 1
-            self.waiting_on_the_dead += not run.driver_may_live or sighting.look.lease_age_s is not None
+        if verdict.case == "O":
+            self.complain(f"{run.run_id}/{journal_id}: {look.reason}")
+            return
+        self.waiting += 1
+        self.waiting_on_the_dead += not run.driver_may_live or look.lease_age_s is not None
+        if verdict.case == "G" and not facts.here:
+            self.stranded[facts.why] += 1
+        elif verdict.case == "D" and facts.writer is Liveness.UNSURE and look.lease_age_s is None:
+            self.stranded[look.reason] += 1
 
     def complain(self, line: str) -> None:
         """An episode could not be looked at."""
         self.unlookable_count += 1
-        if len(self.unlookable) < _NAMED:
-            self.unlookable.append(line)
+        self._keep(self.unlookable, line)
 
     def fail(self, line: str) -> None:
         """Something that should have been done was not."""
         self.failure_count += 1
-        if len(self.failures) < _NAMED:
-            self.failures.append(line)
+        self._keep(self.failures, line)
+
+    @staticmethod
+    def _keep(lines: list[str], line: str) -> None:
+        if len(lines) < _NAMED:
+            lines.append(line)
 
     @property
     def exit_code(self) -> int:
@@ -151,8 +182,9 @@ class PassReport:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         oldest = self.oldest_stale.isoformat() if self.oldest_stale else None
+        told = {name: value for name, value in vars(self).items() if name not in ("stranded",)}
         sums = {"ended": dict(self.ended), "cases": dict(self.cases), "oldest_stale": oldest}
-        return {**vars(self), **sums, "exit_code": self.exit_code}
+        return {**told, **sums, "exit_code": self.exit_code}
 
     def sentence(self) -> str:
         """One line for a human."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,11 @@ Examples:
     show_default=True,
     help="How late a living episode's own callback may come.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    help="That share a large run, by default as many as there are cores, up to 4.",
+)
 @click.option("--dry-run", is_flag=True, help="Print each verdict with its evidence, and write nothing.")
 @click.option("--explain", is_flag=True, help="The same.")
 @click.option("--rebuild", is_flag=True, help="Restore the rows of runs that the database has lost, from journals.")
@@ -72,6 +78,7 @@ def command(
     journal_root: Path | None,
     wait_s: float,
     grace_s: float,
+    processes: int | None,
     dry_run: bool,
     explain: bool,
     rebuild: bool,
@@ -109,6 +116,7 @@ def command(
         dry_run=dry_run or explain,
         explain=dry_run or explain,
         assume_dead=assume_dead,
+        processes=1 if daemon else processes or min(os.cpu_count() or 1, 4),
     )
     url, chosen = defaults.database_url(database_url), run_ids or None
     if daemon:

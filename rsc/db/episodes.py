@@ -85,14 +85,14 @@ def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], p
             for values, ended in zip(_driver_rows(connection, columns, batch), batch, strict=True)
         ],
     )
-    ids = {one.journal_id: one.episode_id for one in batch}
-    if result.rowcount != len(batch) or None in ids.values():
+    ids = {one.journal_id: one.episode_id for one in batch if one.episode_id is not None}
+    if not result.rowcount == len(batch) == len(ids):
         ids = _won(connection, batch, pass_id)
     insert_trades(connection, [(ids[one.journal_id], one.trades) for one in batch if one.journal_id in ids])
     return set(ids)
 
 
-def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[str, Any]:
+def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[str, int]:
     """Episode ids by journal id of those that this pass ended."""
     wanted = [ended.journal_id for ended in batch]
     won = connection.execute(
@@ -192,9 +192,10 @@ def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def count_started(connection: Connection) -> int:
-    """How many episodes are started, over all runs."""
-    return connection.execute(select(func.count()).where(_C.status == "started")).scalar_one()
+def count_started(connection: Connection, run_id: str | None = None) -> int:
+    """How many episodes are started, of a run or over all."""
+    query = select(func.count()).where(_C.status == "started")
+    return connection.execute(query if run_id is None else query.where(_C.run_id == run_id)).scalar_one()
 
 
 def oldest_started(connection: Connection) -> datetime | None:

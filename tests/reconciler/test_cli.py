@@ -18,7 +18,7 @@ from journal import EndReason, list_journals
 from reconciler.cli import command
 from rsc.db.session import open_engine
 from tests.reconciler.daemons import Process, until
-from tests.reconciler.world import LATER, World
+from tests.reconciler.world import LATER, World, abandon
 
 EVIDENCE = {"journal", "writer", "lease_age_s"}
 READ = {
