@@ -1,22 +1,69 @@
-"""Damage and death for tests: journals like real ones, torn, flipped, zeroed, and writers that are killed."""
+"""Damage and death for tests: journals like real ones, torn, flipped, zeroed, and writers that are killed.
+
+Not imported by anything else of this package. Hypothesis is imported only by `strategies`.
+"""
 
 from __future__ import annotations
 
+import enum
+import errno
 import os
+import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from crc32c import crc32c
 
 from journal.header import About
-from journal.schema import EndReason, Trade
+from journal.paths import new_journal_id, tail_path
+from journal.schema import STEP_FLOATS, TRADE_COLUMNS, EndReason, Trade
+from journal.slots import layout_of
 from journal.writer import JournalWriter
 
 DAY_US = 86_400_000_000
+ABOUT = About("Model", 10_000.0, 252.0)
+
+
+class Fate(enum.StrEnum):
+    """What became of a simulated episode's writer, if it was not closed."""
+
+    DEAD = "dead"  # SIGKILL: the tail is left, the lock is free
+    TORN = "torn"  # the same in the midst of a step, which nobody was told of
+    FAILED = "failed"  # a write failed behind the last step, then the process died
+
+
+class DigestFold:
+    """A fold for tests: equal states mean that the same steps and trades were folded, each once and in order.
+
+    Every bit of every value counts, and the borders between blocks do not.
+    """
+
+    def __init__(self, state: bytes = bytes(24)) -> None:
+        self.steps, self.trades, self._step_crc, self._trade_crc = struct.unpack("<QQII", state)
+
+    def fold(self, steps: Mapping[str, Any], trades: Mapping[str, Any]) -> None:
+        """Take the next block."""
+        names = ("step", "market_time", *STEP_FLOATS, "terminated", "truncated")
+        self._step_crc = crc32c(_rows_as_bytes(steps, names), self._step_crc)
+        self._trade_crc = crc32c(_rows_as_bytes(trades, tuple(TRADE_COLUMNS)), self._trade_crc)
+        self.steps += len(steps["step"])
+        self.trades += len(trades["pnl"])
+
+    def to_bytes(self) -> bytes:
+        """24 bytes."""
+        return struct.pack("<QQII", self.steps, self.trades, self._step_crc, self._trade_crc)
+
+
+def _rows_as_bytes(columns: Mapping[str, Any], names: tuple[str, ...]) -> bytes:
+    rows = np.empty(len(columns[names[0]]), [(name, columns[name].dtype.newbyteorder("<")) for name in names])
+    for name in names:
+        rows[name] = columns[name]
+    return rows.tobytes()
 
 
 def trades_of_step(step: int) -> tuple[Trade, ...]:
@@ -48,13 +95,15 @@ def write_journal(
     *,
     run_id: str = "run",
     journal_id: str = "journal",
-    end: EndReason | None = EndReason.TIME_LIMIT,
+    end: EndReason | Fate | None = EndReason.TIME_LIMIT,
     seal_every: int | None = None,
     **settings: Any,
 ) -> Path:
-    """A journal of the model's first steps, sealed after each ``seal_every``; ``end`` None leaves it open, its lock free."""
-    about = About("Model", 10_000.0, 252.0)
-    writer = JournalWriter(root, run_id, journal_id, about=about, **settings)
+    """A journal of the model's first steps, sealed after each ``seal_every``.
+
+    ``end`` is how it was closed, or what became of its writer otherwise; None is the same as DEAD.
+    """
+    writer = JournalWriter(root, run_id, journal_id, **{"about": ABOUT, **settings})
     for step in range(1, steps + 1):
         last = step == steps
         append_step(
@@ -65,12 +114,28 @@ def write_journal(
         )
         if seal_every and step % seal_every == 0 and not last:
             writer.checkpoint()
-    path = writer.path
-    if end is not None:
+    if isinstance(end, EndReason):
         writer.close(end)
     else:
-        abandon(writer)
-    return path
+        _leave(writer, end or Fate.DEAD)
+    return writer.path
+
+
+def simulate_episode(root: Path, steps: int = 250, end: EndReason | Fate = EndReason.TERMINATED, **more: Any) -> Path:
+    """A journal under an id of its own, of `DigestFold`, in any state that an episode can leave; see `write_journal`."""
+    return write_journal(root, steps, end=end, **{"journal_id": new_journal_id(), "fold": DigestFold(), **more})
+
+
+def _leave(writer: JournalWriter, fate: Fate) -> None:
+    if fate is Fate.TORN:
+        append_step(writer, writer.steps + 1)
+    if fate is Fate.FAILED:
+        writer._fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    abandon(writer)
+    if fate is Fate.TORN:
+        tail = tail_path(writer.path)
+        end = len(tail.read_bytes().rstrip(b"\0"))
+        zero(tail, end - layout_of(writer.about.extra_columns).size // 2, end)
 
 
 def abandon(writer: JournalWriter) -> None:
