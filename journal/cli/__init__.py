@@ -23,7 +23,22 @@ Completion, for bash (zsh and fish likewise):
   eval "$(_JOURNAL_COMPLETE=bash_source journal)"
 """
 
-VERBS = ("ls", "info", "cat", "head", "tail", "verify", "recover", "plot", "export", "stats")
+VERBS = (
+    "ls",
+    "info",
+    "cat",
+    "head",
+    "tail",
+    "verify",
+    "recover",
+    "plot",
+    "export",
+    "stats",
+    "du",
+    "schema",
+    "diff",
+    "prune",
+)
 
 
 @click.group(

@@ -1,0 +1,116 @@
+"""`journal diff`: where two episodes part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from journal.cli import choosing, options
+
+if TYPE_CHECKING:
+    from journal.diff import Difference
+    from journal.reader import Journal
+
+
+@click.command("diff", short_help="Compare two episodes.")
+@click.argument("left", type=options.JournalName("episode", runs=False))
+@click.argument("right", type=options.JournalName("episode", runs=False))
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    metavar="X",
+    help="Numbers this near are equal.",
+)
+@click.option("--wall-time", is_flag=True, help="Compare the writers' clocks, too.")
+@options.as_json
+@options.root
+def command(left: str, right: str, tolerance: float, wall_time: bool, as_json: bool, journal_root: Path | None) -> int:
+    """Compare two episodes step by step: the first step that differs, how often each column does, and their metrics.
+
+    Exit: 0 they are the same, 1 they differ, 3 they are the same as far as damage lets one see.
+
+    \b
+    Example: journal diff 42 43 --tolerance 1e-9
+    """
+    from journal.cli.opening import journal_named
+    from journal.console import FAILED, print_json
+    from journal.diff import diff
+    from journal.figures import figures_of
+    from journal.tables import jsonable
+
+    ours, others = journal_named(left, journal_root), journal_named(right, journal_root)
+    found = diff(ours, others, tolerance=tolerance, wall_time=wall_time)
+    figures = (figures_of(ours), figures_of(others))
+    if as_json:
+        print_json(jsonable(_facts(ours, others, found, figures)))
+    else:
+        _tell(ours, others, found, figures)
+    code = max(choosing.say_what_was_met(ours), choosing.say_what_was_met(others))
+    return code if found.same else FAILED
+
+
+def _facts(ours: Journal, others: Journal, found: Difference, figures: tuple[Any, Any]) -> dict[str, Any]:
+    return {
+        "left": str(ours.path),
+        "right": str(others.path),
+        "same": found.same,
+        **vars(found),
+        "first": {name: list(values) for name, values in found.first.items()},
+        "columns_left": list(found.columns_left),
+        "columns_right": list(found.columns_right),
+        "metrics_left": figures[0],
+        "metrics_right": figures[1],
+    }
+
+
+def _tell(ours: Journal, others: Journal, found: Difference, figures: tuple[Any, Any]) -> None:
+    from journal.cli.lines import count_text
+
+    names = (ours.header.journal_id, others.header.journal_id)
+    click.echo(f"left   {names[0]}: {count_text(ours.step_count, 'step')}, {count_text(ours.trade_count, 'trade')}")
+    click.echo(f"right  {names[1]}: {count_text(others.step_count, 'step')}, {count_text(others.trade_count, 'trade')}")
+    if found.same:
+        click.echo(f"\nthe same in {count_text(found.steps_compared, 'step')}")
+        return
+    _tell_steps(found)
+    for side, count, columns in (
+        ("left", found.only_left, found.columns_left),
+        ("right", found.only_right, found.columns_right),
+    ):
+        if count:
+            click.echo(f"only {side} has {count_text(count, 'step')}")
+        if columns:
+            click.echo(f"only {side} has the columns {', '.join(columns)}")
+    if found.trades_differ:
+        click.echo(f"{count_text(found.trades_differ, 'trade')} not the same")
+    _tell_figures(*figures)
+
+
+def _tell_steps(found: Difference) -> None:
+    from journal.cli.lines import count_text
+
+    if found.first_step is None:
+        click.echo(f"\nthe same in the {count_text(found.steps_compared, 'step')} that both have")
+        return
+    click.echo(f"\nfirst differing step: {found.first_step}")
+    for name, (left, right) in found.first.items():
+        click.echo(f"  {name:<16} {left!s:>22} {right!s:>22}")
+    click.echo(f"rows that differ, of {found.steps_compared:,}")
+    for name, count in found.counts.items():
+        click.echo(f"  {name:<16} {count:>22,}")
+
+
+def _tell_figures(left: dict[str, Any], right: dict[str, Any]) -> None:
+    from journal.cli.lines import number_text
+
+    names = [name for name in left if name in right]
+    if not names:
+        return
+    click.echo(f"\n  {'METRIC':<24} {'LEFT':>16} {'RIGHT':>16}")
+    for name in names:
+        mark = "" if left[name] == right[name] else "  *"
+        click.echo(f"  {name:<24} {number_text(left[name]):>16} {number_text(right[name]):>16}{mark}")

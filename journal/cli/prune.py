@@ -1,0 +1,59 @@
+"""`journal prune`: remove journals whose episodes have ended for good."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from journal.cli import options
+from journal.console import DURATION
+
+
+@click.command("prune", short_help="Remove journals of ended episodes.")
+@options.targets
+@click.option(
+    "--older-than",
+    required=True,
+    type=DURATION,
+    metavar="AGE",
+    help="Only those not written for this long, for example 30d.",
+)
+@click.option("--yes", is_flag=True, help="Do it. Without, it is only said what would be done.")
+@options.as_json
+@options.root
+def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: bool, journal_root: Path | None) -> int:
+    """Remove journals whose episodes have ended for good, in the database too; without --yes only say which.
+
+    Never touched: an open journal whose writer may live, one whose row is missing or not final (`reconcile` first), and
+    a file that is no readable journal. What stays is told with the reason. A journal is the evidence behind its row:
+    once it is gone, the row can't be checked any more, and `journal export` has what is worth keeping.
+
+    \b
+    Examples:
+      journal prune 20261122-120000 --older-than 30d
+      journal prune 20261122-120000 --older-than 30d --yes
+    """
+    from journal.cli.lines import Lines, count_text, json_line, size_text
+    from journal.cli.opening import paths_of
+    from journal.console import remark
+    from journal.prune import judge, remove
+
+    lines, kept = Lines(), Counter[str]()
+    gone, size = 0, 0
+    for verdict in judge(paths_of(targets, journal_root), older_than):
+        removed = not verdict.why and yes and remove(verdict)
+        if as_json:
+            facts = {"path": str(verdict.path), "may_go": not verdict.why, "why_not": verdict.why or None}
+            lines.write(json_line({**facts, "size": verdict.size_bytes, "removed": bool(removed)}))
+        if verdict.why:
+            kept[verdict.why] += 1
+            continue
+        gone, size = gone + 1, size + verdict.size_bytes
+        if not as_json:
+            lines.write(f"{'removed' if removed else 'would remove'} {verdict.path}")
+    for why, count in kept.most_common(10):
+        remark(f"{count_text(count, 'journal')} kept: {why}")
+    remark(f"{count_text(gone, 'journal')}, {size_text(size)}" + ("" if yes else " would go; --yes does it"))
+    return 0

@@ -1,0 +1,141 @@
+"""What `journal` asks of the database, through its entry points: numbers of episodes, and which rows are final."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, insert
+
+from journal import EndReason
+from rsc import defaults, lookup
+from rsc.db.models import episodes, training_runs
+from rsc.db.session import DatabaseError, open_engine
+from rsc.db.upgrade import upgrade
+from tests.journal.cli.world import play, run, writer
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+RUN = "run-1"
+
+
+@pytest.fixture
+def engine(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setenv(defaults.DATABASE_VARIABLE, sqlite_url)
+    made = open_engine(sqlite_url)
+    upgrade(made)
+    return made
+
+
+def add_run(engine: Engine, root: Path) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            insert(training_runs).values(run_id=RUN, start_time=NOW, status="running", journal_root=str(root))
+        )
+
+
+def add_episode(engine: Engine, journal_id: str, **row) -> int:
+    given = {
+        "run_id": RUN,
+        "journal_id": journal_id,
+        "start_time": NOW,
+        "status": "completed",
+        "finalized_by": "callback",
+    }
+    with engine.begin() as connection:
+        return connection.execute(insert(episodes).values(**{**given, **row})).inserted_primary_key[0]
+
+
+def test_journal__number__is_the_databases_episode(engine: Engine, tmp_path: Path):
+    play(writer(tmp_path / "root", "one"), 30, end=EndReason.TERMINATED)
+    add_run(engine, tmp_path / "root")
+    number = add_episode(engine, "one")
+    result = run("info", number, "--json")
+    assert (result.code, result.json()["id"]) == (0, "one")
+    assert run("ls", number, "-q").lines == ["one"]
+    unknown = run("info", number + 1)
+    assert (unknown.code, "has no journal of an episode" in unknown.err) == (1, True)
+
+
+def test_lookup__settled__are_rows_that_nothing_can_change(engine: Engine, tmp_path: Path):
+    assert lookup.settled_journals(RUN) is None
+    add_run(engine, tmp_path)
+    add_episode(engine, "callback")
+    add_episode(engine, "started", status="started", finalized_by=None)
+    add_episode(engine, "final", status="truncated", finalized_by="reconciler", evidence_final=True)
+    add_episode(engine, "improvable", status="truncated", finalized_by="reconciler", evidence_final=False)
+    assert lookup.settled_journals(RUN) == {"callback", "final"}
+
+
+def test_lookup__no_database__makes_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv(defaults.DATABASE_VARIABLE, f"sqlite:///{tmp_path}/none.db")
+    with pytest.raises(DatabaseError, match="there is no database"):
+        lookup.journal_of(1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_journal_root__is_the_same_for_all_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    from journal.find import ROOT_VARIABLE, journal_root
+
+    assert ROOT_VARIABLE == defaults.JOURNAL_VARIABLE
+    monkeypatch.delenv(ROOT_VARIABLE, raising=False)
+    assert journal_root() == defaults.journal_root()
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
+    assert journal_root() == defaults.journal_root() == tmp_path
+
+
+@pytest.fixture
+def run_of_all_kinds(engine: Engine, tmp_path: Path):
+    """Episodes that may go and that may not; yields the root. The live one's writer is held."""
+    root = tmp_path / "root"
+    add_run(engine, root)
+    for name in ("done", "killed", "unknown", "young", "started"):
+        play(writer(root, name), 30, end=None if name == "killed" else EndReason.TERMINATED)
+    add_episode(engine, "done")
+    add_episode(engine, "killed", status="truncated", finalized_by="reconciler", evidence_final=True)
+    add_episode(engine, "young")
+    add_episode(engine, "started", status="started", finalized_by=None)
+    live = play(writer(root, "live"), 30)
+    add_episode(engine, "live")
+    (root / RUN / "broken.arrows").write_bytes(b"nonsense")
+    add_episode(engine, "broken")
+    for file in (root / RUN).iterdir():
+        if file.is_file() and not file.name.startswith(("young", ".")):
+            os.utime(file, (1, 1))
+    yield root
+    live.close(EndReason.CLOSED)
+
+
+def test_prune__without_yes__only_says_what_would_go(run_of_all_kinds: Path):
+    before = sorted(run_of_all_kinds.rglob("*"))
+    result = run("prune", RUN, "--older-than", "1d", "--journal-root", run_of_all_kinds)
+    assert (result.code, sorted(run_of_all_kinds.rglob("*"))) == (0, before)
+    assert [Path(line.split()[-1]).stem for line in result.lines] == ["done", "killed"]
+    assert "2 journals" in result.err
+    assert "would go; --yes does it" in result.err
+
+
+def test_prune__yes__removes_the_final_ones_with_their_tails_and_nothing_else(run_of_all_kinds: Path):
+    result = run("prune", RUN, "--older-than", "1d", "--yes", "--json", "--journal-root", run_of_all_kinds)
+    verdicts = {Path(row["path"]).stem: row["why_not"] for row in result.ndjson()}
+    assert verdicts["done"] is verdicts["killed"] is None
+    assert verdicts["young"] == "too young"
+    assert "reconcile first" in verdicts["unknown"]
+    assert "reconcile first" in verdicts["started"]
+    assert "its writer is alive" in verdicts["live"]
+    assert "not a readable journal" in verdicts["broken"]
+    left = {file.stem for file in (run_of_all_kinds / RUN).glob("[!.]*") if file.is_file()} - {"run"}
+    assert left == {"unknown", "young", "started", "live", "broken"}
+
+
+def test_prune__unknown_run_or_no_database__removes_nothing(
+    run_of_all_kinds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    play(writer(tmp_path / "root", "other", "run-2"), 30, end=EndReason.TERMINATED)
+    result = run("prune", "run-2", "--older-than", "0s", "--yes", "--journal-root", run_of_all_kinds)
+    assert "the database does not know its run" in result.err
+    monkeypatch.setenv(defaults.DATABASE_VARIABLE, f"sqlite:///{tmp_path}/none.db")
+    result = run("prune", RUN, "--older-than", "0s", "--yes", "--journal-root", run_of_all_kinds)
+    assert result.code == 1
+    assert (run_of_all_kinds / RUN / "done.arrows").exists()
