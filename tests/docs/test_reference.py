@@ -1,0 +1,35 @@
+"""The table of defaults is the code's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from journal.lease import LEASE_INTERVAL_S
+from journal.lock import LEASE_INTERVALS
+from journal.writer import CHECKPOINT_EVERY_STEPS
+from rsc import callbacks, defaults
+from rsc.env_config import TradingConfig
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference.md"
+
+
+def test_reference__each_default__is_the_codes() -> None:
+    """Name by name."""
+    config = TradingConfig.of(None)
+    code = {
+        "durability": defaults.DURABILITY,
+        "checkpoint_every_steps": CHECKPOINT_EVERY_STEPS,
+        "lease_interval_s": LEASE_INTERVAL_S,
+        "lease_intervals_until_dead": LEASE_INTERVALS,
+        "grace_period_s": defaults.GRACE_PERIOD_S,
+        "wait_s": defaults.WAIT_S,
+        "batch_episodes": defaults.BATCH_EPISODES,
+        "database_timeout_s": defaults.DATABASE_TIMEOUT_S,
+        "callback_timeout_s": callbacks.CALLBACK_TIMEOUT_S,
+        "database_pause_s": defaults.DATABASE_PAUSE_S,
+        **{name: getattr(config, name) for name in ("capital", "fee", "sizing", "fraction", "fill", "episode_length")},
+    }
+    rows = dict(re.findall(r"^\| (\w+) \| ([\w.]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    rows.pop("setting")
+    assert rows == {name: str(value) for name, value in code.items()}
