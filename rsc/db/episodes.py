@@ -38,7 +38,8 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     insert = dialect.insert(episodes)
     if row.get("rllib_episode_id") is None:
-        return connection.execute(insert.on_conflict_do_nothing(), {**row, "status": "started"}).rowcount == 1
+        made = insert.on_conflict_do_nothing().returning(_C.episode_id)
+        return connection.execute(made, {**row, "status": "started"}).one_or_none() is not None
     known = {
         name: insert.excluded[name] for name in ("rllib_episode_id", "worker_index", "in_evaluation") if name in row
     }

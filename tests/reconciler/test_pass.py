@@ -1,0 +1,139 @@
+"""A pass as a whole: slices, processes, stopping, memory of quiet runs, the database's clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+
+import reconciler.reconcile
+import reconciler.slices
+from journal import EndReason
+from reconciler.config import Hooks
+from reconciler.reconcile import Pass
+from rsc.db import runs
+from rsc.db.session import database_now
+from tests.reconciler.daemons import until
+from tests.reconciler.world import LATER, World
+
+
+def test_processes__share_a_run__and_give_the_rows_that_one_gives(world, monkeypatch):
+    monkeypatch.setattr(reconciler.reconcile, "_WORTH_PROCESSES", 10)
+    for number in range(40):
+        world.dead(20, seed=number)
+    world.insert("20260101T000000-gone")
+    world.driver_dies()
+    settings = replace(LATER, processes=3, batch_episodes=7)
+    report = world.reconcile(settings)
+    assert (report.ended, report.exit_code, report.judged) == ({"truncated": 40, "error": 1}, 3, 41)
+    assert world.count("completed_trades") == 80
+    assert world.run_row().status == "interrupted"
+    assert not world.reconcile(settings).changed
+
+
+def test_processes__killed_parent__takes_its_helpers_along(world):
+    for number in range(60):
+        world.dead(20, seed=number)
+    url = world.engine.url.render_as_string(False)
+    script = (
+        "import time, reconciler.reconcile as r, reconciler.slices as s\n"
+        "from reconciler.config import Settings; from journal import Observer\n"
+        "from rsc.db.session import open_engine\n"
+        "r._WORTH_PROCESSES = 1\n"
+        "real = s.look_at_episode\n"
+        "s.look_at_episode = lambda *a: (time.sleep(0.2), real(*a))[1]\n"
+        f"r.Pass(open_engine({url!r}), Observer(), Settings(processes=2, batch_episodes=5)).run()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        helpers = until(lambda: psutil.Process(parent.pid).children(), what="helpers")
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+        until(lambda: not any(one.is_running() and one.status() != "zombie" for one in helpers), 10, "their end")
+    finally:
+        parent.kill()
+
+
+def test_stop__between_two_episodes__writes_what_it_has(world, monkeypatch):
+    for number in range(10):
+        world.dead(seed=number)
+    looked: list[str] = []
+    real = reconciler.slices.look_at_episode
+    monkeypatch.setattr(reconciler.slices, "look_at_episode", lambda *a: looked.append(a[1]) or real(*a))
+    report = Pass(world.engine, world.observer, LATER, Hooks(should_stop=lambda: len(looked) >= 6)).run()
+    assert (report.stopped, report.ended) == (True, {"truncated": 6})
+    monkeypatch.undo()
+    assert world.reconcile().ended == {"truncated": 4}
+
+
+def test_quiet_run__is_listed_again_only_when_its_folder_changed(world, monkeypatch):
+    world.ended(EndReason.CLOSED)
+    world.driver_dies()
+    world.reconcile()
+    listed: list[str] = []
+    real = reconciler.reconcile.list_journals
+    monkeypatch.setattr(
+        reconciler.reconcile, "list_journals", lambda root, run_id: listed.append(run_id) or real(root, run_id)
+    )
+    os.utime(world.root / world.run_id, (1, 1))
+    quiet: dict[str, int] = {}
+
+    def again() -> int:
+        listed.clear()
+        Pass(world.engine, world.observer, LATER, quiet=quiet).run()
+        return len(listed)
+
+    assert (again(), again(), again()) == (1, 0, 0)
+    late = world.dead(row=False)
+    assert again() == 1
+    assert world.row(late).status == "truncated"
+
+
+def test_completed_run__orphan_journal__is_still_adopted(world):
+    """The database was down when the episode began; the driver ended well."""
+    orphan = world.dead(row=False)
+    world.driver_dies()
+    with world.engine.begin() as connection:
+        runs.end_run(connection, world.run_id, "completed", datetime.now(UTC))
+    assert world.reconcile().adopted == 1
+    assert world.row(orphan).status == "truncated"
+    assert world.run_row().status == "completed"
+
+
+def test_memory__does_not_grow_with_waiting_or_complaints(world):
+    report = world.reconcile()
+    for number in range(5000):
+        report.complain(f"line {number}")
+    assert (len(report.unlookable), report.unlookable_count) == (1000, 5000)
+
+
+def test_database_now__is_the_servers_clock(engine):
+    assert abs((database_now(engine) - datetime.now(UTC)).total_seconds()) < 60
+    assert database_now(engine).tzinfo is UTC
+
+
+@pytest.mark.parametrize("drift_s", [3600, -3600])
+def test_writers_clock_is_wrong__a_closed_journal_is_still_settled_at_last(world, monkeypatch, drift_s):
+    monkeypatch.setattr(time, "time_ns", lambda real=time.time_ns: real() + drift_s * 10**9)
+    journal_id = world.ended(EndReason.TERMINATED)
+    monkeypatch.undo()
+    world.reconcile(replace(LATER, grace_period_s=60.0))
+    assert world.row(journal_id).status == "completed"
+
+
+def test_two_runs__one_root_is_gone__the_other_is_reconciled(world, tmp_path):
+    other = World(world.engine, tmp_path / "elsewhere", "run-2")
+    mine, theirs = world.dead(), other.dead()
+    for one in (world, other):
+        one.driver_dies()
+    (tmp_path / "elsewhere").rename(tmp_path / "unmounted")
+    report = world.reconcile()
+    assert (report.ended, report.exit_code, len(report.failures)) == ({"truncated": 1}, 1, 1)
+    assert (world.row(mine).status, other.row(theirs).status) == ("truncated", "started")
