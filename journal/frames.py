@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 from journal.flatbuffer import decoded_size
 from journal.schema import STEP_COLUMNS, TRADE_COLUMNS
@@ -144,7 +145,7 @@ class BatchEncoder:
         compression = pa.Codec("zstd", compression_level=1) if codec == "zstd" else codec
         options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
         writer = pa.ipc.new_stream(pa.PythonFile(_Sink(self._parts), mode="w"), self._schema, options=options)
-        writer.write_batch(pa.RecordBatch.from_pylist([], self._schema))
+        writer.write_batch(empty_batch(self._schema))
         return writer  # its first write emitted the schema, which stands in the journal's header already
 
     def encode(self, steps: Columns, trades: Columns, seal: Seal, journal_seed: int) -> bytes:
@@ -155,19 +156,26 @@ class BatchEncoder:
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         self._parts.clear()
         codec = "zstd" if rows >= 512 else "lz4" if rows >= 64 else None
-        self._writers[codec].write_batch(
-            batch, custom_metadata={SEAL_KEY: _SEAL + seal.to_json().encode(), FRAME_KEY: _FRAME + _BLANK}
-        )
+        try:
+            self._writers[codec].write_batch(
+                batch, custom_metadata={SEAL_KEY: _SEAL + seal.to_json().encode(), FRAME_KEY: _FRAME + _BLANK}
+            )
+        except BaseException:
+            _encoders.__dict__.clear()  # nobody knows what an interrupted Arrow writer would write next
+            raise
         return _stamped(b"".join(self._parts), journal_seed)
 
     def _trade_lists(self, steps: Columns, trades: Columns, rows: int) -> pa.Array:
+        kind = self._schema.field("trades").type
         if not len(trades["trade_number"]):
-            return pa.ListArray.from_arrays(
-                np.zeros(rows + 1, "<i4"), self._no_trades, type=self._schema.field("trades").type
-            )
+            return pa.ListArray.from_arrays(_int32(np.zeros(rows + 1, "<i4")), self._no_trades, type=kind)
         offsets = np.zeros(rows + 1, "<i4")
         offsets[1:] = np.searchsorted(trades["exit_step"], steps["step"], side="right")
-        return pa.ListArray.from_arrays(offsets, _trade_struct(trades), type=self._schema.field("trades").type)
+        return pa.ListArray.from_arrays(_int32(offsets), _trade_struct(trades), type=kind)
+
+
+def _int32(values: NDArray[np.int32]) -> pa.Array:
+    return pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(values)])
 
 
 def _trade_struct(trades: Columns) -> pa.StructArray:
@@ -175,13 +183,22 @@ def _trade_struct(trades: Columns) -> pa.StructArray:
 
 
 def _arrays_of(columns: Columns, types: Iterable[pa.Field]) -> list[pa.Array]:
-    """Contiguous arrays as Arrow columns without a copy; bools, which Arrow packs, are copied."""
+    """Contiguous arrays as Arrow columns without a copy; bools, which Arrow packs, are copied.
+
+    `pa.array` would import pandas, where it is installed, to ask whether this is a series: 0.25 s of a start.
+    """
     return [
-        pa.array(values)
+        bool_array(values)
         if values.dtype == bool
         else pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)])
         for values, field in zip(columns.values(), types, strict=False)  # the schema also has the trades
     ]
+
+
+def bool_array(values: NDArray[Any]) -> pa.Array:
+    """Truth values as an Arrow column."""
+    bits = np.packbits(values.astype(bool), bitorder="little")
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
 
 
 class _Sink:
@@ -326,15 +343,25 @@ def _check(batch: pa.RecordBatch, seal: Seal) -> None:
 def block_of(batch: pa.RecordBatch) -> tuple[Columns, Columns]:
     """Steps and trades of a batch as contiguous arrays (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
     names = batch.schema.names[:-1]
-    steps = {name: _numpy(batch.column(index)) for index, name in enumerate(names)}
+    steps = {name: numpy_of(batch.column(index)) for index, name in enumerate(names)}
     flat = batch.column(len(names)).flatten()
-    return steps, {name: _numpy(flat.field(index)) for index, name in enumerate(TRADE_COLUMNS)}
+    return steps, {name: numpy_of(flat.field(index)) for index, name in enumerate(TRADE_COLUMNS)}
 
 
-def _numpy(column: pa.Array) -> Any:
-    if pa.types.is_timestamp(column.type):
-        column = column.view(pa.int64())
-    return column.to_numpy(zero_copy_only=False)
+def numpy_of(column: pa.Array) -> Any:
+    """A column's values without a copy, bools apart; times are microseconds. `Array.to_numpy` would import pandas."""
+    count, start = len(column), column.offset
+    data = column.buffers()[1]
+    if pa.types.is_boolean(column.type):
+        bits = np.frombuffer(data if count else b"", np.uint8)
+        return np.unpackbits(bits, count=start + count, bitorder="little")[start:].astype(bool)
+    dtype = np.dtype("<i8") if pa.types.is_timestamp(column.type) else np.dtype(column.type.to_pandas_dtype())
+    return np.frombuffer(data, dtype, count, start * dtype.itemsize) if count else np.empty(0, dtype)
+
+
+def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
+    """No rows of a schema; made without lists, for which pyarrow would import pandas."""
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def batch_of(steps: Columns, trades: Columns, extra: Sequence[str]) -> pa.RecordBatch:
