@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
-from journal.frames import TRADE_TYPE, arrow_schema
+from journal.frames import TRADE_TYPE, arrow_schema, bool_array, numpy_of
+from journal.header import microseconds
 from journal.reader import Journal
 from journal.where import Clause
 
@@ -80,24 +82,16 @@ def _until(batches: Iterable[pa.RecordBatch], last: int) -> Iterator[pa.RecordBa
 
 
 def _narrowed(batch: pa.RecordBatch, selection: Selection, first: int, last: int) -> pa.RecordBatch:
-    from pyarrow import compute
-
     step, time = ("exit_step", "exit_time") if selection.trades else ("step", "market_time")
-    masks = []
-    if batch.num_rows and (batch.column(step)[0].as_py() < first or batch.column(step)[-1].as_py() > last):
-        masks += [compute.greater_equal(batch.column(step), first), compute.less_equal(batch.column(step), last)]
+    masks = [clause.mask(batch) for clause in selection.where]
+    numbers, times = numpy_of(batch.column(step)), numpy_of(batch.column(time))
+    if len(numbers) and (numbers[0] < first or numbers[-1] > last):
+        masks.append((numbers >= first) & (numbers <= last))
     if selection.since:
-        masks.append(compute.greater_equal(batch.column(time), _scalar(selection.since)))
+        masks.append(times >= microseconds(selection.since))
     if selection.until:
-        masks.append(compute.less_equal(batch.column(time), _scalar(selection.until)))
-    masks += [clause.mask(batch) for clause in selection.where]
-    for mask in masks[1:]:
-        masks[0] = compute.and_(masks[0], mask)
-    return batch.filter(masks[0]) if masks else batch
-
-
-def _scalar(time: datetime) -> pa.Scalar:
-    return pa.scalar(time, pa.timestamp("us", "UTC"))
+        masks.append(times <= microseconds(selection.until))
+    return batch.filter(bool_array(np.logical_and.reduce(masks))) if masks else batch
 
 
 def pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

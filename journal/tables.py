@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from journal.frames import empty_batch
+
 FORMATS = ("text", "csv", "ndjson", "parquet", "arrow")
 SUFFIXES = {
     ".txt": "text",
@@ -74,7 +76,7 @@ def csv_writer(sink: BinaryIO, schema: pa.Schema) -> Any:
     """Takes batches of this schema once they went through `flat` and `with_text_times`."""
     from pyarrow import csv
 
-    shown = with_text_times(flat(_empty(schema))).schema
+    shown = with_text_times(flat(empty_batch(schema))).schema
     # Quotes are asked of every text, needed or not, so only where text is not ours.
     words = any(pa.types.is_string(field.type) for field in schema)
     names = any(set(name) & set(',"\r\n') for name in schema.names)
@@ -85,11 +87,23 @@ def csv_writer(sink: BinaryIO, schema: pa.Schema) -> Any:
 
 
 def with_text_times(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Times as ISO 8601 text."""
+    """Times as ISO 8601 text, those within lists of trades too."""
     for index, field in enumerate(batch.schema):
-        if pa.types.is_timestamp(field.type):
-            batch = batch.set_column(index, pa.field(field.name, pa.string()), iso_times(batch.column(index)))
+        column = _with_text_times(batch.column(index))
+        if column.type != field.type:
+            batch = batch.set_column(index, pa.field(field.name, column.type), column)
     return batch
+
+
+def _with_text_times(column: pa.Array) -> pa.Array:
+    if pa.types.is_timestamp(column.type):
+        return iso_times(column)
+    if pa.types.is_list(column.type):
+        return pa.ListArray.from_arrays(column.offsets, _with_text_times(column.values))
+    if pa.types.is_struct(column.type):
+        names = [column.type.field(index).name for index in range(column.type.num_fields)]
+        return pa.StructArray.from_arrays([_with_text_times(part) for part in column.flatten()], names)
+    return column
 
 
 def iso_times(column: pa.Array) -> pa.Array:
@@ -118,7 +132,8 @@ def iso_times(column: pa.Array) -> pa.Array:
 def _write_ndjson(batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: BinaryIO) -> None:
     for batch in batches:
         for start in range(0, batch.num_rows, 1024):
-            lines = [json.dumps(jsonable(row)) for row in batch.slice(start, 1024).to_pylist()]
+            rows = with_text_times(batch.slice(start, 1024)).to_pylist()
+            lines = [json.dumps(jsonable(row)) for row in rows]
             sink.write(("\n".join(lines) + "\n").encode())
         sink.flush()
 
@@ -151,7 +166,7 @@ def _write_arrow(batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: Bin
 
 
 def _write_text(batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: BinaryIO) -> None:
-    shown = flat(_empty(schema)).schema
+    shown = flat(empty_batch(schema)).schema
     sink.write((text_header(shown) + "\n").encode())
     for batch in batches:
         for start in range(0, batch.num_rows, 1024):
@@ -197,7 +212,3 @@ def _width(field: pa.Field) -> int:
     if pa.types.is_boolean(field.type):
         return len(field.name)
     return _WIDTHS.get(field.name, max(10, len(field.name)))
-
-
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema)

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 _FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
 _PYTHON: dict[str, Callable[[Any, Any], Any]] = {
@@ -21,7 +23,6 @@ _PYTHON: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
 }
-_ARROW = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal", "=": "equal", "!=": "not_equal"}
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -38,21 +39,26 @@ class Clause:
         value = values[self.name]
         return value is not None and bool(_PYTHON[self.op](value, self._like(value)))
 
-    def mask(self, batch: pa.RecordBatch) -> pa.Array:
-        """A boolean for each row of an Arrow batch."""
+    def mask(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+        """A truth value for each row of an Arrow batch; a list counts as its length."""
+        import numpy as np
         import pyarrow as pa
-        from pyarrow import compute
 
-        column = batch.column(self.name)
-        if pa.types.is_timestamp(column.type):
-            value: Any = pa.scalar(time_of(self.text), column.type)
-        elif pa.types.is_boolean(column.type):
-            value = pa.scalar(_bool_of(self.text))
-        elif pa.types.is_list(column.type):
-            column, value = compute.list_value_length(column), pa.scalar(_number_of(self.text))
-        else:
-            value = pa.scalar(_number_of(self.text))
-        return compute.call_function(_ARROW[self.op], [column, value])
+        from journal.frames import numpy_of
+
+        column, value = batch.column(self.name), self._value_like(batch.schema.field(self.name).type)
+        if pa.types.is_list(column.type):
+            column = column.value_lengths()
+        return np.asarray(_PYTHON[self.op](numpy_of(column), value))
+
+    def _value_like(self, kind: pa.DataType) -> Any:
+        import pyarrow as pa
+
+        from journal.header import microseconds
+
+        if pa.types.is_timestamp(kind):
+            return microseconds(time_of(self.text))
+        return _bool_of(self.text) if pa.types.is_boolean(kind) else _number_of(self.text)
 
     def _like(self, value: Any) -> Any:
         if isinstance(value, bool):

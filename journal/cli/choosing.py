@@ -89,15 +89,14 @@ def selection_of(
     form: str = "text",
 ) -> Selection:
     """What the options ask for; raises click.BadParameter for columns, conditions and ends that make no sense."""
-    import pyarrow as pa
-
     from journal import where as conditions
+    from journal.frames import empty_batch
     from journal.rows import Selection, schema_of
 
     names = schema_of(journal, trades).names
     try:
         clauses = tuple(clause for text in where for clause in conditions.parse(text, names))
-        empty = pa.RecordBatch.from_pylist([], schema_of(journal, trades))
+        empty = empty_batch(schema_of(journal, trades))
         for clause in clauses:
             clause.mask(empty)  # a value of the wrong kind is found before anything is printed
     except ValueError as error:
