@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import mmap
 import os
 import secrets
@@ -44,19 +45,19 @@ class Tail:
     """An open tail. ``put(data)`` appends, returns the number of bytes taken, and raises OSError."""
 
     put: Callable[[bytes], int]
+    fd = -1
 
     def __init__(self, path: Path, capacity: int, *, sync_each_step: bool) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._map: mmap.mmap | None = None
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._capacity = capacity
         self._blank = bytes(capacity)
         try:
             if not sync_each_step and _may_map(path.parent):
                 self._map = _reserved_map(self.fd, capacity)
         except BaseException:
-            os.close(self.fd)
-            os.unlink(path)
+            self.discard()
             raise
         fd = self.fd
         if self._map is not None:
@@ -78,17 +79,21 @@ class Tail:
         self._map.resize(size)
         self._blank = bytes(size)
 
-    def restart(self, filled: int) -> None:
-        """Blank the first ``filled`` bytes, which live in the stream now, and start again at the front."""
+    def restart(self) -> None:
+        """Blank all that was written: it lives in the stream now. Then start again at the front."""
+        self.rewind(0)
+
+    def rewind(self, start: int) -> None:
+        """Blank what was written from ``start`` on, and go on there."""
         if self._map is not None:
-            self._map[:filled] = self._blank[:filled]
-            self._map.seek(0)
+            end = self._map.tell()
+            self._map[start:end] = self._blank[start:end]
+            self._map.seek(start)
             return
-        view = memoryview(self._blank.ljust(filled, b"\0"))[:filled]
-        written = os.pwrite(self.fd, view, 0)
-        if written != filled:
-            raise OSError(28, "short write to the tail")
-        os.lseek(self.fd, 0, os.SEEK_SET)
+        end = os.lseek(self.fd, 0, os.SEEK_CUR)
+        if os.pwrite(self.fd, bytes(end - start), start) != end - start:
+            raise OSError(errno.ENOSPC, "short write to the tail")
+        os.lseek(self.fd, start, os.SEEK_SET)
 
     def rename(self, path: Path) -> None:
         """Take another name; raise FileExistsError rather than take it from somebody."""
@@ -96,14 +101,14 @@ class Tail:
         os.unlink(self.path)
         self.path = path
 
-    def retire(self, filled: int) -> None:
+    def retire(self) -> None:
         """The episode is closed and all its rows live in the stream: wait for the next one under a hidden name."""
         waiting = _spares.setdefault((self.path.parent, self._capacity), [])
         if self._map is None or len(waiting) >= _MOST_SPARES or len(self._map) != self._capacity:
             self.discard()
             return
         try:
-            self.restart(filled)
+            self.restart()
             self.rename(self.path.with_name(f".{secrets.token_hex(8)}{SPARE_SUFFIX}"))
             waiting.append(self)
         except OSError:
@@ -115,14 +120,17 @@ class Tail:
             os.unlink(self.path)
         self.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Let go of the file; it stays where it is."""
-        if self.fd >= 0:
+        """Let go of the file; it stays where it is. A tail that nobody holds any more does so itself."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
             if self._map is not None:
                 self.put = _closed
                 self._map.close()
-            os.close(self.fd)
-            self.fd = -1
+            os.close(fd)
 
 
 def _may_map(folder: Path) -> bool:

@@ -93,9 +93,10 @@ class JournalWriter:
         self._pack = self._layout.pack
         self._rows: list[bytes] = []
         self._filled = 0  # slots since the last seal
+        self._sealing = False
         self._sealed_steps = 0
         self._sealed_trades = 0
-        self._kept: list[tuple[Any, ...]] = []
+        self._kept: dict[int, tuple[Any, ...]] = {}
         self._last: tuple[int, int, int] = (0, about.start_market_time_us or 0, 0)
         self._journal_seed = self._mask = mask_of(self.journal_id)
         self._crc = seed(self.journal_id, 1)
@@ -143,7 +144,8 @@ class JournalWriter:
         if self._filled + closed >= self._limit:
             self._make_room(closed)
         step = self.steps + 1
-        # Invariant J1: nothing of this object changes before the slot is in the page cache.
+        # Invariant J1: nothing of this object changes before the slot is in the page cache. Behind the `try` a signal
+        # finds no call to raise from before the last one is done, so a step is counted if and only if it stands.
         try:
             if extra:
                 body = self._pack(
@@ -166,6 +168,9 @@ class JournalWriter:
             self._fail(error)
         except struct.error as error:
             raise TypeError(f"step {step} of journal {self.journal_id} is not numeric: {error}") from error
+        except BaseException:
+            self._take_back()
+            raise
         self._crc = crc
         self.steps = step
         self.trades += closed
@@ -181,16 +186,18 @@ class JournalWriter:
         """State how the episode ended, and let go of the journal. Calling it again does nothing."""
         if self.closed:
             return
+        words = message[:MAX_END_MESSAGE].encode("utf-8", "replace").decode()  # an exception may quote half a letter
+        end = End(EndReason(reason).value, words, time.time_ns() // 1000)
         self.closed = True
-        _open_writers.discard(self)
         try:
-            self._seal(End(EndReason(reason).value, message[:MAX_END_MESSAGE], time.time_ns() // 1000))
+            self._seal(end)
         finally:
             self._release()
+            _open_writers.discard(self)
 
     def kept_trades(self) -> list[tuple[Any, ...]]:
         """All trades of the episode, in schema.TRADE_COLUMNS order, if the journal failed; else nothing."""
-        return sorted(self._kept)
+        return [row for _, row in sorted(self._kept.items())]
 
     def _open(self, header: bytes) -> None:
         """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
@@ -217,7 +224,7 @@ class JournalWriter:
         finally:
             os.unlink(hidden)
         self._put = self._tail.put
-        self._stream_bytes = len(header)
+        self._stream_bytes = self._intended_bytes = len(header)
         if self._durability != "process":
             os.fsync(self._fd)
             _sync_folder(folder)
@@ -231,8 +238,11 @@ class JournalWriter:
         if self._filled >= self._limit or (self._tail is not None and not self._tail.fits(size)):
             self._seal(None)
         if self._tail is not None and not self._tail.fits(size):
-            self._tail.grow(size)
-            self._put = self._tail.put
+            try:
+                self._tail.grow(size)
+                self._put = self._tail.put
+            except OSError as error:
+                self._fail(error)
 
     def _with_trades(self, trades: Sequence[Trade], body: bytes, step: int, market_time_us: int) -> tuple[bytes, int]:
         """The slots of a step that closed trades, in one piece, and the running CRC behind them. On the hot path."""
@@ -250,10 +260,22 @@ class JournalWriter:
         pieces += (body, pack_crc(crc ^ mask))
         return b"".join(pieces), crc
 
+    def _take_back(self) -> None:
+        """An exception that no write made, Ctrl-C for one, left `append`: a slot that is not counted must not stand."""
+        if self._tail is not None:
+            try:
+                self._tail.rewind(self._filled * self._layout.size)
+            except OSError as error:
+                self._fail(error)
+
     def _seal(self, end: End | None) -> None:
         """Move the rows since the last seal from the tail into the stream, with the checkpoint behind them."""
+        if self._sealing:
+            self._settle()
         if not self._rows and end is None:
             return
+        self._sealing = True
+        self._filled = self._limit  # if an exception leaves, the next step comes here first
         data = b"".join(self._rows)
         steps, trades = self._layout.columns(np.frombuffer(data, self._layout.dtype))
         if self.fold is not None and self._rows:
@@ -271,10 +293,32 @@ class JournalWriter:
                 self._fail(error)
         else:
             self._keep(trades)
-        self._sealed_steps, self._sealed_trades = self.steps, self.trades
-        self._rows.clear()
+        self._rows = []
         self._filled = 0
-        self._crc = seed(self.journal_id, self.steps + 1)
+        self._sealing = False
+
+    def _settle(self) -> None:
+        """An exception, Ctrl-C for one, left the last seal. What it wrote counts; nobody knows what it folded, so
+        there are no more checkpoints, and readers fold the rows themselves."""
+        self._sealing = False
+        self.fold = None
+        if self._tail is None:
+            return
+        next_crc = seed(self.journal_id, self.steps + 1)
+        try:
+            size = os.fstat(self._fd).st_size
+            if size != self._stream_bytes and size != self._intended_bytes:
+                raise OSError(errno.EINTR, "a seal was interrupted in its write")
+            if size != self._stream_bytes:
+                self._stream_bytes, self._rows = size, []
+                self._sealed_steps, self._sealed_trades, self._crc = self.steps, self.trades, next_crc
+            if not self._rows:
+                if self._durability != "process":
+                    os.fdatasync(self._fd)
+                self._tail.restart()
+                self._filled = 0
+        except OSError as error:
+            self._fail(error)
 
     def _seal_of(self, steps: int, trades: int, end: End | None) -> Seal:
         state = self.fold.to_bytes() if self.fold is not None else None
@@ -287,15 +331,18 @@ class JournalWriter:
             stream_bytes = self._stream_bytes + len(message) + len(END_OF_STREAM)
             footer = Footer(self.steps, self.trades, *self._last, seal.checkpoint, seal.end, stream_bytes)
             message = message + END_OF_STREAM + footer.encode(self._journal_seed)
+        size, next_crc = self._stream_bytes + len(message), seed(self.journal_id, self.steps + 1)
+        self._intended_bytes = size
         _write_all(self._fd, message)
-        self._stream_bytes += len(message)
+        self._stream_bytes = size  # no call from here to the rows' end, so that no signal comes between
+        self._sealed_steps, self._sealed_trades, self._rows, self._crc = self.steps, self.trades, [], next_crc
         if self._durability != "process":
             os.fdatasync(self._fd)
         if seal.end is None:
-            self._tail.restart(self._filled * self._layout.size)
+            self._tail.restart()
         else:
-            self._tail.retire(self._filled * self._layout.size)
-            self._tail = None
+            tail, self._tail = self._tail, None  # first, or a signal could have it closed while it waits to be reused
+            tail.retire()
 
     def _fail(self, error: OSError) -> None:
         """Invariant J6: the first failed write ends journaling for good; the lock stays until the episode ends."""
@@ -317,7 +364,8 @@ class JournalWriter:
         log.warning("%s; training goes on, and an episode that ends by itself is still recorded", reason)
 
     def _keep(self, trades: Mapping[str, NDArray[Any]]) -> None:
-        self._kept += zip(*(column.tolist() for column in trades.values()), strict=True)
+        rows = zip(*(column.tolist() for column in trades.values()), strict=True)
+        self._kept.update((row[0], row) for row in rows)
 
     def _keep_sealed_trades(self) -> None:
         """The trades before the failure stand in the stream; what cannot be read back there is missing and counted."""
@@ -325,10 +373,10 @@ class JournalWriter:
             sealed = read_journal(self.path).trade_rows()
         except JournalError:
             return
-        self._kept += [row for row in sealed if row[0] <= self._sealed_trades]
+        self._kept.update((row[0], row) for row in sealed if row[0] <= self._sealed_trades)
 
     def _release(self) -> None:
-        self._put = _nowhere
+        self._put = _ended
         if self._tail is not None:
             self._tail.close()
         if self._fd >= 0:
@@ -347,6 +395,10 @@ class JournalWriter:
 def _nowhere(data: bytes) -> int:
     """Where steps go once the journal has failed: only the fold sees them."""
     return len(data)
+
+
+def _ended(data: bytes) -> int:
+    raise ValueError("append to a journal that is closed, or that is the parent process's")
 
 
 def _write_all(fd: int, data: bytes) -> None:

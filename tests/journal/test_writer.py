@@ -175,7 +175,7 @@ def test_durability__order__stream_is_synced_before_the_tail_is_used_anew(
     tail = writer._tail
     assert tail is not None
     real = tail.restart
-    monkeypatch.setattr(tail, "restart", lambda filled: (restarts.append(len(order.seen)), real(filled))[1])
+    monkeypatch.setattr(tail, "restart", lambda: (restarts.append(len(order.seen)), real())[1])
     for step in range(1, 12):
         append_step(writer, step)
     assert order.seen == expected
