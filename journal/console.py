@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, DATA_LOST, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-class Duration(click.ParamType[float]):
+if TYPE_CHECKING:
+    FloatType = click.ParamType[float]
+    TextType = click.ParamType[str]
+else:  # older click knows no parameters here
+    FloatType = TextType = click.ParamType
+
+
+class Duration(FloatType):
     """Seconds, from text such as ``10s``, ``1.5m``, ``2h``, ``1d`` or a bare number of seconds."""
 
     name = "duration"

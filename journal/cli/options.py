@@ -11,13 +11,14 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from journal.console import TextType
 from journal.find import LATEST, ROOT_VARIABLE, journal_root
 from journal.paths import list_journals, list_runs
 
 _MOST = 500
 
 
-class JournalName(click.ParamType[str]):
+class JournalName(TextType):
     """What names a journal, or a run as well; completed from what lies under the root."""
 
     def __init__(self, name: str, *, runs: bool) -> None:
