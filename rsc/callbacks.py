@@ -133,7 +133,7 @@ class EpisodeCallbacks(RLlibCallback):
 
         try:
             if self._engine is None:
-                self._engine = open_engine(self.settings.database_url, CALLBACK_TIMEOUT_S)
+                self._engine = open_engine(self.settings.database_url, CALLBACK_TIMEOUT_S, CALLBACK_TIMEOUT_S)
             with self._engine.begin() as connection:
                 work(connection)
         except (SQLAlchemyError, DatabaseError, OSError) as error:

@@ -23,10 +23,11 @@ class DatabaseError(Exception):
     """The database cannot be used, with the reason and what to do."""
 
 
-def open_engine(url: str, timeout_s: float = DATABASE_TIMEOUT_S) -> Engine:
+def open_engine(url: str, timeout_s: float = DATABASE_TIMEOUT_S, statement_s: float | None = None) -> Engine:
     """An engine for a SQLite or PostgreSQL URL; connects to nothing yet. Raises DatabaseError for any other URL.
 
-    ``timeout_s`` bounds connecting, and waiting for another writer's lock.
+    ``timeout_s`` bounds connecting, and waiting for another writer's lock; ``statement_s`` each statement of a server,
+    by default 12 times that.
     """
     try:
         parsed = make_url(url)
@@ -35,7 +36,7 @@ def open_engine(url: str, timeout_s: float = DATABASE_TIMEOUT_S) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, timeout_s)
     if parsed.get_backend_name() == "postgresql":
-        return _postgresql(parsed, timeout_s)
+        return _postgresql(parsed, timeout_s, statement_s or 12 * timeout_s)
     raise DatabaseError(f"{parsed.get_backend_name()} is not supported, {_SQLITE_FORM}")
 
 
@@ -75,24 +76,30 @@ def _sqlite(url: URL, timeout_s: float) -> Engine:
     return engine
 
 
-def _postgresql(url: URL, timeout_s: float) -> Engine:
+def _postgresql(url: URL, timeout_s: float, statement_s: float) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
+    options = f"-c lock_timeout={int(timeout_s * 1000)} -c statement_timeout={int(statement_s * 1000)}"
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             pool_pre_ping=True,
             pool_timeout=timeout_s,
             json_serializer=to_json,
-            connect_args={
-                "connect_timeout": max(2, math.ceil(timeout_s)),  # libpq takes whole seconds, at least 2
-                "options": f"-c lock_timeout={int(timeout_s * 1000)} -c statement_timeout={int(timeout_s * 12_000)}",
-                # A server that vanished without a word is noticed after this long instead of after minutes.
-                "tcp_user_timeout": int(timeout_s * 2000),
-            },
+            # libpq takes whole seconds, at least 2.
+            connect_args={"connect_timeout": max(2, math.ceil(timeout_s)), "options": options},
         )
+        from rsc.db.patience import PatientConnection
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseError("PostgreSQL needs a driver: pip install 'reinforce-strategy-creator[postgres]'") from error
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
+        connection = PatientConnection.connect(*args, **kwargs)
+        connection.patience_s = statement_s
+        return connection
+
+    return engine
 
 
 @contextlib.contextmanager
