@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -66,23 +68,26 @@ def read_journal(path: Path | str, *, source: Source | None = None) -> Journal:
 
     Raises NotAJournalError (header unreadable), NewerFormatError or JournalAccessError, and nothing else.
     A journal that is being written is read consistently: all steps acknowledged before the look are in it.
+    ``source`` is where its bytes come from if not from a file at ``path``; rows are read from it later, too.
     """
     if source is not None:
         return Journal(source)
     with FileSource(path) as opened:
-        return Journal(opened)
+        return Journal(opened, functools.partial(FileSource, path))
 
 
 class Journal:
-    """A look at one journal. Rows are decoded when they are asked for, from the path that was looked at.
+    """A look at one journal. Rows are decoded when they are asked for, from the place that was looked at.
 
     ``findings`` is damage; ``torn`` is not: a torn end is how a killed writer's journal ends. ``steps_lost`` and
     ``trades_lost`` count what was written, and is known to have been, but cannot be read.
     ``metrics_step`` is the last step that `folded` covers.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, reopen: Callable[[], AbstractContextManager[Source]] | None = None) -> None:
+        """Look; ``reopen`` gives the source anew when rows are asked for, if this one will be closed by then."""
         self.path = Path(source.name)
+        self._reopen = reopen or functools.partial(_kept_open, source)
         size = source.size()
         start = source.read(0, min(size, _FIRST_READ)) if size else b""
         self.header, header_end = _read_header(source, start, size)
@@ -117,7 +122,7 @@ class Journal:
         sealed = self._frames[-1].seal.last_step if self._frames else 0
         scan = scan_tail(tail[0] if tail else b"", layout, self.header.journal_id, sealed)
         # All rows of a closed journal live in its stream; its tail may be another episode's by now.
-        return replace(scan, damaged=(), damaged_end=False) if self.end else scan
+        return replace(scan, damaged=(), lost_end=0) if self.end else scan
 
     def _summarise(self, found: Walk, tail: tuple[bytes, bool] | None) -> None:
         scan, footer = self._scan, found.footer
@@ -194,7 +199,7 @@ class Journal:
                 *self.tail_trades["trade_number"].tolist()[-1:],
             ]
         )
-        self.steps_lost = lost + known - (expected - 1) + self._scan.damaged_end
+        self.steps_lost = lost + known - (expected - 1) + self._scan.lost_end
         stated = max([0, *(frame.seal.last_trade for frame in self._frames)]) + self._scan.stated_trades
         self.trades_lost = max(trades, stated, found.footer.trades if found.footer else 0) - self.trade_count
         self.findings = tuple(findings)
@@ -287,7 +292,7 @@ class Journal:
         wanted = [frame for frame in self._frames if frame.seal.steps and frame.seal.last_step > behind]
         if not wanted:
             return
-        with FileSource(self.path) as source:
+        with self._reopen() as source:
             for frame in wanted:
                 batch = self._decode(source, frame)
                 if batch is not None:
@@ -329,7 +334,7 @@ class Journal:
     def _trade_blocks(self) -> Iterator[tuple[Columns, Columns]]:
         wanted = [frame for frame in self._frames if frame.seal.trades]
         if wanted:
-            with FileSource(self.path) as source:
+            with self._reopen() as source:
                 for frame in wanted:
                     batch = self._decode(source, frame)
                     if batch is not None:
@@ -375,6 +380,10 @@ def parse_header(name: str, text: bytes) -> Header:
     if header.format_version > FORMAT_VERSION:
         raise NewerFormatError(name, header.format_version, FORMAT_VERSION)
     return header
+
+
+def _kept_open(source: Source) -> AbstractContextManager[Source]:
+    return nullcontext(source)
 
 
 def _up_to_hole(steps: Columns, trades: Columns) -> tuple[Columns, Columns]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from journal.schema import STEP_FLOATS
 
 STEP, TRADE = 1, 2
+_MOST_STEPS = 1 << 62
 TERMINATED, TRUNCATED = 1, 2
 MAX_TRADES_PER_STEP = 0xFFFF
 pack_crc = struct.Struct("<I").pack
@@ -126,41 +127,34 @@ def seed(journal_id: str, first_step: int) -> int:
 class TailScan:
     """What a tail gave: verified slots in order, and what could not be verified.
 
-    ``damaged`` are indices of slots that were written whole and don't verify, ``damaged_end`` tells that the last
-    slot written is one of them; ``torn`` that the last write did not finish, which is how a killed writer ends.
-    ``stated_trades`` is how many trades the verified steps say that they closed.
+    ``damaged`` are indices of slots that were written whole and don't verify; ``lost_end`` is how many steps those may
+    have been that stand behind the last good one. ``torn``: the last write did not finish, which is how a killed
+    writer ends. ``stated_trades`` is how many trades the verified slots say that were closed.
     """
 
     slots: NDArray[np.void]
-    damaged: tuple[int, ...]
-    damaged_end: bool
-    torn: bool
-    stated_trades: int
+    damaged: tuple[int, ...] = ()
+    lost_end: int = 0
+    torn: bool = False
+    stated_trades: int = 0
 
 
 def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
     """Verify a tail; slots up to ``sealed_step`` stand in the stream already and are left out."""
-    count = len(data) // layout.size
-    slots = np.frombuffer(data, layout.dtype, count)
-    used = _used(slots, data, layout.size)
-    damaged: list[int]
-    blank_behind = data.endswith(
-        bytes(len(data) - used * layout.size)
-    )  # a look at each byte would take 10 times as long
-    if blank_behind and (not used or _verifies(slots[:used], layout, journal_id)):
-        keep, damaged, torn, last = slots[:used], [], False, used - 1
-    else:
-        good, damaged, torn = _pick(slots, data, layout, journal_id, sealed_step)
-        keep, last = slots[good], good[-1] if good else -1
-    if used and keep["step"].min(initial=sealed_step + 1) <= sealed_step:
+    slots = np.frombuffer(data, layout.dtype, len(data) // layout.size)
+    used = _used(slots)
+    # A look at each byte would take ten times as long.
+    blank_behind = data.endswith(bytes(len(data) - used * layout.size))
+    if not blank_behind or (used and not _verifies(slots[:used], layout, journal_id)):
+        return _scan_each(slots, data, layout, journal_id, sealed_step)
+    keep = slots[:used]
+    if used and keep["step"].min() <= sealed_step:
         keep = keep[keep["step"] > sealed_step]
-    whole, unfinished = _whole_steps(keep)
-    damaged_end = bool(damaged) and damaged[-1] > last
-    stated = int(whole["trades"][whole["kind"] == STEP].sum()) if len(whole) else 0
-    return TailScan(whole, tuple(damaged), damaged_end, torn or unfinished, stated)
+    whole = _whole_steps(keep)
+    return TailScan(whole, torn=len(whole) < len(keep), stated_trades=_stated_trades(whole))
 
 
-def _used(slots: NDArray[np.void], data: bytes, size: int) -> int:
+def _used(slots: NDArray[np.void]) -> int:
     """How many slots from the front are not blank, by one vector look at their kinds."""
     kinds = slots["kind"]
     blank = (kinds != STEP) & (kinds != TRADE)
@@ -179,51 +173,102 @@ def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> b
     return bool(running ^ mask_of(journal_id) == int(slots["crc"][-1]))
 
 
-def _pick(
-    slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int
-) -> tuple[list[int], list[int], bool]:
-    """Slot by slot: each is checked against the CRC that its predecessor states, so damage costs only its slot."""
+def _scan_each(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
+    """Slot by slot: which verify, and whether those that don't were damaged, not finished, or not wanted any more."""
     fits = _fits(slots, data, layout, journal_id)
     good = [index for index, fit in enumerate(fits) if fit]
-    last = good[-1] if good else -1
-    torn = bool(data[len(slots) * layout.size :].strip(b"\0"))
+    fresh = [index for index in good if int(slots["step"][index]) > sealed_step]
+    if good and not fresh:  # its writer was blanking it when it died: nothing new was written behind that seal
+        return TailScan(slots[:0])
+    keep = _last_write_dropped(slots, fresh, fits)
+    whole = _whole_steps(slots[keep])
+    last_step = keep[len(whole) - 1] if len(whole) else -1
+    torn = bool(data[len(slots) * layout.size :].strip(b"\0")) or len(keep) < len(fresh)
     damaged = []
     for index, fit in enumerate(fits):
-        if fit is not False or _is_stale(slots, fits, index, sealed_step):
+        if fit is not False or _is_left_over(slots, fits, index, sealed_step):
             continue
-        if index < last or slots["crc"][index]:
-            damaged.append(index)
-        else:
+        if index > last_step and _is_unfinished(slots[index]):
             torn = True
-    return good, damaged, torn
+        else:
+            damaged.append(index)
+    behind = [index for index in damaged if index > last_step]
+    lost_end = max(1, sum(int(slots["kind"][index]) != TRADE for index in behind)) if behind else 0
+    stated = _stated_trades(slots[keep] if behind else whole)
+    return TailScan(whole, tuple(damaged), lost_end, torn or (len(whole) < len(keep) and not behind), stated)
 
 
 def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str) -> list[bool | None]:
-    """Does each slot continue the one before it? None for a blank one."""
+    """Does each slot verify? None for a blank one.
+
+    A slot is checked from the CRC that the one before it states, so damage costs only its slot. If that CRC is what
+    is damaged, the slot behind it still fits the sum that was reckoned so far, and vouches for all that is in it.
+    """
     size, mask = layout.size, mask_of(journal_id)
     stated = slots["crc"].tolist()
+    steps = slots["step"].tolist()
     fits: list[bool | None] = []
+    running = seed(journal_id, steps[0]) if steps else 0
+    unsure: list[int] = []
     for index, crc in enumerate(stated):
         body = data[index * size : (index + 1) * size - 4]
-        before = stated[index - 1] ^ mask if index else seed(journal_id, int(slots["step"][0]))
-        fits.append(None if not crc and not body.strip(b"\0") else crc32c(body, before) ^ mask == crc)
+        reckoned = crc32c(body, running)
+        if reckoned ^ mask == crc:
+            for earlier in unsure:
+                fits[earlier] = True
+            fit: bool | None = True
+        elif not crc and not body.strip(b"\0"):
+            fit = None
+        else:
+            fit = bool(index) and crc32c(body, stated[index - 1] ^ mask) ^ mask == crc
+        unsure = [*unsure, index] if fit is False else []
+        running = crc ^ mask if fit else reckoned
+        fits.append(fit and 0 < steps[index] < _MOST_STEPS)
     return fits
 
 
-def _is_stale(slots: NDArray[np.void], fits: list[bool | None], index: int, sealed_step: int) -> bool:
-    """The first slot that a writer had not yet blanked when it died in a seal: its predecessor is gone, its rows are not."""
-    steps = slots["step"][index : index + 2]
-    if not 0 < int(steps[0]) <= sealed_step:
+def _last_write_dropped(slots: NDArray[np.void], good: list[int], fits: list[bool | None]) -> list[int]:
+    """The good slots without those of the last write if its head never arrived: a large copy writes that last.
+
+    All slots of a step are one write, so then its step was never acknowledged, though its own slot verifies.
+    """
+    last = good[-1] if good else -1
+    if last < 0 or slots["kind"][last] != STEP:
+        return good
+    first = last - int(slots["trades"][last])
+    if first < 0 or fits[first] is not False or not _is_unfinished(slots[first]):
+        return good
+    return [index for index in good if index < first]
+
+
+def _is_left_over(slots: NDArray[np.void], fits: list[bool | None], index: int, sealed_step: int) -> bool:
+    """The last slot that its writer had not yet blanked when it died: what it was checked from is blank, or nearly."""
+    if not index or int(slots["step"][index]) > sealed_step:
         return False
-    continued = len(steps) == 2 and fits[index + 1] is True and int(steps[1]) <= sealed_step
-    return continued or (index > 0 and fits[index - 1] is None)
+    return fits[index - 1] is None or (fits[index - 1] is False and _is_unfinished(slots[index - 1]))
 
 
-def _whole_steps(slots: NDArray[np.void]) -> tuple[NDArray[np.void], bool]:
+def _is_unfinished(slot: np.void) -> bool:
+    """Does a slot of the last write lack its end or its head, as a copy leaves it that the process's death cut short?
+
+    Neither is zero in a slot that was written: a step begins with the time, a trade's quantity is in its first 24 bytes.
+    """
+    head = 24 if slot["kind"] == TRADE else 8
+    return not slot["crc"] or not slot.tobytes()[:head].strip(b"\0")
+
+
+def _whole_steps(slots: NDArray[np.void]) -> NDArray[np.void]:
     """Drop trades behind the last step: their step was never acknowledged."""
     steps = np.flatnonzero(slots["kind"] == STEP)
-    end = int(steps[-1]) + 1 if len(steps) else 0
-    return slots[:end], end < len(slots)
+    return slots[: int(steps[-1]) + 1 if len(steps) else 0]
+
+
+def _stated_trades(slots: NDArray[np.void]) -> int:
+    """How many trades the steps among these slots say that they closed, and those that stand behind the last step."""
+    is_step = slots["kind"] == STEP
+    steps = np.flatnonzero(is_step)
+    behind = len(slots) - (int(steps[-1]) + 1 if len(steps) else 0)
+    return int(slots["trades"][is_step].sum()) + behind
 
 
 def steps_of(slots: Sequence[np.void] | NDArray[np.void]) -> int:

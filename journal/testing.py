@@ -23,6 +23,7 @@ from journal.header import About
 from journal.paths import new_journal_id, tail_path
 from journal.schema import STEP_FLOATS, TRADE_COLUMNS, EndReason, Trade
 from journal.slots import layout_of
+from journal.source import FileSource
 from journal.writer import JournalWriter
 
 DAY_US = 86_400_000_000
@@ -162,6 +163,35 @@ def zero(path: Path, start: int, end: int) -> None:
     with path.open("r+b") as file:
         file.seek(start)
         file.write(bytes(end - start))
+
+
+class MemorySource:
+    """A journal's bytes in memory: a source for `read_journal` that damage costs nothing."""
+
+    def __init__(self, path: Path, stream: bytes, tail: bytes | None = None, *, failed: bool = False) -> None:
+        self.name = os.fspath(path)
+        self.stream, self._tail, self._failed = stream, tail, failed
+
+    @classmethod
+    def of(cls, path: Path) -> MemorySource:
+        """The bytes of a journal on disk, now."""
+        with FileSource(path) as source:
+            tail, failed = source.tail() or (None, False)
+            return cls(path, source.read(0, source.size()), tail, failed=failed)
+
+    def but(self, *, stream: bytes | None = None, tail: bytes | None = None) -> MemorySource:
+        """The same with other bytes."""
+        old = self._tail if tail is None else tail
+        return MemorySource(Path(self.name), self.stream if stream is None else stream, old, failed=self._failed)
+
+    def tail(self) -> tuple[bytes, bool] | None:
+        return None if self._tail is None else (self._tail, self._failed)
+
+    def size(self) -> int:
+        return len(self.stream)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.stream[offset : offset + length]
 
 
 class FailingOs:
