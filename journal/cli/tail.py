@@ -52,8 +52,8 @@ def command(
 ) -> int:
     """Print the last rows of an episode; with -f go on with each new one.
 
-    Following ends by itself, and says on stderr why: the episode was closed (and how it ended), its writer died, or
-    nothing came for --idle-timeout. A write that is seen half done is waited for.
+    Following ends by itself, and says on stderr why: the episode was closed (and how it ended), its writer died, a
+    write of its journal failed, or nothing came for --idle-timeout. A write that is seen half done is waited for.
 
     \b
     Examples:
@@ -162,8 +162,12 @@ class _Following:
             self._why = f"its writer died after step {follower.last_step}: {look.reason}"
 
     def _note_end(self, growth: Growth) -> None:
-        if growth.end is not None and self._follower is not None:
+        if self._follower is None:
+            return
+        if growth.end is not None:
             self._why = _ended(growth.end.reason, growth.end.message, self._follower.last_step)
+        elif growth.failed:
+            self._why = f"a write of it failed after step {self._follower.last_step}; no more rows will come"
 
     @property
     def stopped(self) -> bool:

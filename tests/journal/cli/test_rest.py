@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -172,3 +173,49 @@ def test_verbs__journal_of_a_newer_format__says_what_to_do(tmp_path: Path, monke
         result = run(verb, path)
         assert result.code == 1
         assert "format version 99" in result.err
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> Path:
+    """A journal whose disk filled up at step 101."""
+    journal = play(writer(tmp_path, "failed"), 100)
+
+    def full(data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    journal._put = full
+    play(journal, 5)
+    assert journal.failure is not None
+    path = journal.path
+    del journal
+    gc.collect()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ls"], "failed"),
+        (["info"], "failed"),
+        (["cat"], "a write failed behind step 100"),
+        (["tail"], "later steps are lost, their number is unknown"),
+        (["tail", "-f"], "a write of it failed after step 100; no more rows will come"),
+        (["verify"], "failed     failed: 100 steps"),
+        (["plot"], "failed"),
+        (["stats"], "failed"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_verbs__failed_journal__say_so_and_read_what_is_there(failed: Path, arguments: list[str], says: str):
+    result = run(arguments[0], failed, *arguments[1:])
+    assert says in result.out + result.err
+    assert result.code == (3 if arguments[0] in ("cat", "tail", "verify") else 0)
+
+
+def test_recover__failed_journal__keeps_its_rows_and_notes_the_failure(failed: Path, tmp_path: Path):
+    from journal import read_journal
+
+    assert run("recover", failed, "-o", tmp_path).code == 0
+    made = read_journal(tmp_path / "failed.arrows")
+    assert made.step_count == 100
+    assert made.header.about.notes["recovered"]["write_failed"] is True
