@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import multiprocessing
 import signal
@@ -30,6 +31,7 @@ log = logging.getLogger("reconciler")
 Candidate = tuple[str, Any]
 """A journal id and its row as far as `rsc.db.episodes` gives it, None if there is no row."""
 _PR_SET_PDEATHSIG = 1
+_YOUNG_OBJECTS = 50_000  # a slice makes that many, and all die by their reference count
 _AHEAD = 2  # slices that wait for each process, so that none is idle and memory stays flat
 
 
@@ -138,6 +140,7 @@ def _enter(context: Context, run: RunSight) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     context.engine.dispose(close=False)
+    gc.set_threshold(_YOUNG_OBJECTS)
     _here = context, run
 
 
