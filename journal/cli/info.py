@@ -147,11 +147,13 @@ def _page(one: Overview, journal: Journal, batches: bool) -> Iterator[str]:
 
 
 def _section(title: str, facts: list[tuple[str, str]]) -> Iterator[str]:
+    from journal.cli.lines import plain
+
     if title:
         yield f"\n{title}"
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        yield f"  {name:<{max(width, 10)}}  {value}"
+        yield f"  {plain(name):<{max(width, 10)}}  {plain(value)}"
 
 
 def _extent(one: Overview, journal: Journal) -> list[tuple[str, str]]:

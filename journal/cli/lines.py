@@ -38,6 +38,11 @@ class Lines:
             self._flushed = now
 
 
+def plain(text: str) -> str:
+    """Text from outside in one line that no terminal obeys: control characters are shown, not sent."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def json_line(value: Mapping[str, Any]) -> str:
     """One JSON object in one line; times as ISO 8601, what is undefined as null."""
     import json

@@ -185,4 +185,6 @@ class _Following:
 
 
 def _ended(reason: str, message: str, last_step: int) -> str:
-    return f"ended as {reason} after step {last_step}" + (f": {message}" if message else "")
+    from journal.cli.lines import plain
+
+    return f"ended as {reason} after step {last_step}" + (f": {plain(message)}" if message else "")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
-from journal import read_journal
+from journal import EndReason, read_journal
 from rsc.metrics import figures
-from tests.journal.cli.world import World
+from tests.journal.cli.world import World, play, run, writer
 
 
 def test_info__finished__has_identity_and_the_metrics_of_the_trading_side(world: World):
@@ -65,3 +66,12 @@ def test_info__batches__lists_each_with_its_steps(world: World):
     assert batches[-1]["end"] == "terminated"
     assert all(after["first_step"] == before["last_step"] + 1 for before, after in itertools.pairwise(batches))
     assert world.run("info", "finished", "--batches").out.count("yes") == len(batches)
+
+
+def test_info__words_from_outside__cannot_command_the_terminal(tmp_path: Path):
+    journal = writer(tmp_path, "rude", about={"env": "\x1b[2Jenv", "env_config": {"a\nb": "c\x07"}})
+    play(journal, 20).close(EndReason.ERROR, "boom\n\x1b[31mred")
+    for arguments in (["info"], ["tail", "-f"]):
+        result = run(arguments[0], journal.path, *arguments[1:])
+        assert "boom\\n\\x1b[31mred" in result.out + result.err
+        assert not set(result.out + result.err) & {"\x1b", "\x07"}
