@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-_HEADER = 2
+_HEADER, _BODY_LENGTH = 2, 3
 _ROWS, _BUFFERS, _COMPRESSION = 0, 2, 3
 _MAX_BUFFERS = 4096
 
@@ -20,6 +20,27 @@ def decoded_size(message: bytes) -> int:
         return _decoded_size(message)
     except struct.error as error:
         raise ValueError("the message's metadata is malformed") from error
+
+
+def message_length(start: bytes) -> int | None:
+    """The length of the encapsulated message that starts here, as Arrow has it; None if that is not in these bytes."""
+    try:
+        root = 8 + _u32(start, 8)
+        slot = _slot(start, root, _BODY_LENGTH)
+        body = _i64(start, root + slot) if slot else 0
+        return 8 + _u32(start, 4) + body if body >= 0 else None
+    except (struct.error, ValueError):
+        return None
+
+
+def row_count(message: bytes) -> int | None:
+    """The rows of the record batch in these bytes by its own word, None if it has none."""
+    try:
+        batch = _child(message, 8 + _u32(message, 8), _HEADER)
+        slot = _slot(message, batch, _ROWS)
+        return _i64(message, batch + slot) if slot else 0
+    except (struct.error, ValueError):
+        return None
 
 
 def _decoded_size(message: bytes) -> int:

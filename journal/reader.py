@@ -6,7 +6,7 @@ import enum
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,6 +16,7 @@ import pyarrow as pa
 from crc32c import crc32c
 
 from journal.errors import NewerFormatError, NotAJournalError
+from journal.footer import Footer
 from journal.frames import (
     MAX_HEADER,
     TRADE_TYPE,
@@ -30,11 +31,12 @@ from journal.frames import (
     verified,
 )
 from journal.header import Header, from_microseconds
+from journal.looks import Seen, look
+from journal.losses import Extent, losses
 from journal.paths import parse_journal_path
 from journal.schema import FORMAT_VERSION, EndReason
-from journal.slots import TERMINATED, Columns, TailScan, layout_of, scan_tail
+from journal.slots import TERMINATED, Columns, layout_of
 from journal.source import FileSource, Source
-from journal.walk import Damage, Finding, Walk, Window, walk
 
 _FIRST_READ = 1 << 16
 
@@ -93,18 +95,10 @@ class Journal:
         self.header, header_end = _read_header(source, start, size)
         self._check_place()
         self._seed = crc32c(self.header.journal_id.encode("ascii"))
-        # The tail before the stream: rows move from the one to the other, never back.
-        tail = source.tail()
-        size = source.size()
-        window = Window(source, start)
-        found = walk(source, window, header_end, self._seed, size)
-        self._frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
-        self.end = next((frame.seal.end for frame in reversed(self._frames) if frame.seal.end), None)
-        self.end = self.end or (found.footer.end if found.footer else None)
-        self._scan = self._scan_tail(tail)
-        self.findings: tuple[Finding, ...] = ()
-        self.size_bytes = size + (len(tail[0]) if tail else 0)
-        self._summarise(found, tail)
+        seen = look(source, start, self.header, header_end)
+        self._frames, self.end, self._scan = seen.frames, seen.end, seen.scan
+        self.size_bytes = seen.size + (len(seen.tail[0]) if seen.tail else 0)
+        self._summarise(seen)
 
     def _check_place(self) -> None:
         """Another journal's bytes under this name are no evidence for this episode."""
@@ -117,27 +111,21 @@ class Journal:
         if self.path.parent.name == self.header.run_id and journal_id != self.header.journal_id:
             raise NotAJournalError(self.path, f"it holds journal {self.header.journal_id} of run {run_id}")
 
-    def _scan_tail(self, tail: tuple[bytes, bool] | None) -> TailScan:
-        layout = layout_of(self.header.about.extra_columns)
-        sealed = self._frames[-1].seal.last_step if self._frames else 0
-        scan = scan_tail(tail[0] if tail else b"", layout, self.header.journal_id, sealed)
-        # All rows of a closed journal live in its stream; its tail may be another episode's by now.
-        return replace(scan, damaged=(), lost_end=0) if self.end else scan
-
-    def _summarise(self, found: Walk, tail: tuple[bytes, bool] | None) -> None:
-        scan, footer = self._scan, found.footer
+    def _summarise(self, seen: Seen) -> None:
+        found, scan = seen.walk, seen.scan
         self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
-        self.footer_intact = footer is not None
-        self.state = State.CLOSED if self.end else State.FAILED if tail and tail[1] else State.OPEN
+        self.footer_intact = found.footer is not None
+        self.state = State.CLOSED if self.end else State.FAILED if seen.tail and seen.tail[1] else State.OPEN
         self.torn = (found.torn or scan.torn) and self.end is None
         self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
         self.trade_count = sum(frame.seal.trades for frame in self._frames) + len(self.tail_trades["pnl"])
         self.stream_end = found.stream_end
-        self._set_last(found)
-        self._set_checkpoint(found)
-        self._count_losses(found)
+        self._set_last()
+        self._set_checkpoint(found.footer)
+        extents, self.findings, self.steps_lost, self.trades_lost = losses(seen, self.tail_steps, self.tail_trades)
+        self.metrics_step = self._metrics_step(extents)
 
-    def _set_last(self, found: Walk) -> None:
+    def _set_last(self) -> None:
         """The last intact step: from the tail, else from the last seal, which repeats it."""
         self.last_step, wall, market, self._terminal = 0, 0, 0, 0
         steps = self.tail_steps
@@ -156,68 +144,16 @@ class Journal:
         self.last_step_time = _time(wall) if self.last_step else None
         self.last_market_time = _time(market) if self.last_step else None
 
-    def _set_checkpoint(self, found: Walk) -> None:
+    def _set_checkpoint(self, footer: Footer | None) -> None:
         self.checkpoint: Checkpoint | None = None
         for seal in (frame.seal for frame in reversed(self._frames)):
             if seal.checkpoint is not None:
                 self.checkpoint = Checkpoint(seal.last_step, seal.last_trade, seal.checkpoint)
                 break
-        footer = found.footer
         if footer and footer.checkpoint is not None and (not self.checkpoint or footer.steps > self.checkpoint.step):
             self.checkpoint = Checkpoint(footer.steps, footer.trades, footer.checkpoint)
 
-    def _count_losses(self, found: Walk) -> None:
-        """Steps and trades are numbered, so a hole says its own size; a footer tells what stood behind the last.
-
-        A damaged slot at the very end leaves no hole: it counts as the one step that it may have been.
-        """
-        findings = list(found.findings)
-        findings += [
-            Finding(Damage.SLOT, f"slot {index} of the tail does not verify", index) for index in self._scan.damaged
-        ]
-        lost, expected = 0, 1
-        extents = list(self._extents())
-        for first, last, offset in extents:
-            if first > expected:
-                lost += first - expected
-                findings.append(
-                    Finding(
-                        Damage.HOLE,
-                        f"steps {expected} to {first - 1} are missing",
-                        offset,
-                        expected,
-                        first - 1,
-                    )
-                )
-            expected = max(expected, last + 1)
-        known = max(expected - 1, found.footer.steps if found.footer else 0)
-        known = max([known, *(frame.seal.first_step - 1 for frame in self._frames)])
-        trades = max(
-            [
-                0,
-                *(frame.seal.last_trade for frame in self._frames),
-                *self.tail_trades["trade_number"].tolist()[-1:],
-            ]
-        )
-        self.steps_lost = lost + known - (expected - 1) + self._scan.lost_end
-        stated = max([0, *(frame.seal.last_trade for frame in self._frames)]) + self._scan.stated_trades
-        self.trades_lost = max(trades, stated, found.footer.trades if found.footer else 0) - self.trade_count
-        self.findings = tuple(findings)
-        self.metrics_step = self._metrics_step(extents)
-
-    def _extents(self) -> Iterator[tuple[int, int, int]]:
-        for frame in self._frames:
-            yield frame.seal.first_step, frame.seal.last_step, frame.offset
-        steps = self.tail_steps["step"]
-        if not len(steps):
-            return
-        if int(steps[-1]) - int(steps[0]) + 1 == len(steps):  # each is one more than the last
-            yield int(steps[0]), int(steps[-1]), self.stream_end
-            return
-        for piece in np.split(steps, np.flatnonzero(np.diff(steps) != 1) + 1):
-            yield int(piece[0]), int(piece[-1]), self.stream_end
-
-    def _metrics_step(self, extents: Iterable[tuple[int, int, int]]) -> int:
+    def _metrics_step(self, extents: Iterable[Extent]) -> int:
         reached = self.checkpoint.step if self.checkpoint else 0
         for first, last, _ in extents:
             if first > reached + 1:

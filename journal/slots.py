@@ -175,6 +175,9 @@ def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> b
 
 def _scan_each(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
     """Slot by slot: which verify, and whether those that don't were damaged, not finished, or not wanted any more."""
+    torn = bool(data[len(slots) * layout.size :].strip(b"\0"))
+    written = np.flatnonzero(np.frombuffer(data, np.uint8, len(slots) * layout.size))
+    slots = slots[: int(written[-1]) // layout.size + 1 if len(written) else 0]
     fits = _fits(slots, data, layout, journal_id)
     good = [index for index, fit in enumerate(fits) if fit]
     fresh = [index for index in good if int(slots["step"][index]) > sealed_step]
@@ -183,7 +186,7 @@ def _scan_each(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal
     keep = _last_write_dropped(slots, fresh, fits)
     whole = _whole_steps(slots[keep])
     last_step = keep[len(whole) - 1] if len(whole) else -1
-    torn = bool(data[len(slots) * layout.size :].strip(b"\0")) or len(keep) < len(fresh)
+    torn = torn or len(keep) < len(fresh)
     damaged = []
     for index, fit in enumerate(fits):
         if fit is not False or _is_left_over(slots, fits, index, sealed_step):

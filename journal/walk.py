@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from journal.flatbuffer import message_length, row_count
 from journal.footer import Footer, decode_footer, footer_length
 from journal.frames import (
     CONTINUATION,
     END_OF_STREAM,
     MAX_MESSAGE,
+    MAX_METADATA,
     Frame,
+    Seal,
     metadata_length,
     seal_of,
     stated_length,
@@ -52,6 +55,8 @@ class Walk:
     torn: bool = False
     footer: Footer | None = None
     stream_end: int = 0  # where the next message of an open journal will start
+    claim: Seal | None = None  # what a damaged last batch says of itself, which nothing vouches for
+    search_bytes: int = 0  # how much may still be looked at in search of a good message
 
 
 class Window:
@@ -74,15 +79,15 @@ class Window:
 
 def walk(source: Source, window: Window, start: int, journal_seed: int, size: int) -> Walk:
     """Walk the messages behind the header, which ends at ``start``, up to ``size``."""
-    found = Walk(footer=read_footer(source, size, journal_seed))
+    found = Walk(footer=read_footer(source, size, journal_seed), search_bytes=4 * size + (1 << 26))
     offset = start
     while offset < size:
         message = read_message(window, offset, size)
         if message is not None and verified(message, journal_seed):
             _take(found, offset, message)
             offset += len(message)
-        elif window.read(offset, 8) == END_OF_STREAM:
-            break
+        elif _has_ended(found) and window.read(offset, 8) == END_OF_STREAM:
+            break  # anywhere else it is a batch whose length is damaged
         else:
             offset = _behind_damage(found, window, offset, size, journal_seed)
     found.stream_end = min(offset, size)
@@ -122,31 +127,46 @@ def _take(found: Walk, offset: int, message: bytes) -> None:
 
 def _behind_damage(found: Walk, window: Window, offset: int, size: int, journal_seed: int) -> int:
     """Name what stands here, and return where the next good message starts (``size``: nowhere)."""
-    end = _next_message(window, offset + 1, size, journal_seed)
+    end = _next_message(found, window, offset + 1, size, journal_seed)
+    if end is None and _has_ended(found):
+        return size  # only the end-of-stream mark and the footer are damaged, and the batches said it all
     if end is None and found.footer is not None:
         end = found.footer.stream_bytes - len(END_OF_STREAM)
-        if end <= offset:  # only the end-of-stream mark is damaged, and it holds no value
+        if end <= offset:
             return size
     if end is not None or _was_written_whole(window, offset, size):
         found.findings.append(Finding(Damage.BATCH, f"{(end or size) - offset} bytes do not verify", offset))
+        found.claim = _claim(window.read(offset, min(size - offset, MAX_METADATA))) if end is None else None
     else:
         found.torn = True
     return size if end is None else end
 
 
-def _next_message(window: Window, offset: int, size: int, journal_seed: int) -> int | None:
-    """The next place where a message of this journal verifies. A hostile file cannot make the search quadratic."""
-    budget = 4 * size + (1 << 26)
-    while offset < size and budget > 0:
+def _has_ended(found: Walk) -> bool:
+    return bool(found.frames) and found.frames[-1].seal.end is not None
+
+
+def _claim(damaged: bytes) -> Seal | None:
+    """What a damaged batch says of itself, if its two counts of rows agree."""
+    seal, rows = seal_of(damaged), row_count(damaged)
+    return seal if seal is not None and seal.steps == rows else None
+
+
+def _next_message(found: Walk, window: Window, offset: int, size: int, journal_seed: int) -> int | None:
+    """The next place where a message of this journal verifies.
+
+    A hostile file cannot make the search quadratic: all searches of a walk share what may be looked at.
+    """
+    while offset < size and found.search_bytes > 0:
         piece = window.read(offset, min(_WINDOW, size - offset))
         at = piece.find(CONTINUATION)
-        while at >= 0 and budget > 0:
+        while at >= 0 and found.search_bytes > 0:
             message = read_message(window, offset + at, size)
             if message is not None:
                 if verified(message, journal_seed):
                     return offset + at
-                budget -= len(message)
-            budget -= metadata_length(piece[at : at + 8]) or 0
+                found.search_bytes -= len(message)
+            found.search_bytes -= metadata_length(piece[at : at + 8]) or 0
             at = piece.find(CONTINUATION, at + 1)
         offset += max(len(piece) - 7, 1)
     return None
@@ -160,10 +180,9 @@ def _was_written_whole(window: Window, offset: int, size: int) -> bool:
     rest = window.read(offset, min(size - offset, _WINDOW))
     if len(rest) < 8 or not rest.strip(_ZERO):
         return False
-    length = stated_length(rest)
-    if length is None:  # the marker stands in the metadata, so it is missing only from a cut or damaged one
-        length = metadata_length(rest[:8]) or 0
-    return len(rest) >= min(length, _WINDOW)
+    # The frame and Arrow's own metadata both tell the length: a flip in the one leaves the other.
+    lengths = [length for length in (stated_length(rest), message_length(rest)) if length is not None]
+    return size - offset >= min(lengths, default=metadata_length(rest[:8]) or 0)
 
 
 def _put_in_order(found: Walk) -> None:

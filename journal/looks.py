@@ -1,0 +1,68 @@
+"""One consistent look at a journal's bytes: its tail, then its stream, while its writer may be at work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from crc32c import crc32c
+
+from journal.frames import End, Frame
+from journal.header import Header
+from journal.slots import TailScan, layout_of, scan_tail
+from journal.source import Source
+from journal.walk import Walk, Window, walk
+
+# A writer that seals in each of them is not to be outrun; the last one counts.
+_MOST_LOOKS = 4
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look found. ``frames`` are the intact batches that say anything, ``scan`` the rows behind them."""
+
+    walk: Walk
+    frames: list[Frame]
+    end: End | None
+    scan: TailScan
+    tail: tuple[bytes, bool] | None
+    size: int
+
+    @property
+    def sealed_step(self) -> int:
+        return self.frames[-1].seal.last_step if self.frames else 0
+
+
+def look(source: Source, start: bytes, header: Header, header_end: int) -> Seen:
+    """Read and verify all of it; ``start`` is what was read of the stream already.
+
+    The tail is read before the stream: rows move from the one to the other, never back. Reading a tail takes time, in
+    which its writer may seal it and begin anew; that shows as damage that is gone when one looks again.
+    """
+    seen = _look_once(source, start, header, header_end)
+    for _ in range(_MOST_LOOKS - 1):
+        if not _looks_damaged(seen) or source.tail() == seen.tail:
+            break
+        seen = _look_once(source, start, header, header_end)
+    return seen
+
+
+def _look_once(source: Source, start: bytes, header: Header, header_end: int) -> Seen:
+    tail = source.tail()
+    size = source.size()
+    found = walk(source, Window(source, start), header_end, crc32c(header.journal_id.encode("ascii")), size)
+    frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
+    end = next((frame.seal.end for frame in reversed(frames) if frame.seal.end), None)
+    end = end or (found.footer.end if found.footer else None)
+    sealed = frames[-1].seal.last_step if frames else 0
+    scan = scan_tail(tail[0] if tail else b"", layout_of(header.about.extra_columns), header.journal_id, sealed)
+    if end:  # all rows of a closed journal live in its stream; its tail may be another episode's by now
+        scan = replace(scan, damaged=(), lost_end=0)
+    return Seen(found, frames, end, scan, tail, size)
+
+
+def _looks_damaged(seen: Seen) -> bool:
+    if seen.scan.damaged:
+        return True
+    steps = seen.scan.slots["step"]
+    return len(steps) > 0 and (int(steps[0]) != seen.sealed_step + 1 or bool((np.diff(steps) > 1).any()))
