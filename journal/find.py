@@ -51,6 +51,8 @@ def find_target(name: str, root: Path) -> Target:
         return Target(folder)
     if (path := _exact_journal(name, root)) is not None:
         return Target(path.parent, path)
+    if (found := _by_path(name)) is not None:  # a name of the root goes before one that is in the way here
+        return found
     runs = [] if _is_number(name) else sorted(run for run in list_runs(root) if run.startswith(name))
     if len(runs) == 1 and not any(_beginning_with(name, root)):
         return Target(root / runs[0])
@@ -86,7 +88,7 @@ def _is_number(name: str) -> bool:
 
 
 def _looks_like_path(name: str) -> bool:
-    return os.sep in name or name.endswith((STREAM_SUFFIX, TAIL_SUFFIX, FAILED_SUFFIX)) or os.path.exists(name)
+    return os.sep in name or name.endswith((STREAM_SUFFIX, TAIL_SUFFIX, FAILED_SUFFIX))
 
 
 def _by_path(name: str) -> Target | None:

@@ -161,3 +161,15 @@ def test_ls__ten_thousand_journals__first_line_at_once_and_no_traceback_on_a_clo
     assert listing.stderr.read() == ""
     assert first_row.startswith("20260101T000000-00000 closed")
     assert waited < 5, "0.5 s on a quiet machine; this bound only catches waiting for all of them"
+
+
+def test_names__something_of_that_name_is_in_the_current_folder__the_root_goes_first(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in (RUN, "finished", "latest"):
+        (tmp_path / name).mkdir()
+    assert len(world.run("ls", RUN, "-q").lines) == 15
+    assert world.run("ls", "finished", "-q").lines == ["finished"]
+    monkeypatch.chdir(world.root)
+    assert len(run("ls", RUN, "-q").lines) == 15, "a folder here is a run"
