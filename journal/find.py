@@ -51,9 +51,10 @@ def find_target(name: str, root: Path) -> Target:
         return Target(folder)
     if (path := _exact_journal(name, root)) is not None:
         return Target(path.parent, path)
-    if (found := _by_path(name)) is not None:  # a name of the root goes before one that is in the way here
+    special = name == LATEST or _is_number(name)
+    if not special and (found := _by_path(name)) is not None:  # after the root's own names: it may just be in the way
         return found
-    runs = [] if _is_number(name) else sorted(run for run in list_runs(root) if run.startswith(name))
+    runs = [] if special else sorted(run for run in list_runs(root) if run.startswith(name))
     if len(runs) == 1 and not any(_beginning_with(name, root)):
         return Target(root / runs[0])
     if runs:

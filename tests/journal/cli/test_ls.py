@@ -171,5 +171,6 @@ def test_names__something_of_that_name_is_in_the_current_folder__the_root_goes_f
         (tmp_path / name).mkdir()
     assert len(world.run("ls", RUN, "-q").lines) == 15
     assert world.run("ls", "finished", "-q").lines == ["finished"]
+    assert len(world.run("ls", "latest", "-q").lines) == 1
     monkeypatch.chdir(world.root)
     assert len(run("ls", RUN, "-q").lines) == 15, "a folder here is a run"
