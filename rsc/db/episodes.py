@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Row, and_, bindparam, case, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, select
 
+from rsc.db.driver import mark, rows_of, values_of
 from rsc.db.models import episodes
 from rsc.db.session import reading
 from rsc.db.trades import Trade, delete_trades, insert_trades
 
 RECONCILER, CALLBACK = "reconciler", "callback"
+_RLLIBS_OWN = ("rllib_episode_id", "worker_index", "in_evaluation")
 _PAGE = 1000
 _C = episodes.c
 
@@ -35,18 +36,17 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
 
     Raises IntegrityError if the run is unknown, or the RLlib id belongs to another journal.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(episodes)
-    if row.get("rllib_episode_id") is None:
-        made = insert.on_conflict_do_nothing().returning(_C.episode_id)
-        return connection.execute(made, {**row, "status": "started"}).one_or_none() is not None
-    known = {
-        name: insert.excluded[name] for name in ("rllib_episode_id", "worker_index", "in_evaluation") if name in row
-    }
-    statement = insert.on_conflict_do_update(
-        index_elements=[_C.journal_id], set_=known, where=_C.rllib_episode_id.is_(None)
-    ).returning(_C.status)
-    return connection.execute(statement, {**row, "status": "started"}).scalar_one_or_none() == "started"
+    marks = ", ".join([mark(connection)] * len(row))
+    learnt = [f"{name} = excluded.{name}" for name in _RLLIBS_OWN if row.get(name) is not None]
+    conflict = "DO NOTHING"
+    if row.get("rllib_episode_id") is not None:
+        conflict = f"(journal_id) DO UPDATE SET {', '.join(learnt)} WHERE episodes.rllib_episode_id IS NULL"
+    made = connection.exec_driver_sql(
+        f"INSERT INTO episodes ({', '.join(row)}, status) VALUES ({marks}, 'started') ON CONFLICT {conflict}"
+        " RETURNING status",
+        tuple(values_of(connection, episodes, row)),
+    )
+    return made.scalar_one_or_none() == "started"
 
 
 def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping[str, Any]) -> bool:
@@ -54,7 +54,7 @@ def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping
 
     Where the insert had failed, ``start`` makes the row.
     """
-    guard = or_(_C.status == "started", _C.finalized_by == RECONCILER)
+    guard = "(status = 'started' OR finalized_by = 'reconciler')"
     if _end(connection, ended, guard):
         return True
     start_episode(connection, {**start, "journal_id": ended.journal_id})
@@ -63,10 +63,10 @@ def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping
 
 def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
     """The reconciler's second thought: only over its own word, and only with strictly more evidence."""
-    more = _C.evidence_steps < ended.row["evidence_steps"]
+    more = f"evidence_steps < {mark(connection)}"
     if ended.row["evidence_closed"]:
-        more = or_(more, _C.evidence_closed.is_(False))
-    return _end(connection, ended, and_(_C.finalized_by == RECONCILER, more))
+        more = f"({more} OR NOT evidence_closed)"
+    return _end(connection, ended, f"finalized_by = 'reconciler' AND {more}", ended.row["evidence_steps"])
 
 
 def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], pass_id: str) -> set[str]:
@@ -76,21 +76,21 @@ def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], p
     """
     if not batch:
         return set()
-    columns = tuple(batch[0].row)
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    assignments = ", ".join(f"{name} = {mark}" for name in columns)
+    each = mark(connection)
+    rows = rows_of(connection, episodes, [ended.row for ended in batch])
     result = connection.exec_driver_sql(
-        f"UPDATE episodes SET {assignments} WHERE journal_id = {mark} AND status = 'started'",
-        [
-            (*values, ended.journal_id)
-            for values, ended in zip(_driver_rows(connection, columns, batch), batch, strict=True)
-        ],
+        f"UPDATE episodes SET {_assignments(each, batch[0].row)} WHERE journal_id = {each} AND status = 'started'",
+        [(*values, ended.journal_id) for values, ended in zip(rows, batch, strict=True)],
     )
     ids = {one.journal_id: one.episode_id for one in batch if one.episode_id is not None}
     if not result.rowcount == len(batch) == len(ids):
         ids = _won(connection, batch, pass_id)
     insert_trades(connection, [(ids[one.journal_id], one.trades) for one in batch if one.journal_id in ids])
     return set(ids)
+
+
+def _assignments(each: str, row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {each}" for name in row)
 
 
 def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[str, int]:
@@ -102,31 +102,20 @@ def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[s
     return {row.journal_id: row.episode_id for row in won}
 
 
-def _driver_rows(connection: Connection, columns: Sequence[str], batch: Sequence[Ended]) -> Iterator[list[Any]]:
-    """Values as the driver wants them, without the rest of what SQLAlchemy does for each row."""
-    dialect = connection.dialect
-    values = [[ended.row[name] for ended in batch] for name in columns]
-    for index, name in enumerate(columns):
-        convert = _C[name].type.dialect_impl(dialect).bind_processor(dialect)
-        if convert is not None:
-            values[index] = [convert(value) for value in values[index]]
-    return map(list, zip(*values, strict=True))
-
-
-def _end(connection: Connection, ended: Ended, guard: Any) -> bool:
+def _end(connection: Connection, ended: Ended, guard: str, *guarded: Any) -> bool:
     """One guarded update; the trades follow under its row lock. A replaced verdict of the reconciler is remembered."""
-    overruled = case((_C.finalized_by == RECONCILER, _C.status), else_=_C.overruled_status)
-    statement = (
-        update(episodes)
-        .where(_C.journal_id == bindparam("_journal"), guard)
-        .values({**{name: bindparam(name) for name in ended.row}, "overruled_status": overruled})
-        .returning(_C.episode_id)
-    )
-    episode_id = connection.execute(statement, {**ended.row, "_journal": ended.journal_id}).scalar_one_or_none()
-    if episode_id is None:
+    each = mark(connection)
+    found = connection.exec_driver_sql(
+        f"UPDATE episodes SET {_assignments(each, ended.row)}, overruled_status ="
+        " CASE WHEN finalized_by = 'reconciler' THEN status ELSE overruled_status END"
+        f" WHERE journal_id = {each} AND {guard} RETURNING episode_id, overruled_status",
+        (*values_of(connection, episodes, ended.row), ended.journal_id, *guarded),
+    ).one_or_none()
+    if found is None:
         return False
-    delete_trades(connection, episode_id)
-    insert_trades(connection, [(episode_id, ended.trades)])
+    if found.overruled_status is not None:
+        delete_trades(connection, found.episode_id)
+    insert_trades(connection, [(found.episode_id, ended.trades)])
     return True
 
 

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, delete, func, select
+from sqlalchemy import Connection, Row, func, select
 
+from rsc.db.driver import mark
 from rsc.db.models import completed_trades, episodes
 
 TRADE_COLUMNS = tuple(column.name for column in completed_trades.columns if column.name != "episode_id")
@@ -37,9 +38,8 @@ def insert_trades(connection: Connection, batch: Sequence[tuple[int, Sequence[Tr
     if connection.dialect.name != "sqlite":  # SQLite stores NaN as NULL by itself
         rows = [tuple(None if value != value else value for value in row) for row in rows]
     columns = ("episode_id", *TRADE_COLUMNS)
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     connection.exec_driver_sql(
-        f"INSERT INTO completed_trades ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
+        f"INSERT INTO completed_trades ({', '.join(columns)}) VALUES ({', '.join([mark(connection)] * len(columns))})"
         " ON CONFLICT (episode_id, trade_number) DO NOTHING",
         rows,
     )
@@ -47,7 +47,8 @@ def insert_trades(connection: Connection, batch: Sequence[tuple[int, Sequence[Tr
 
 def delete_trades(connection: Connection, episode_id: int) -> None:
     """Remove an episode's trades: better ones follow in the same transaction."""
-    connection.execute(delete(completed_trades).where(completed_trades.c.episode_id == episode_id))
+    each = mark(connection)
+    connection.exec_driver_sql(f"DELETE FROM completed_trades WHERE episode_id = {each}", (episode_id,))
 
 
 def trade_counts(connection: Connection, run_id: str) -> dict[int, int]:
