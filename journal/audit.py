@@ -43,7 +43,7 @@ def audit(journal: Journal, kernel: Kernel | None = None) -> Audit:
     replay = _Replay(journal, kernel) if kernel is not None else None
     findings = [finding for finding in journal.findings if not _is_known(finding, journal)]
     undecoded = {frame.seal.first_step: frame for frame in journal.frames if frame.seal.steps}
-    for steps, trades in journal.blocks():
+    for steps, trades in journal.blocks(lenient=True):
         first = int(steps["step"][0])
         undecoded.pop(first, None)
         checker.look(steps, trades)

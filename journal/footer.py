@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import struct
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from dataclasses import dataclass
 
 from crc32c import crc32c
 
 from journal.frames import End
+from journal.untrusted import blob, json_object, whole
 
 MAGIC = b"JRNLEND\n"
 TRAILER = struct.Struct("<II8s")
@@ -64,9 +65,9 @@ def footer_length(trailer: bytes) -> int | None:
 
 def _from_json(text: bytes, file_size: int) -> Footer | None:
     try:
-        raw = json.loads(text)
-        state = raw.pop("checkpoint")
-        footer = Footer(**{**raw, "end": End(**raw["end"])}, checkpoint=None if state is None else b64decode(state))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        raw = json_object(text)
+        state, end = blob(raw.pop("checkpoint")), End.from_json(raw.pop("end"))
+        footer = Footer(**{name: whole(value) for name, value in raw.items()}, checkpoint=state, end=end)
+    except (ValueError, KeyError, TypeError):
         return None
     return footer if footer.stream_bytes + len(text) + TRAILER.size == file_size else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import threading
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from journal.flatbuffer import decoded_size
 from journal.schema import STEP_COLUMNS, TRADE_COLUMNS
 from journal.slots import Columns
+from journal.untrusted import blob, json_object, mapping, text, whole
 
 CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
@@ -31,9 +32,10 @@ FRAME_KEY, HEADER_KEY, SEAL_KEY = "journal.frame", "journal.header", "journal.se
 _FRAME, _HEADER, _SEAL = b"\x01frame=", b"\x01header=", b"\x01seal="
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
-MAX_METADATA = 1 << 16
+MAX_METADATA = 1 << 20
 MAX_HEADER = 1 << 24
 MAX_END_MESSAGE = 4096
+MAX_CHECKPOINT = 1 << 16
 MAX_MESSAGE = 1 << 28
 MAX_DECODED = 1 << 28
 
@@ -65,6 +67,12 @@ class End:
     reason: str
     message: str
     closed_at_us: int
+
+    @staticmethod
+    def from_json(raw: Any) -> End:
+        """From decoded JSON; raise ValueError or KeyError."""
+        raw = mapping(raw)
+        return End(text(raw["reason"]), text(raw["message"]), whole(raw["closed_at_us"]))
 
 
 @dataclass(frozen=True)
@@ -103,13 +111,13 @@ class Seal:
         )
 
     @staticmethod
-    def from_json(text: bytes) -> Seal:
+    def from_json(data: bytes) -> Seal:
         """Decode; raise ValueError, KeyError or TypeError for anything that `to_json` did not make."""
-        raw = json.loads(text)
-        state, end = raw.pop("checkpoint"), raw.pop("end")
-        if not all(type(value) is int and value >= -(1 << 62) for value in raw.values()):
-            raise ValueError("a seal holds whole numbers")
-        return Seal(**raw, checkpoint=None if state is None else b64decode(state), end=End(**end) if end else None)
+        raw = json_object(data)
+        state, end = blob(raw.pop("checkpoint")), raw.pop("end")
+        for value in raw.values():
+            whole(value)
+        return Seal(**raw, checkpoint=state, end=None if end is None else End.from_json(end))
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,8 @@ class BatchEncoder:
         if not len(trades["trade_number"]):
             return pa.ListArray.from_arrays(_int32(np.zeros(rows + 1, "<i4")), self._no_trades, type=kind)
         offsets = np.zeros(rows + 1, "<i4")
-        offsets[1:] = np.searchsorted(trades["exit_step"], steps["step"], side="right")
+        ends = np.searchsorted(trades["exit_step"], steps["step"], side="right")
+        offsets[1:] = np.maximum.accumulate(ends)  # Arrow trusts them, and a hostile tail may have steps in any order
         return pa.ListArray.from_arrays(_int32(offsets), _trade_struct(trades), type=kind)
 
 
@@ -298,10 +307,10 @@ def header_text(message: bytes) -> bytes | None:
 
 def seal_of(message: bytes) -> Seal | None:
     """The seal of a verified message, None where a hostile writer left it out or malformed."""
-    text = _value(message, _SEAL)
+    data = _value(message, _SEAL)
     try:
-        return None if text is None else Seal.from_json(text)
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return None if data is None else Seal.from_json(data)
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -320,8 +329,8 @@ class DecodeError(ValueError):
 
 def decode(message: bytes, extra: tuple[str, ...], seal: Seal) -> pa.RecordBatch:
     """The rows of a verified message; raise DecodeError and nothing else."""
-    schema = arrow_schema(extra)
     try:
+        schema = arrow_schema(extra)
         if decoded_size(message) > MAX_DECODED:
             raise DecodeError(f"a batch of more than {MAX_DECODED >> 20} MiB")
         batch = pa.ipc.read_record_batch(pa.py_buffer(message), schema)

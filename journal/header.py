@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from journal.schema import FORMAT_VERSION, STEP_COLUMNS
+from journal.paths import is_name
+from journal.schema import FORMAT_VERSION, MAX_EXTRA_COLUMNS, STEP_COLUMNS
+from journal.untrusted import json_object, mapping, real, text, whole
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -34,10 +36,32 @@ class About:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        names = self.extra_columns
         taken = set(STEP_COLUMNS) | {"trades"}
-        clash = [name for name in self.extra_columns if name in taken]
-        if clash or len(set(self.extra_columns)) != len(self.extra_columns):
-            raise ValueError(f"extra columns must have names of their own, got {list(self.extra_columns)}")
+        if len(names) > MAX_EXTRA_COLUMNS:
+            raise ValueError(f"at most {MAX_EXTRA_COLUMNS} extra columns, got {len(names)}")
+        if not all(isinstance(name, str) and 0 < len(name) <= 128 and name.isprintable() for name in names):
+            raise ValueError(f"names of extra columns are printable text of 1 to 128 letters, got {list(names)}")
+        if len(set(names)) != len(names) or taken & set(names):
+            raise ValueError(f"extra columns must have names of their own, got {list(names)}")
+
+    @staticmethod
+    def from_json(raw: Any) -> About:
+        """From decoded JSON; raise ValueError or KeyError."""
+        raw = mapping(raw)
+        start = raw["start_market_time_us"]
+        names = raw["extra_columns"]
+        if type(names) is not list:
+            raise ValueError("expected a list of names")
+        return About(
+            env=text(raw["env"]),
+            initial_portfolio_value=real(raw["initial_portfolio_value"]),
+            periods_per_year=real(raw["periods_per_year"]),
+            env_config=mapping(raw["env_config"]),
+            extra_columns=tuple(text(name) for name in names),
+            start_market_time_us=None if start is None else whole(start),
+            notes=mapping(raw["notes"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,18 @@ class WriterIdentity:
     boot_id: str
     pid: int
     process_start: int
+
+    @staticmethod
+    def from_json(raw: Any) -> WriterIdentity:
+        """From decoded JSON; raise ValueError or KeyError."""
+        raw = mapping(raw)
+        return WriterIdentity(
+            host=text(raw["host"]),
+            machine_id=text(raw["machine_id"]),
+            boot_id=text(raw["boot_id"]),
+            pid=whole(raw["pid"]),
+            process_start=whole(raw["process_start"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -81,20 +117,23 @@ class Header:
         ).encode("ascii")
 
     @staticmethod
-    def from_json(text: bytes) -> Header:
-        """Decode; raise ValueError, KeyError or TypeError for anything that `to_json` did not make."""
-        raw = json.loads(text)
-        if raw["format_version"] > FORMAT_VERSION:
-            return Header(raw["format_version"], "", "", EPOCH, 0, WriterIdentity("", "", "", 0, 0), About("", 0, 1))
-        about = raw["about"]
+    def from_json(data: bytes) -> Header:
+        """Decode; raise ValueError or KeyError for anything that `to_json` did not make."""
+        raw = json_object(data)
+        version = whole(raw["format_version"])
+        if version > FORMAT_VERSION:
+            return Header(version, "", "", EPOCH, 0, WriterIdentity("", "", "", 0, 0), About("", 0, 1))
+        run_id, journal_id = text(raw["run_id"]), text(raw["journal_id"])
+        if not (is_name(run_id) and is_name(journal_id)):
+            raise ValueError("an id that no journal can have")
         return Header(
-            format_version=int(raw["format_version"]),
-            run_id=str(raw["run_id"]),
-            journal_id=str(raw["journal_id"]),
-            start_time=from_microseconds(raw["start_time_us"]),
-            checkpoint_every_steps=int(raw["checkpoint_every_steps"]),
-            writer=WriterIdentity(**raw["writer"]),
-            about=About(**{**about, "extra_columns": tuple(map(str, about["extra_columns"]))}),
+            version,
+            run_id,
+            journal_id,
+            start_time=from_microseconds(whole(raw["start_time_us"])),
+            checkpoint_every_steps=whole(raw["checkpoint_every_steps"]),
+            writer=WriterIdentity.from_json(raw["writer"]),
+            about=About.from_json(raw["about"]),
         )
 
 

@@ -16,9 +16,14 @@ from journal.schema import FAILED_SUFFIX, RUN_MARKER, STREAM_SUFFIX, TAIL_SUFFIX
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
+def is_name(name: str) -> bool:
+    """Is it a safe run or journal id?"""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str, what: str) -> str:
     """Return ``name`` if it is a safe run or journal id; raise UnsafeNameError otherwise."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UnsafeNameError(
             f"{name!r} is not a {what}",
             hint="use letters, digits, '.', '_' and '-', at most 128, starting with a letter or digit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
 
-from journal.errors import NewerFormatError, NotAJournalError
+from journal.errors import JournalAccessError, NewerFormatError, NotAJournalError
 from journal.footer import Footer
 from journal.frames import (
     MAX_HEADER,
@@ -191,12 +192,14 @@ class Journal:
         """The intact batches of the stream, sorted by step."""
         return tuple(self._frames)
 
-    def blocks(self, behind: int = 0) -> Iterator[tuple[Columns, Columns]]:
+    def blocks(self, behind: int = 0, *, lenient: bool = False) -> Iterator[tuple[Columns, Columns]]:
         """Intact steps and trades, block by block as they were sealed, then the tail; without blocks up to ``behind``.
 
-        A batch whose content contradicts its seal is passed over; `read_journal` cannot see that without decoding.
+        Raises NotAJournalError for a batch that verifies and does not hold what it says, which no accident makes and
+        `read_journal` cannot see without decoding; with ``lenient`` it is passed over. Raises JournalAccessError if
+        the file is not the same any more.
         """
-        for batch in self._batches(behind):
+        for batch in self._batches(behind, lenient=lenient):
             yield block_of(batch)
         if len(self.tail_steps["step"]):
             yield self.tail_steps, self.tail_trades
@@ -224,25 +227,30 @@ class Journal:
             start = int(numbers[-1])
         return folded
 
-    def _batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
+    def _batches(self, behind: int = 0, *, lenient: bool = False) -> Iterator[pa.RecordBatch]:
         wanted = [frame for frame in self._frames if frame.seal.steps and frame.seal.last_step > behind]
         if not wanted:
             return
         with self._reopen() as source:
             for frame in wanted:
-                batch = self._decode(source, frame)
-                if batch is not None:
-                    yield batch
+                try:
+                    yield self._decode(source, frame)
+                except NotAJournalError:
+                    if not lenient:
+                        raise
 
-    def _decode(self, source: Source, frame: Frame) -> pa.RecordBatch | None:
+    def _decode(self, source: Source, frame: Frame) -> pa.RecordBatch:
         """Verified again: the file may have changed since the walk."""
         message = source.read(frame.offset, frame.length)
         if not verified(message, self._seed):
-            return None
+            raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
         try:
             return decode(message, self.header.about.extra_columns, frame.seal)
-        except DecodeError:
-            return None
+        except DecodeError as error:
+            what = (
+                f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} verifies, and is none: {error}"
+            )
+            raise NotAJournalError(self.path, what, hint="journal verify says more") from error
 
     def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
         """Intact steps as Arrow record batches, without those up to ``behind``, the tail's last; memory stays bounded."""
@@ -272,9 +280,7 @@ class Journal:
         if wanted:
             with self._reopen() as source:
                 for frame in wanted:
-                    batch = self._decode(source, frame)
-                    if batch is not None:
-                        yield block_of(batch)
+                    yield block_of(self._decode(source, frame))
         if len(self.tail_trades["pnl"]):
             yield self.tail_steps, self.tail_trades
 
@@ -311,7 +317,7 @@ def parse_header(name: str, text: bytes) -> Header:
     """The header in its JSON; ``name`` is the file's, for errors."""
     try:
         header = Header.from_json(text)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
         raise NotAJournalError(name, f"the header's content is malformed ({error!r})") from error
     if header.format_version > FORMAT_VERSION:
         raise NewerFormatError(name, header.format_version, FORMAT_VERSION)

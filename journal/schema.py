@@ -16,6 +16,7 @@ TAIL_SUFFIX = ".tail"
 FAILED_SUFFIX = ".failed"
 RUN_MARKER = "run"
 WRITERS_DIR = "writers"
+MAX_EXTRA_COLUMNS = 1024
 
 
 class EndReason(enum.StrEnum):

@@ -20,6 +20,7 @@ from journal.schema import STEP_FLOATS
 
 STEP, TRADE = 1, 2
 _MOST_STEPS = 1 << 62
+_EXTRA = "extra "
 TERMINATED, TRUNCATED = 1, 2
 MAX_TRADES_PER_STEP = 0xFFFF
 pack_crc = struct.Struct("<I").pack
@@ -38,7 +39,8 @@ class SlotLayout:
         self.pack_trade = struct.Struct(f"<qq6dq{spare * 8}xQBBH").pack
         self.size = body.size + 4
         end = [("step", "<u8"), ("kind", "u1"), ("flags", "u1"), ("trades", "<u2"), ("crc", "<u4")]
-        floats = [(name, "<f8") for name in (*STEP_FLOATS, *extra)]
+        # A prefix, since an env may well call a column "kind" or "flags".
+        floats = [(name, "<f8") for name in (*STEP_FLOATS, *map(_EXTRA.__add__, extra))]
         self.dtype = np.dtype([("wall_time_ns", "<i8"), ("market_time", "<i8"), *floats, *end])
         of_trade = ["quantity", "entry_price", "exit_price", "pnl", "costs", "trade_number"]
         self.trade_dtype = np.dtype(
@@ -74,7 +76,7 @@ class SlotLayout:
         columns["terminated"] = (flags & TERMINATED) != 0
         columns["truncated"] = (flags & TRUNCATED) != 0
         for name in self.extra:
-            columns[name] = np.ascontiguousarray(slots[name])
+            columns[name] = np.ascontiguousarray(slots[_EXTRA + name])
         return columns
 
 

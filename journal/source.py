@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Protocol
 from journal.errors import JournalAccessError
 from journal.schema import FAILED_SUFFIX, TAIL_SUFFIX
 
-MAX_TAIL_BYTES = 1 << 28
+MAX_TAIL_BYTES = 1 << 26
 
 
 class Source(Protocol):
@@ -45,7 +46,8 @@ class FileSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1  # another file may get this number, and is not to be read as this one
+        os.close(fd)
 
     def tail(self) -> tuple[bytes, bool] | None:
         stem = os.path.splitext(self.name)[0]
@@ -74,9 +76,11 @@ def _open_regular(path: Path | str) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise JournalAccessError(path, error) from error
+    except ValueError as error:  # a NUL in the name
+        raise JournalAccessError(path, OSError(errno.EINVAL, str(error))) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise JournalAccessError(path, OSError(22, "not a regular file"))
+        raise JournalAccessError(path, OSError(errno.EINVAL, "not a regular file"))
     return fd
 
 
@@ -86,5 +90,7 @@ def _read(fd: int, path: Path | str, offset: int, length: int) -> bytes:
         while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
             data += more
     except (OSError, ValueError, OverflowError) as error:
-        raise JournalAccessError(path, error if isinstance(error, OSError) else OSError(22, str(error))) from error
+        raise JournalAccessError(
+            path, error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+        ) from error
     return data

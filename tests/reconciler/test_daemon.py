@@ -47,6 +47,13 @@ def test_daemon__each_interval__ends_what_died_meanwhile(world, start):
         until(lambda journal_id=journal_id: world.row(journal_id).status == "truncated", what="the next pass")
 
 
+def test_daemon__deadline__ends_a_pass_early_and_says_so(world, start):
+    journal_id = world.dead()
+    daemon = start("--every", "0.3s", "--deadline", "0s")
+    until(lambda: daemon.said("reached its deadline"), what="the deadline")
+    assert world.row(journal_id).status == "started"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_daemon__told_to_end_in_mid_pass__ends_after_its_batch_with_nothing_half_done(world, start, number):
     journal_ids = [world.dead(20) for _ in range(300)]

@@ -451,3 +451,21 @@ def test_file_names_that_no_writer_makes__are_passed_over(world):
     report = world.reconcile()
     assert report.ended == {"truncated": 1}
     assert [line.split(":")[0] for line in report.unlookable] == ["run-1/outside"]
+
+
+def test_journal_that_was_missing__comes_back__replaces_the_error(world):
+    """A volume that was mounted only in part; the verdict without evidence was the reconciler's own."""
+    journal_id = world.dead()
+    files = list(world.path(journal_id).parent.glob(f"{journal_id}.*"))
+    away = world.root / "away"
+    away.mkdir()
+    world.driver_dies()
+    for file in files:
+        file.rename(away / file.name)
+    assert world.reconcile().ended == {"error": 1}
+    for file in files:
+        (away / file.name).rename(file)
+    assert world.reconcile().replaced == 1
+    row = world.row(journal_id)
+    assert (row.status, row.overruled_status, row.total_steps) == ("truncated", "error", 25)
+    assert_as_its_journal(world, journal_id, 25)
