@@ -7,6 +7,10 @@ In each round every variant trains one iteration, in an order that rotates; a ra
 and the median of a shape's ratios is its figure. The quartiles beside it tell how far to trust it: where they lie
 further apart than the difference that is looked for, the machine was not quiet enough, and the median proves nothing.
 
+The learner's update takes most of an iteration, is the same work in every variant, and varies more than the journal
+costs. So each comparison is made three times: of whole iterations by the clock; of whole iterations, with the median
+time of all updates in place of each one's own; and of what is not the update, which is sampling for the most part.
+
 "bare" is the same env without recorder, callbacks and database; "info" carries the journal's twelve values in the info
 dict of each step instead, the usual way.
 """
@@ -23,7 +27,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,26 +125,49 @@ def trainings(shape: Shape, length: int, folder: Path) -> Iterator[dict[str, Any
             algorithm.stop()
 
 
-def speed(algorithm: Any, lifetime: dict[int, float]) -> float:
-    """Steps a second of one iteration."""
-    start = time.perf_counter()
-    result = algorithm.train()
-    seconds = time.perf_counter() - start
-    total = float(result["env_runners"]["num_env_steps_sampled_lifetime"])
-    steps = total - lifetime.get(id(algorithm), 0.0)
-    lifetime[id(algorithm)] = total
-    return steps / seconds
+@dataclass(frozen=True)
+class Iteration:
+    """Seconds a step of one iteration: in the learner's update, and in all else."""
+
+    update: float
+    other: float
 
 
-def measure(shape: Shape, length: int, rounds: int) -> list[dict[str, float]]:
-    """Each round's speeds by variant."""
-    measured, lifetime = [], dict[int, float]()
+class Meter:
+    """Runs iterations of one algorithm and times them."""
+
+    def __init__(self, algorithm: Any) -> None:
+        self._algorithm = algorithm
+        self._update = algorithm.learner_group.update
+        self._updating = self._lifetime = 0.0
+        algorithm.learner_group.update = self._timed_update
+
+    def _timed_update(self, *args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return self._update(*args, **kwargs)
+        finally:
+            self._updating += time.perf_counter() - start
+
+    def iteration(self) -> Iteration:
+        self._updating, start = 0.0, time.perf_counter()
+        result = self._algorithm.train()
+        seconds = time.perf_counter() - start
+        before, self._lifetime = self._lifetime, float(result["env_runners"]["num_env_steps_sampled_lifetime"])
+        steps = self._lifetime - before
+        return Iteration(self._updating / steps, (seconds - self._updating) / steps)
+
+
+def measure(shape: Shape, length: int, rounds: int) -> list[dict[str, Iteration]]:
+    """Each round's iterations by variant."""
+    measured = []
     with tempfile.TemporaryDirectory() as folder, trainings(shape, length, Path(folder)) as algorithms:
-        names = list(algorithms)
+        meters = {name: Meter(algorithm) for name, algorithm in algorithms.items()}
+        names = list(meters)
         for number in range(rounds + WARM_UP_ROUNDS):
             turn = number % len(names)
             order = names[turn:] + names[:turn]
-            measured.append({name: speed(algorithms[name], lifetime) for name in order})
+            measured.append({name: meters[name].iteration() for name in order})
         assert_journaled(Path(folder) / "journals", shape)
     return measured[WARM_UP_ROUNDS:]
 
@@ -154,14 +181,20 @@ def assert_journaled(root: Path, shape: Shape) -> None:
         assert steps >= BATCH_STEPS * 2, f"{run_id} of {shape} journaled {steps} steps"
 
 
-def ratios(measured: list[dict[str, float]]) -> dict[str, tuple[float, float, float]]:
-    """Lower quartile, median and upper quartile of each comparison."""
-    found = {}
-    for ours, theirs in COMPARED:
-        of_rounds = [speeds[ours] / speeds[theirs] for speeds in measured]
-        lower, middle, upper = statistics.quantiles(of_rounds, n=4, method="inclusive")
-        found[f"{ours} / {theirs}"] = (lower, middle, upper)
-    return found
+def comparisons(measured: list[dict[str, Iteration]], ours: str, theirs: str) -> list[str]:
+    """Speed of ours over theirs: whole iterations, the same with an update of median time, and without the update."""
+    update = statistics.median(one.update for of_round in measured for one in of_round.values())
+    pairs = [(of_round[theirs], of_round[ours]) for of_round in measured]
+    return [
+        quartiles([(a.update + a.other) / (b.update + b.other) for a, b in pairs]),
+        quartiles([(update + a.other) / (update + b.other) for a, b in pairs]),
+        quartiles([a.other / b.other for a, b in pairs]),
+    ]
+
+
+def quartiles(ratios: list[float]) -> str:
+    lower, middle, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    return f"{middle:.3f} [{lower:.3f}, {upper:.3f}]"
 
 
 def arguments() -> argparse.Namespace:
@@ -187,11 +220,14 @@ def main() -> None:
     kept = []
     for name, length in itertools.product(given.shape or SHAPES, given.length or LENGTHS):
         measured = measure(SHAPES[name], length, given.rounds)
-        bare = statistics.median(speeds["bare"] for speeds in measured)
+        bare = statistics.median(1 / (of_round["bare"].update + of_round["bare"].other) for of_round in measured)
         print(f"\n{SHAPES[name]}; episodes of {length} steps; bare {bare:.0f} steps/s; load {os.getloadavg()[0]:.2f}")
-        for compared, (lower, middle, upper) in ratios(measured).items():
-            print(f"  {compared:24} {middle:.3f}  [{lower:.3f}, {upper:.3f}]", flush=True)
-        kept.append({"shape": name, "length": length, "rounds": measured})
+        print(f"  {'':22} {'iteration':>22} {'with median update':>22} {'without update':>22}")
+        for ours, theirs in COMPARED:
+            found = comparisons(measured, ours, theirs)
+            print(f"  {f'{ours} / {theirs}':22} " + " ".join(f"{text:>22}" for text in found), flush=True)
+        rounds = [{variant: asdict(one) for variant, one in of_round.items()} for of_round in measured]
+        kept.append({"shape": name, "length": length, "rounds": rounds})
     if given.json:
         given.json.write_text(json.dumps(kept))
 

@@ -48,20 +48,21 @@ class _Keeper(threading.Thread):
         super().__init__(name="journal-lease", daemon=True)
         self.pid = os.getpid()
         self._interval_s = interval_s
-        self._paths: dict[Path, None] = {}
+        self._paths: dict[str, Path] = {}  # by the run's folder
         self._beat = 0
 
-    def keep(self, path: Path) -> None:
-        if path not in self._paths:
+    def keep(self, run_folder: Path, writer: WriterIdentity) -> None:
+        if str(run_folder) not in self._paths:
+            path = lease_path(run_folder, writer)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._renew(path)
-            self._paths[path] = None
+            self._paths[str(run_folder)] = path
 
     def run(self) -> None:
         pause = threading.Event()
         while not pause.wait(self._interval_s):
             self._beat += 1
-            for path in list(self._paths):
+            for path in list(self._paths.values()):
                 try:
                     self._renew(path)
                 except OSError as error:
@@ -85,6 +86,6 @@ def keep(run_folder: Path, writer: WriterIdentity) -> None:
         _keeper = _Keeper(LEASE_INTERVAL_S)
         _keeper.start()
     try:
-        _keeper.keep(lease_path(run_folder, writer))
+        _keeper.keep(run_folder, writer)
     except OSError as error:
         log.debug("no lease in %s: %s", run_folder, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import secrets
@@ -36,6 +37,7 @@ def new_journal_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
 
 
+@functools.lru_cache(maxsize=64)
 def run_dir(root: Path | str, run_id: str) -> Path:
     """The folder of a run's journals."""
     return Path(root) / check_name(run_id, "run id")

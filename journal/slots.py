@@ -60,8 +60,8 @@ class SlotLayout:
         if slots["kind"].min(initial=STEP) == slots["kind"].max(initial=STEP):
             return self._step_columns(slots), no_trades()
         is_step = slots["kind"] == STEP
-        steps = self._step_columns(slots[is_step])
-        return steps, _trade_columns(slots.view(self.trade_dtype)[~is_step])
+        steps = self._step_columns(np.compress(is_step, slots))  # indexing records by a mask takes five times as long
+        return steps, _trade_columns(np.compress(~is_step, slots.view(self.trade_dtype)))
 
     def _step_columns(self, slots: NDArray[np.void]) -> Columns:
         flags = slots["flags"]

@@ -202,7 +202,7 @@ class JournalWriter:
     def _open(self, header: bytes) -> None:
         """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
         path, folder = self.path, self.path.parent
-        hidden = str(folder / f".{self.journal_id}.{os.getpid()}.new")
+        hidden = f"{folder}/.{self.journal_id}.{os.getpid()}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
         try:
             self._fd = os.open(hidden, flags, 0o644)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import gymnasium as gym
@@ -104,7 +103,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._number = float if isinstance(self.env.action_space, gym.spaces.Discrete) else _first_number
         settings = self._settings
         self._writer = writer = JournalWriter(
-            Path(settings.root),
+            settings.root,
             settings.run_id,
             new_journal_id(),
             about=about,
