@@ -16,7 +16,6 @@ PLOT = ["matplotlib>=3.9"]
 TEST = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
-    "pytest-xdist>=3.6",
     "hypothesis>=6.115",
     "empyrical-reloaded>=0.5.11",
     "backtesting>=0.6",
@@ -24,6 +23,7 @@ TEST = [
     "duckdb>=1.1",
     "pandas>=2.2",
     "psutil>=6.0",
+    "stable-baselines3>=2.7",
 ]
 
 setup(

@@ -43,7 +43,7 @@ def test_vector__sub_envs__do_what_single_ones_do(vector: Any) -> None:
 
 @pytest.mark.parametrize("actions", ["discrete", "continuous"])
 def test_stable_baselines3__learns_on_it(actions: str) -> None:
-    sb3 = pytest.importorskip("stable_baselines3")
+    import stable_baselines3 as sb3
     from stable_baselines3.common.env_checker import check_env
 
     env = TradingEnv({**CONFIG, "actions": actions})
