@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import weakref
@@ -15,6 +14,7 @@ from journal import lease
 from journal.errors import JournalAccessError, JournalExistsError, NotAJournalError
 from journal.header import WriterIdentity, this_writer
 from journal.lock import Liveness, Look, Observer
+from journal.newfile import NewFile, sync_folder, write_all
 from journal.paths import marker_path
 
 _held: weakref.WeakSet[RunMarker] = weakref.WeakSet()
@@ -26,23 +26,20 @@ class RunMarker:
     def __init__(self, root: Path | str, run_id: str, parameters: Mapping[str, Any]) -> None:
         """Make the marker; raise JournalExistsError if the run has one, UnsafeNameError for a bad id, OSError."""
         self.path = marker_path(root, run_id)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         writer = this_writer()
-        hidden = self.path.with_name(f".run.{os.getpid()}.new")
-        self._fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        text = json.dumps({"run_id": run_id, "writer": vars(writer), "parameters": parameters}, default=str)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            text = json.dumps({"run_id": run_id, "writer": vars(writer), "parameters": parameters}, default=str)
-            os.write(self._fd, text.encode())
-            os.fsync(self._fd)
-            os.link(hidden, self.path)
+            with NewFile(self.path) as file:
+                self._fd = file.fd
+                write_all(self._fd, text.encode())
+                os.fsync(self._fd)
+                file.publish()
+            sync_folder(self.path.parent)
         except FileExistsError as error:
             self.close()
             raise JournalExistsError(
                 f"run {run_id} exists already in {root}", hint="choose another run id, or leave it out"
             ) from error
-        finally:
-            os.unlink(hidden)
         _held.add(self)
         lease.keep(self.path.parent, writer)
 

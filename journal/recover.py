@@ -25,6 +25,7 @@ from journal.errors import JournalError, JournalExistsError
 from journal.footer import Footer
 from journal.frames import END_OF_STREAM, DecodeError, Frame, Seal, decode, encode_header, encoder_of, verified
 from journal.header import Header
+from journal.newfile import sync_folder
 from journal.paths import failed_path, parse_journal_path, tail_path
 from journal.reader import Journal, State, read_header, read_journal
 from journal.schema import STREAM_SUFFIX
@@ -336,11 +337,7 @@ def _write(output: Path, pieces: _Pieces) -> None:
         os.link(hidden, output)
     finally:
         hidden.unlink(missing_ok=True)
-    folder = os.open(output.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(output.parent)
 
 
 def _verify(hidden: Path, pieces: _Pieces) -> None:

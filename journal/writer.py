@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import struct
@@ -23,6 +22,7 @@ from journal.errors import JournalError, JournalExistsError, JournalWriteError
 from journal.footer import Footer
 from journal.frames import END_OF_STREAM, MAX_END_MESSAGE, End, Seal, encode_header, encoder_of
 from journal.header import About, Header, this_writer
+from journal.newfile import NewFile, sync_folder, write_all
 from journal.paths import check_name, failed_path, journal_path, tail_path
 from journal.reader import read_journal
 from journal.schema import FORMAT_VERSION, EndReason, Trade
@@ -103,16 +103,10 @@ class JournalWriter:
         self._fd = -1
         self._tail: Tail | None = None
         self._put: Callable[[bytes], int] = _nowhere
-        header = Header(
-            FORMAT_VERSION,
-            run_id,
-            journal_id,
-            datetime.now(UTC),
-            checkpoint_every_steps,
-            this_writer(),
-            about,
+        start = datetime.now(UTC)
+        self.header = header = Header(
+            FORMAT_VERSION, run_id, journal_id, start, checkpoint_every_steps, this_writer(), about
         )
-        self.header = header
         try:
             self._open(encode_header(header.to_json(), about.extra_columns))
         except OSError as error:
@@ -201,34 +195,24 @@ class JournalWriter:
 
     def _open(self, header: bytes) -> None:
         """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
-        path, folder = self.path, self.path.parent
-        hidden = f"{folder}/.{self.journal_id}.{os.getpid()}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
         try:
-            self._fd = os.open(hidden, flags, 0o644)
-        except FileNotFoundError:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(hidden, flags, 0o644)
-        self._finalizer = weakref.finalize(self, _close_descriptors, [self._fd])
-        self._finalizer.atexit = False
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write_all(self._fd, header)
-            capacity = (self._limit + _RESERVE_SLOTS) * self._layout.size
-            self._tail = open_tail(tail_path(path), capacity, sync_each_step=self._durability == "step")
-            os.link(hidden, path)
+            with NewFile(self.path) as stream:
+                self._fd = stream.fd
+                self._finalizer = weakref.finalize(self, _close_descriptors, [self._fd])
+                self._finalizer.atexit = False
+                write_all(self._fd, header)
+                capacity = (self._limit + _RESERVE_SLOTS) * self._layout.size
+                self._tail = open_tail(tail_path(self.path), capacity, sync_each_step=self._durability == "step")
+                stream.publish()
         except FileExistsError as error:
-            raise JournalExistsError(
-                f"{path} exists already", hint="each episode needs a journal id of its own"
-            ) from error
-        finally:
-            os.unlink(hidden)
+            hint = "each episode needs a journal id of its own"
+            raise JournalExistsError(f"{self.path} exists already", hint=hint) from error
         self._put = self._tail.put
         self._stream_bytes = self._intended_bytes = len(header)
         if self._durability != "process":
             os.fsync(self._fd)
-            _sync_folder(folder)
-            _sync_folder(folder.parent)
+            sync_folder(self.path.parent)
+            sync_folder(self.path.parent.parent)
 
     def _make_room(self, trades: int) -> None:
         """Seal if the tail's share is used up, or if this step would not fit behind what stands in it."""
@@ -333,7 +317,7 @@ class JournalWriter:
             message = message + END_OF_STREAM + footer.encode(self._journal_seed)
         size, next_crc = self._stream_bytes + len(message), seed(self.journal_id, self.steps + 1)
         self._intended_bytes = size
-        _write_all(self._fd, message)
+        write_all(self._fd, message)
         self._stream_bytes = size  # no call from here to the rows' end, so that no signal comes between
         self._sealed_steps, self._sealed_trades, self._rows, self._crc = self.steps, self.trades, [], next_crc
         if self._durability != "process":
@@ -399,25 +383,6 @@ def _nowhere(data: bytes) -> int:
 
 def _ended(data: bytes) -> int:
     raise ValueError("append to a journal that is closed, or that is the parent process's")
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    """One write; a short one is finished, so that a full disk shows as the error that it is."""
-    written = os.write(fd, data)
-    while written < len(data):
-        more = os.write(fd, memoryview(data)[written:])
-        if more == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written += more
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name is durable only once its folder is."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _close_descriptors(descriptors: list[int]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import journal.newfile
 import journal.tail
 import journal.writer
 from journal import (
@@ -58,7 +59,7 @@ def test_seal__write_fails__episode_goes_on_and_its_figures_are_exact(
 ) -> None:
     """J6: one warning, nothing appended behind the hole, the tail kept as `.failed`, lock held, figures in memory."""
     monkeypatch.setenv("RSC_MAPPED_TAIL", mapped)
-    with failing(journal.writer, "write", at, error), caplog.at_level(logging.WARNING):
+    with failing(journal.newfile, "write", at, error), caplog.at_level(logging.WARNING):
         writer = writer_in(tmp_path / "bad")
         for step in range(1, 101):
             append_step(writer, step)
@@ -94,7 +95,7 @@ def test_open__no_space__episode_goes_on(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_on_error_raise__write_fails__is_told_at_once(tmp_path: Path) -> None:
     """For those who prefer to stop."""
-    with failing(journal.writer, "write", 2, ENOSPC):
+    with failing(journal.newfile, "write", 2, ENOSPC):
         writer = writer_in(tmp_path, on_error="raise")
         for step in range(1, 7):  # with their trades ten slots
             append_step(writer, step)
@@ -170,6 +171,7 @@ def test_durability__order__stream_is_synced_before_the_tail_is_used_anew(
     """And files and folders before the first step is acknowledged."""
     order = Order()
     monkeypatch.setattr(journal.writer, "os", order)
+    monkeypatch.setattr(journal.newfile, "os", order)
     writer = writer_in(tmp_path, durability=durability)
     restarts: list[int] = []
     tail = writer._tail

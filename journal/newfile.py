@@ -1,0 +1,63 @@
+"""A new file: locked, and with all of its first content, before it has its name."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
+
+
+class NewFile:
+    """Under a hidden name until `publish`; on exit the hidden name goes, and only it. ``fd`` is the caller's.
+
+    Invariant L2: whoever finds the file under its own name finds it locked, as long as ``fd`` is open. Makes the folder
+    if there is none. Raises OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._hidden = f"{path.parent}/.{path.stem}.{secrets.token_hex(4)}.new"
+        try:
+            self.fd = os.open(self._hidden, _FLAGS, 0o644)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.fd = os.open(self._hidden, _FLAGS, 0o644)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # some network file systems know no locks
+            os.close(self.fd)
+            os.unlink(self._hidden)
+            raise
+
+    def publish(self) -> None:
+        """Give it its name; raise FileExistsError if another file has that."""
+        os.link(self._hidden, self.path)
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.unlink(self._hidden)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """One write; a short one is finished, so that a full disk shows as the error that it is."""
+    written = os.write(fd, data)
+    while written < len(data):
+        more = os.write(fd, memoryview(data)[written:])
+        if more == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += more
+
+
+def sync_folder(folder: Path) -> None:
+    """A new name is durable only once its folder is."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
