@@ -108,7 +108,7 @@ while not survived:
         listen, tell = os.pipe()
         child = os.fork()
         if child == 0:
-            journal.writer.os = journal.tail.os = Os(fatal, when == "before")
+            journal.writer.os = journal.tail.os = journal.newfile.os = Os(fatal, when == "before")
             episodes(root, tell)
             os._exit(0)
         os.close(tell)
