@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,6 @@ class Market:
         return self  # nobody changes it, and the copies of a config must not copy its prices
 
 
-def bundled_tickers() -> tuple[str, ...]:
-    """Symbols that need no network."""
-    return tuple(sorted(prices.bundled()))
-
-
 def load_market(
     ticker: str | None = None, path: Path | str | None = None, periods_per_year: float | None = None
 ) -> Market:
@@ -78,8 +74,16 @@ def load_market(
     if path is not None and ticker is None:
         return _from_file(Path(path), prices.version_of(Path(path)), periods_per_year)
     if ticker is not None and path is None:
-        return _from_ticker(ticker.strip().upper(), periods_per_year)
+        return _from_ticker(_symbol(ticker), periods_per_year)
     raise MarketError("give either a ticker or a data file")
+
+
+def _symbol(ticker: Any) -> str:
+    """As exchanges write it. It becomes part of a file's name, so nothing else may pass."""
+    symbol = str(ticker).strip().upper()
+    if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,31}", symbol):
+        raise MarketError(f"{ticker!r} is no ticker; use letters, digits and '.^=-', for example BRK-B")
+    return symbol
 
 
 @functools.lru_cache(maxsize=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shlex
 import signal
@@ -19,11 +20,11 @@ import click
 
 from journal.console import console, remark
 from rsc.env import TradingEnv
-from rsc.env_config import TradingConfig
-from rsc.market import load_market
+from rsc.env_config import ConfigError
 from rsc.stopping import Signals, Stopped
 
 RECONCILE_TIMEOUT_S = 3600
+DQN_STEPS_PER_UPDATE = 8
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,10 @@ class TrainingPlan:
 
 def train(plan: TrainingPlan) -> int:
     """Train, and return the exit code: 0, or 128 + the signal that stopped it."""
-    settings = TradingConfig.of(plan.env_config)
-    load_market(settings.ticker, settings.data, settings.periods_per_year)  # bad prices fail before Ray starts
+    _try_env(plan)
     signals = Signals()
     try:
-        with signals.held(), signals.believed(), _ray(plan, signals):
+        with signals.held(), signals.believed():
             run, stopped = _train(plan, signals)
     except Stopped as early:
         remark(f"stopped by {signal.Signals(early.number).name} before training began")
@@ -67,9 +67,21 @@ def train(plan: TrainingPlan) -> int:
     return 128 + stopped if stopped else reconciled
 
 
+def _try_env(plan: TrainingPlan) -> None:
+    """Whatever prices and settings cannot be played is said in one line, before Ray starts and the run has a row."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        env = TradingEnv(plan.env_config)
+    for warning in caught:
+        remark(f"warning: {warning.message}")
+    if plan.algo == "dqn" and env.config.actions != "discrete":
+        raise ConfigError(f"DQN chooses among discrete actions, got actions={env.config.actions!r}; use --algo ppo")
+
+
 def _train(plan: TrainingPlan, signals: Signals) -> tuple[Any, int]:
     from rsc.training import attach
 
+    quieten()
     config = algorithm_config(plan)
     run = attach(
         config,
@@ -82,7 +94,7 @@ def _train(plan: TrainingPlan, signals: Signals) -> tuple[Any, int]:
     click.echo(f"run {run.run_id}")
     stopped = 0
     try:
-        with run, signals.believed():
+        with run, signals.believed(), _ray(plan, signals):
             _iterate(config, plan, signals)
     except Stopped as stop:
         stopped = stop.number
@@ -112,6 +124,9 @@ def algorithm_config(plan: TrainingPlan) -> Any:
     else:
         config.reporting(min_sample_timesteps_per_iteration=plan.train_batch_size)
         config.training(replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": 50_000})
+        # RLlib learns once a fragment, by default once a step of all envs: with a single env nearly all time goes there.
+        envs = max(plan.num_env_runners, 1) * plan.num_envs_per_env_runner
+        config.env_runners(rollout_fragment_length=math.ceil(DQN_STEPS_PER_UPDATE / envs))
     if plan.evaluation_interval:
         config.evaluation(evaluation_interval=plan.evaluation_interval, evaluation_duration=5)
     return config
@@ -149,13 +164,14 @@ def _progress(iterations: int) -> Iterator[Any]:
 def _in_words(result: dict[str, Any]) -> str:
     runners = result.get("env_runners", {})
     steps = runners.get("num_env_steps_sampled_lifetime", 0)
-    mean = runners.get("episode_return_mean")
-    return f"{int(steps)} steps" + ("" if mean is None else f", mean return {mean:+.4f}")
+    mean = runners.get("episode_return_mean", math.nan)  # RLlib's NaN: no episode ended lately
+    return f"{int(steps)} steps" + ("" if math.isnan(mean) else f", mean return {mean:+.4f}")
 
 
 def quieten() -> None:
     """Keep Ray's own remarks from burying ours; in the driver and in each of its workers."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="env_config ", category=UserWarning)  # said once, by `_try_env`
     for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -165,7 +181,8 @@ def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
     """A local Ray, as quiet as it can be without hiding warnings of ours."""
     import ray
 
-    quieten()
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     evaluators = 0 if plan.evaluation_interval is None else 1
     ray.init(
         address="local",
@@ -194,10 +211,9 @@ def _summary(run: Any, plan: TrainingPlan) -> int:
     arguments = ["--run-id", run.run_id]
     if plan.database_url:
         arguments += ["--database-url", plan.database_url]
-    if not left:
-        return 0
-    if plan.reconcile:
+    if plan.reconcile:  # also where no row is left: what a failing database kept from the rows, the journals have
         command = [sys.executable, "-m", "reconciler", *arguments]
         return subprocess.run(command, check=False, timeout=RECONCILE_TIMEOUT_S).returncode
-    click.echo(f"to end them: {shlex.join(['reconcile', *arguments])}")
+    if left:
+        click.echo(f"to end them: {shlex.join(['reconcile', *arguments])}")
     return 0

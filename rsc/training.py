@@ -106,7 +106,7 @@ def attach(
     """
     if config.env is None:
         raise ValueError("the config has no env yet: call config.environment(...) first")
-    run_id = run_id or new_run_id()
+    run_id = new_run_id() if run_id is None else run_id
     root = defaults.journal_root(journal_root)
     url = defaults.database_url(database_url)
     run = _start_run(run_id, root, url, dict(parameters or {}))

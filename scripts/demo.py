@@ -15,13 +15,13 @@ def say(text: str) -> None:
 
 
 def show(command: str, lines: int | None = None) -> int:
-    """Run a command as a user would type it; long outputs are cut in the middle of nowhere but said so."""
+    """Run a command as a user would type it, and show its output as it comes, or its first lines at its end."""
     print(f"$ {command}", flush=True)
-    result = subprocess.run(shlex.split(command), text=True, stdout=subprocess.PIPE, timeout=600, check=False)
-    output = result.stdout.splitlines()
-    print("\n".join(output[:lines]), flush=True)
-    if lines is not None and len(output) > lines:
-        print(f"... and {len(output) - lines} lines more", flush=True)
+    stdout = None if lines is None else subprocess.PIPE
+    result = subprocess.run(shlex.split(command), text=True, stdout=stdout, timeout=600, check=False)
+    if lines is not None:
+        output = result.stdout.splitlines()
+        print("\n".join([*output[:lines], f"... and {len(output) - lines} lines more"]), flush=True)
     return result.returncode
 
 
@@ -59,12 +59,11 @@ def main() -> int:
     )
     show_rows("demo")
     say("3. But each step was journaled before its env returned it. The reconciler reads the journals:")
-    show("reconcile --run-id demo --dry-run")
     show("reconcile --run-id demo")
     say("4. Every episode is on record now, with its metrics and its trades:")
     show_rows("demo")
     say("5. And the check agrees:")
-    code = show("rsc check demo", lines=6)
+    code = show("rsc check demo", lines=8)
     print(f"rsc check exits {code}: " + ("every episode is complete." if code == 0 else "something is missing."))
     return code
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from journal.console import print_json, remark
-from rsc import defaults
+from journal.console import fail, print_json, remark
 from rsc.cli import options
 
 KEY_METRICS = (
@@ -30,20 +29,18 @@ KEY_METRICS = (
 @options.database_url
 @options.as_json
 def command(run_id: str, database_url: str | None, as_json: bool) -> int:
-    """Show every episode of a run with its key metrics, and say whether the record is complete.
+    """Say whether a run's record is complete.
 
-    Exit 0 when every episode has ended, with each key metric and all its trades; 1 otherwise, naming the others.
+    Shows every episode with its key metrics. Exit 0 when each has ended, with every key metric and all its trades; 1
+    otherwise, naming the others.
 
     \b
     Example: rsc check 20261122-120000-1a2b3c
     """
-    from journal.console import fail
     from rsc.db import episodes, runs, trades
-    from rsc.db.session import open_engine, reading
-    from rsc.db.upgrade import upgrade
+    from rsc.db.session import reading
 
-    engine = open_engine(defaults.database_url(database_url))
-    upgrade(engine)
+    engine = options.open_existing(database_url)
     with reading(engine) as connection:
         run = runs.find_run(connection, run_id)
         stored = trades.trade_counts(connection, run_id)
@@ -86,17 +83,17 @@ def missing_of(row: dict[str, Any], stored_trades: int) -> list[str]:
 
 
 def _block(row: dict[str, Any]) -> str:
-    """Three lines that fit 100 columns."""
+    """Four lines, of 80 columns but for long reasons."""
     why = f" ({row['end_reason']}: {row['status_reason']})" if row["end_reason"] else ""
     trades = f"{row['total_trades']} trades" if row["total_trades"] else "no closed trades"
     return (
         f"episode {row['episode_id']}  {row['status']}{why}\n"
-        f"  rllib {row['rllib_episode_id'] or '-'}  {_when(row['start_time'])} to {_when(row['end_time'])}"
-        f"  {_text(row['total_steps'], '{} steps')}, {trades}\n"
-        f"  value {_text(row['initial_portfolio_value'], '{:.2f}')} to {_text(row['final_portfolio_value'], '{:.2f}')}"
-        f"  pnl {_text(row['pnl'], '{:+.2f}')}  Sharpe {_text(row['sharpe_ratio'], '{:+.3f}')}"
-        f"  max drawdown {_text(row['max_drawdown'], '{:.1%}')}  win rate {_text(row['win_rate'], '{:.1%}')}"
-        f"  reward {_text(row['total_reward'], '{:+.4f}')}"
+        f"  rllib {row['rllib_episode_id'] or '-'}  {_text(row['total_steps'], '{} steps')}  {trades}\n"
+        f"  {_when(row['start_time'])} to {_when(row['end_time'])} UTC"
+        f"  value {_text(row['initial_portfolio_value'], '{:.2f}')} to {_text(row['final_portfolio_value'], '{:.2f}')}\n"
+        f"  pnl {_text(row['pnl'], '{:+.2f}')}  reward {_text(row['total_reward'], '{:+.4f}')}"
+        f"  Sharpe {_text(row['sharpe_ratio'], '{:+.3f}')}  drawdown {_text(row['max_drawdown'], '{:.1%}')}"
+        f"  win rate {_text(row['win_rate'], '{:.1%}')}"
     )
 
 

@@ -10,7 +10,11 @@ from rsc.cli import options
 
 @click.group("db")
 def command() -> None:
-    """Keep the database."""
+    """Keep the database.
+
+    \b
+    Example: rsc db upgrade
+    """
 
 
 @command.command("upgrade")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from journal.console import print_json, print_table
-from rsc import defaults
+from journal.console import print_json
 from rsc.cli import options
 
 
@@ -19,12 +20,9 @@ def command(database_url: str | None, as_json: bool) -> None:
     Example: rsc runs --json
     """
     from rsc.db import runs
-    from rsc.db.session import open_engine, reading
-    from rsc.db.upgrade import upgrade
+    from rsc.db.session import reading
 
-    engine = open_engine(defaults.database_url(database_url))
-    upgrade(engine)
-    with reading(engine) as connection:
+    with reading(options.open_existing(database_url)) as connection:
         rows = [dict(row._mapping) for row in runs.all_runs(connection)]
         counts = runs.counts_by_run(connection)
     for row in rows:
@@ -34,13 +32,17 @@ def command(database_url: str | None, as_json: bool) -> None:
     elif not rows:
         click.echo("no runs yet; start one with `rsc train`")
     else:
-        columns = ("run", "status", "start", "completed", "truncated", "error", "started")
-        print_table(columns, [_line(row) for row in rows], right=columns[3:])
+        _print(rows)
 
 
-def _line(row: dict[str, object]) -> tuple[str, ...]:
-    counts = row["episodes"]
-    assert isinstance(counts, dict)
-    start = f"{row['start_time']:%Y-%m-%d %H:%M}"
-    numbers = (str(counts.get(status, 0)) for status in ("completed", "truncated", "error", "started"))
-    return (str(row["run_id"]), str(row["status"]), start, *numbers)
+def _print(rows: list[dict[str, Any]]) -> None:
+    """A line a run; of 80 columns where ids are those that `rsc train` makes."""
+    from rsc.db.models import EPISODE_STATUSES
+
+    width = max(len("RUN"), *(len(row["run_id"]) for row in rows))
+    counted = " ".join(f"{{:>{len(status)}}}" for status in EPISODE_STATUSES)
+    line = f"{{:<{width}}} {{:<10}} {{:<11}} {counted}".format
+    click.echo(line("RUN", "START", "STATUS", *map(str.upper, EPISODE_STATUSES)))
+    for row in rows:
+        counts = (row["episodes"].get(status, 0) for status in EPISODE_STATUSES)
+        click.echo(line(row["run_id"], f"{row['start_time']:%Y-%m-%d}", row["status"], *counts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,23 @@ from rsc.cli import options
 
 
 @click.command("train")
-@click.option("--algo", type=click.Choice(["ppo", "dqn"]), default="ppo", show_default=True)
+@click.option("--algo", type=click.Choice(["ppo", "dqn"]), default="ppo", show_default=True, help="RLlib's algorithm.")
 @click.option("--ticker", help="A bundled symbol (AAPL, GOOG, IBM, MSFT), or one to fetch.  [default: MSFT]")
 @click.option(
     "--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A CSV or Parquet file instead."
 )
 @click.option("--periods-per-year", type=float, help="Bars in a year; asked for where bars are intraday.")
-@click.option("--iterations", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--num-env-runners", type=click.IntRange(min=0), default=2, show_default=True)
-@click.option("--num-envs-per-env-runner", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--iterations", type=click.IntRange(min=1), default=1, show_default=True, help="Rounds of training.")
+@click.option(
+    "--num-env-runners",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="Processes that sample; 0: this one does.",
+)
+@click.option(
+    "--num-envs-per-env-runner", type=click.IntRange(min=1), default=4, show_default=True, help="Envs in each of them."
+)
 @click.option(
     "--train-batch-size", type=click.IntRange(min=32), default=3000, show_default=True, help="Steps an iteration."
 )
@@ -32,12 +41,17 @@ from rsc.cli import options
     type=click.Choice(["truncate_episodes", "complete_episodes"]),
     default="truncate_episodes",
     show_default=True,
+    help="Sample by steps, or by whole episodes.",
 )
 @click.option(
     "--env-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON of TradingConfig's keys."
 )
 @click.option(
-    "--durability", type=click.Choice(["process", "checkpoint", "step"]), default=defaults.DURABILITY, show_default=True
+    "--durability",
+    type=click.Choice(["process", "checkpoint", "step"]),
+    default=defaults.DURABILITY,
+    show_default=True,
+    help="What survives a power cut: nothing promised, steps up to the last checkpoint, or every step.",
 )
 @click.option("--save-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the trained policy here.")
 @click.option("--seed", type=int, help="The same seed gives the same run.")
@@ -61,12 +75,9 @@ def command(**arguments: Any) -> int:
     """
     if arguments["ticker"] and arguments["data"]:
         raise click.UsageError("give either --ticker or --data")
-    try:
-        import gymnasium  # noqa: F401 - asked for here, so that a slim installation says what is missing
-        import ray  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        fail(f"training needs {error.name}", "pip install 'reinforce-strategy-creator[train]'")
+    missing = [name for name in ("ray", "torch", "gymnasium", "talib") if find_spec(name) is None]
+    if missing:
+        fail(f"training needs {', '.join(missing)}", "pip install 'reinforce-strategy-creator[train]'")
     from rsc.runner import TrainingPlan, train
 
     env_config = _env_config(arguments.pop("env_config"))
@@ -78,7 +89,7 @@ def command(**arguments: Any) -> int:
 def _market(arguments: dict[str, Any], data: Path | None) -> dict[str, Any]:
     return {
         "ticker": arguments.pop("ticker"),
-        "data": str(data.absolute()) if data else None,  # env runners work in another directory
+        "data": str(data.absolute()) if data else None,  # the run's row and its journals say which file it was
         "periods_per_year": arguments.pop("periods_per_year"),
     }
 

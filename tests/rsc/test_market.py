@@ -14,7 +14,7 @@ import pytest
 from pyarrow import csv, parquet
 
 from rsc import prices
-from rsc.market import Market, MarketError, bundled_tickers, load_market, market_from_columns
+from rsc.market import Market, MarketError, load_market, market_from_columns
 
 
 def columns_of(rows: int = 150, step: np.timedelta64 = np.timedelta64(1, "D")) -> dict[str, Any]:
@@ -40,7 +40,13 @@ def test_load_market__bundled_ticker__needs_no_network(ticker: str) -> None:
 def test_load_market__bundled_dates__are_utc_microseconds() -> None:
     first, last = load_market("IBM").times_us[[0, -1]].view("datetime64[us]")
     assert (first, last) == (np.datetime64("2000-03-01"), np.datetime64("2013-03-01"))
-    assert bundled_tickers() == ("AAPL", "GOOG", "IBM", "MSFT")
+
+
+@pytest.mark.parametrize("ticker", ["", " ", "../../etc", "A/B", "-x", "A" * 40])
+def test_load_market__no_ticker_at_all__is_refused_before_any_file_or_network(ticker: str) -> None:
+    """What is fetched is kept in a file of the ticker's name."""
+    with pytest.raises(MarketError, match="is no ticker"):
+        load_market(ticker)
 
 
 @pytest.mark.parametrize("change", [str.title, str.upper, lambda name: f" {name} "])

@@ -1,0 +1,129 @@
+"""What a person types at `rsc`, and what he gets for it: in this process, and always before Ray would start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import ray
+
+from rsc import defaults
+from rsc.cli import main
+from rsc.db import runs
+from rsc.db.session import open_engine
+from rsc.db.upgrade import upgrade
+from rsc.runner import _in_words
+from rsc.training import new_run_id
+from tests.rsc.test_market import columns_of
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which nobody has trained yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(defaults.DATABASE_VARIABLE, raising=False)
+    monkeypatch.delenv(defaults.JOURNAL_VARIABLE, raising=False)
+    return tmp_path
+
+
+def exit_of(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["rsc", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def file_of(path: Path, **changed: object) -> Path:
+    """A CSV file of good prices, but for these columns; None takes one away."""
+    columns = {**columns_of(), **changed}
+    names = [name for name, values in columns.items() if values is not None]
+    lines = zip(*(columns[name] for name in names), strict=True)
+    path.write_text("\n".join(",".join(map(str, line)) for line in [names, *lines]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"feee": 0.1}, "did you mean 'fee'?"),
+        ({"fee": 7}, "fee must be a fraction"),
+        ({"features": ["nope"]}, "no feature 'nope'"),
+        ({"start_date": "hello"}, "start_date must be a date"),
+        ({"start_date": "2030-01-01"}, "no bars to play"),
+        ({"market": "MSFT"}, "market must be"),
+        ({"actions": "continuous"}, "DQN chooses among discrete actions"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_train__settings_that_cannot_be_played__one_line_and_no_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, settings: dict[str, object], said: str
+) -> None:
+    """Said at once, not after Ray has started and the run has a row."""
+    (folder / "env.json").write_text(json.dumps(settings))
+    assert exit_of(monkeypatch, "train", "--algo", "dqn", "--env-config", "env.json") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not ray.is_initialized()
+    assert not (folder / "rsc-data").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"volume": None}, "column volume missing"), ({"close": [-1.0] * 150}, "prices must be positive")],
+)
+def test_train__file_that_is_no_market__one_line_and_no_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, changed: dict[str, object], said: str
+) -> None:
+    path = file_of(folder / "prices.csv", **changed)
+    assert exit_of(monkeypatch, "train", "--data", path) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (folder / "rsc-data").exists()
+
+
+def test_train__forerunners_key_in_another_unit__is_said_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """As a remark of the program, not as Python shows warnings."""
+    (folder / "env.json").write_text('{"transaction_fee_percent": 0.1}')
+    bad = file_of(folder / "prices.csv")
+    assert exit_of(monkeypatch, "train", "--env-config", "env.json", "--data", bad, "--run-id", "../x") == 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("warning: env_config transaction_fee_percent=0.1")
+    assert "is not a run id" in last
+
+
+@pytest.mark.parametrize("verb", [("runs",), ("check", "r1")], ids=" ".join)
+def test_look__where_nobody_trained__says_so_and_makes_no_database(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, verb: tuple[str, ...]
+) -> None:
+    assert exit_of(monkeypatch, *verb) == 1
+    assert "there is no database" in capsys.readouterr().err
+    assert not (folder / "rsc-data").exists()
+
+
+def test_runs__ids_that_train_makes__a_line_each_of_80_columns(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """An id that is folded cannot be copied."""
+    engine = open_engine(defaults.database_url())
+    upgrade(engine)
+    run_id = new_run_id()
+    with engine.begin() as connection:
+        runs.start_run(connection, run_id, {}, str(folder), datetime.now(UTC))
+        runs.end_run(connection, run_id, "interrupted", datetime.now(UTC))
+    assert exit_of(monkeypatch, "runs") == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert line.split() == [run_id, f"{datetime.now(UTC):%Y-%m-%d}", "interrupted", *["0"] * 4]
+    assert max(len(head), len(line)) < 80
+
+
+@pytest.mark.parametrize(("mean", "said"), [(float("nan"), "7 steps"), (0.5, "7 steps, mean return +0.5000")])
+def test_progress__rllib_knows_no_mean_return__says_none(mean: float, said: str) -> None:
+    """RLlib's word for "no episode ended lately" is NaN."""
+    assert _in_words({"env_runners": {"num_env_steps_sampled_lifetime": 7.0, "episode_return_mean": mean}}) == said
