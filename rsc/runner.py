@@ -199,21 +199,40 @@ def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
 
 
 def _summary(run: Any, plan: TrainingPlan) -> int:
-    """What RLlib left behind, and the command that puts it right; the exit code of that, if it was run."""
-    from rsc.db.episodes import status_counts
-    from rsc.db.session import open_engine, reading
-
-    with reading(open_engine(run.database_url)) as connection:
-        counts = status_counts(connection, run.run_id)
-    left = counts.pop("started", 0)
-    ended = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
-    click.echo(f"episodes: {ended}; {left} left running by RLlib")
+    """What is left to end, and the command that ends it; the exit code: of that, if it was run, else 0 if the rows
+    can be counted."""
+    counts = _counts(run)
+    if counts is not None:
+        left, unrecorded = counts.pop("started", 0), counts.pop("unrecorded", 0)
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
+        without = f"; {unrecorded} without a row, which the database did not take" if unrecorded else ""
+        click.echo(f"episodes: {ended}; {left} left running by RLlib{without}")
+        if not left + unrecorded:
+            return 0
     arguments = ["--run-id", run.run_id]
     if plan.database_url:
         arguments += ["--database-url", plan.database_url]
-    if plan.reconcile:  # also where no row is left: what a failing database kept from the rows, the journals have
-        command = [sys.executable, "-m", "reconciler", *arguments]
+    if plan.reconcile:
+        # No grace: envs of this very process closed their journals just now, and no callback comes any more.
+        command = [sys.executable, "-m", "reconciler", *arguments, "--grace", "0s"]
         return subprocess.run(command, check=False, timeout=RECONCILE_TIMEOUT_S).returncode
-    if left:
-        click.echo(f"to end them: {shlex.join(['reconcile', *arguments])}")
-    return 0
+    click.echo(f"to end them: {shlex.join(['reconcile', *arguments])}")
+    return int(counts is None)
+
+
+def _counts(run: Any) -> dict[str, int] | None:
+    """Episodes by status, and ``unrecorded`` for journals beyond the rows; None where the database does not answer."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from journal import list_journals
+    from rsc.db.episodes import status_counts
+    from rsc.db.session import first_line, open_engine, reading
+
+    try:
+        with reading(open_engine(run.database_url)) as connection:
+            counts = status_counts(connection, run.run_id)
+    except SQLAlchemyError as error:
+        remark(f"episodes: not known, the database does not answer ({first_line(error)})")
+        return None
+    journals = sum(1 for _ in list_journals(run.journal_root, run.run_id))
+    return {**counts, "unrecorded": max(0, journals - sum(counts.values()))}

@@ -71,13 +71,13 @@ class Run:
         from sqlalchemy.exc import SQLAlchemyError
 
         from rsc.db import runs
-        from rsc.db.session import open_engine
+        from rsc.db.session import first_line, open_engine
 
         try:
             with open_engine(self.database_url).begin() as connection:
                 runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
         except SQLAlchemyError as failure:
-            log.warning("run %s: its end is not recorded: %s", self.run_id, failure)
+            log.warning("run %s: its end is not recorded: %s", self.run_id, first_line(failure))
         self._marker.close()
 
 

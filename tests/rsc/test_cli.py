@@ -9,14 +9,19 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray.rllib.algorithms.ppo import PPOConfig
 
+import rsc
+from journal import About, EndReason, JournalWriter
 from rsc import defaults
 from rsc.cli import main
 from rsc.db import runs
+from rsc.db.episodes import start_episode
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
-from rsc.runner import _in_words
-from rsc.training import new_run_id
+from rsc.env import TradingEnv
+from rsc.runner import TrainingPlan, _in_words, _summary
+from rsc.training import Run, new_run_id
 from tests.rsc.test_market import columns_of
 
 Captured = pytest.CaptureFixture[str]
@@ -127,3 +132,44 @@ def test_runs__ids_that_train_makes__a_line_each_of_80_columns(
 def test_progress__rllib_knows_no_mean_return__says_none(mean: float, said: str) -> None:
     """RLlib's word for "no episode ended lately" is NaN."""
     assert _in_words({"env_runners": {"num_env_steps_sampled_lifetime": 7.0, "episode_return_mean": mean}}) == said
+
+
+@pytest.fixture
+def run_of_two(folder: Path) -> Run:
+    """A run with two journals, and one row."""
+    config = PPOConfig().environment(TradingEnv)
+    run = rsc.attach(config, run_id="r1")
+    for number in (1, 2):
+        about = About("TradingEnv", 10_000.0, 252.0)
+        JournalWriter(run.journal_root, "r1", f"j{number}", about=about).close(EndReason.CLOSED)
+    now = datetime.now(UTC)
+    with open_engine(run.database_url).begin() as connection:
+        start_episode(connection, {"run_id": "r1", "journal_id": "j1", "env_id": "TradingEnv", "start_time": now})
+    return run
+
+
+def test_summary__journals_beyond_the_rows__are_counted_and_reconciled(run_of_two: Run, capfd: Captured) -> None:
+    """While a database is down its rows are missing; "0 left" would be no truth."""
+    run_of_two.end("completed")
+    assert _summary(run_of_two, TrainingPlan()) == 0
+    first, last = capfd.readouterr().out.splitlines()
+    assert first.startswith("episodes: none; 1 left running by RLlib; 1 without a row")
+    assert last == "to end them: reconcile --run-id r1"
+    assert _summary(run_of_two, TrainingPlan(reconcile=True)) == 0
+    assert "2 episodes ended" in capfd.readouterr().out
+    assert _summary(run_of_two, TrainingPlan()) == 0
+    assert capfd.readouterr().out == "episodes: 2 truncated; 0 left running by RLlib\n"
+
+
+def test_summary__database_that_is_gone__one_line_and_the_command_for_later(
+    run_of_two: Run, capfd: Captured, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The journals are there; exit 1, since nothing can be said of the record."""
+    run_of_two.database_url = "postgresql://nobody@127.0.0.1:1/none"
+    run_of_two.end("completed")
+    assert "\n" not in caplog.messages[-1]
+    assert _summary(run_of_two, TrainingPlan()) == 1
+    out, err = capfd.readouterr()
+    assert out == "to end them: reconcile --run-id r1\n"
+    (line,) = err.splitlines()
+    assert line.startswith("episodes: not known, the database does not answer")

@@ -85,6 +85,7 @@ def test_train__run_id_that_is_taken__one_line(project: Project) -> None:
     """And nothing of the first run is touched."""
     project.train("--num-env-runners", "0", "--num-envs-per-env-runner", "1", "--reconcile")
     before = project.rows()
+    assert {row.status for row in before} == {"completed", "truncated"}
     output = project.run("rsc", "train", "--run-id", "r1", "--num-env-runners", "0", expect=1)
     assert "exists already" in output
     assert "Traceback" not in output
