@@ -12,7 +12,7 @@ import click
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 # The text between these two lines is the program's.
 BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z ]+) -->\n```text\n).*?(\n```)", re.DOTALL)
-PROGRAMS = {"journal": "journal.cli:command"}
+PROGRAMS = {"journal": "journal.cli:command", "rsc": "rsc.cli:command", "reconcile": "reconciler.cli:command"}
 WIDTH = 90
 
 
