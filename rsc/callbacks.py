@@ -14,16 +14,13 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from journal import EndReason, JournalError, journal_path, read_journal
 from journal.header import from_microseconds
-from rsc.defaults import DATABASE_PAUSE_S
+from rsc.defaults import CALLBACK_TIMEOUT_S, DATABASE_PAUSE_S
 from rsc.recording import FAILED_KEY, INFO_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 log = logging.getLogger("rsc")
-
-# A database that does not answer may cost one env runner this long, once in each pause.
-CALLBACK_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The one table of defaults, and where the database and the journals are when nobody says. docs/reference.md shows it."""
+"""Defaults of the trading side, and where the database and the journals are when nobody says. docs/reference.md shows it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ DURABILITY = "process"
 GRACE_PERIOD_S = 30.0
 WAIT_S = 10.0
 DATABASE_TIMEOUT_S = 5.0
+CALLBACK_TIMEOUT_S = 2.0  # what a database that does not answer may cost an env runner, once in each pause
 DATABASE_PAUSE_S = 30.0
 BATCH_EPISODES = 500
 

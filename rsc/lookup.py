@@ -65,13 +65,10 @@ def settled_journals(run_id: str) -> set[str] | None:
 
 def _engine() -> Engine:
     """An engine on the database of the environment. Looking must not make one: a file that is not there stays so."""
-    from pathlib import Path
-
     from rsc import defaults
-    from rsc.db.session import DatabaseError, open_engine
+    from rsc.db.session import DatabaseError, is_missing_file, open_engine
 
-    engine = open_engine(defaults.database_url())
-    file = engine.url.database
-    if engine.url.get_backend_name() == "sqlite" and file and not Path(file).exists():
-        raise DatabaseError(f"there is no database at {file}; set ${defaults.DATABASE_VARIABLE}")
-    return engine
+    url = defaults.database_url()
+    if is_missing_file(url):
+        raise DatabaseError(f"there is no database {url}; set ${defaults.DATABASE_VARIABLE}")
+    return open_engine(url)

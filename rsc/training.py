@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -94,13 +94,15 @@ def attach(
     database_url: str | None = None,
     durability: Durability = "process",
     checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS,
+    on_error: Literal["warn", "raise"] = "warn",
     parameters: Mapping[str, Any] | None = None,
 ) -> Run:
     """Journal every episode of this config's env, and give each its row; all else in the config stays as it was.
 
     The env may be a class, a registered name, or a function of the env context, as long as it offers what
     `rsc.recording.Journaled` asks for: TradingEnv and its subclasses do. Call it last, before `build_algo`. Makes the
-    run's marker, which this process holds until the run ends or the process does, and its row.
+    run's marker, which this process holds until the run ends or the process does, and its row. Where a journal cannot
+    be written, ``on_error`` says whether training goes on with a warning, or the env's step raises JournalWriteError.
 
     Raises JournalExistsError for a run id that is taken, rsc.db.session.DatabaseError, ValueError without an env.
     """
@@ -110,7 +112,7 @@ def attach(
     root = defaults.journal_root(journal_root)
     url = defaults.database_url(database_url)
     run = _start_run(run_id, root, url, dict(parameters or {}))
-    settings = JournalSettings(str(root), run_id, durability, checkpoint_every_steps)
+    settings = JournalSettings(str(root), run_id, durability, checkpoint_every_steps, on_error)
     name = f"recorded-{run_id}"
     register_env(name, _RecordedEnv(_maker_of(config.env), settings))
     config.environment(env=name)

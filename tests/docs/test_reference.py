@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from journal import find
 from journal.lease import LEASE_INTERVAL_S
 from journal.lock import LEASE_INTERVALS
 from journal.writer import CHECKPOINT_EVERY_STEPS
-from rsc import callbacks, defaults
+from rsc import defaults
 from rsc.env_config import TradingConfig
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference.md"
@@ -26,10 +29,18 @@ def test_reference__each_default__is_the_codes() -> None:
         "wait_s": defaults.WAIT_S,
         "batch_episodes": defaults.BATCH_EPISODES,
         "database_timeout_s": defaults.DATABASE_TIMEOUT_S,
-        "callback_timeout_s": callbacks.CALLBACK_TIMEOUT_S,
+        "callback_timeout_s": defaults.CALLBACK_TIMEOUT_S,
         "database_pause_s": defaults.DATABASE_PAUSE_S,
         **{name: getattr(config, name) for name in ("capital", "fee", "sizing", "fraction", "fill", "episode_length")},
     }
     rows = dict(re.findall(r"^\| (\w+) \| ([\w.]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
     rows.pop("setting")
     assert rows == {name: str(value) for name, value in code.items()}
+
+
+def test_journal_root__of_both_sides__is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`journal` starts without the trading side, and so has its own words for the folder of all runs."""
+    monkeypatch.delenv(defaults.JOURNAL_VARIABLE, raising=False)
+    assert find.journal_root() == defaults.journal_root()
+    monkeypatch.setenv(defaults.JOURNAL_VARIABLE, "elsewhere")
+    assert find.journal_root() == defaults.journal_root()

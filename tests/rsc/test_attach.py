@@ -18,7 +18,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 
 import rsc
-from journal import JournalExistsError, State, journal_path, list_journals, read_journal
+from journal import JournalExistsError, JournalWriteError, State, journal_path, list_journals, read_journal
 from rsc import callbacks
 from rsc.db import episodes, runs
 from rsc.db.session import open_engine, reading
@@ -98,6 +98,14 @@ def recorders(runner: SingleAgentEnvRunner) -> list[Recorder]:
             layer = layer.env
         found.append(layer)
     return found
+
+
+def fail_writes(recorder: Recorder) -> None:
+    """As on a full disk: every further write to the stream fails."""
+    assert recorder._writer is not None
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, recorder._writer._fd)
+    os.close(full)
 
 
 def sample(runner: SingleAgentEnvRunner, steps: int) -> None:
@@ -264,6 +272,18 @@ def test_callbacks__predecessors_journal_is_unreadable__the_successor_still_has_
         assert {row.journal_id for row in world.rows()} == set(list_journals(world.root, RUN))
 
 
+def test_attach__on_error_raise__a_failed_write_stops_sampling(world: World) -> None:
+    """For those who prefer no training to one without a record."""
+    config = config_of()
+    with world.attach(config, on_error="raise", checkpoint_every_steps=10):
+        runner = SingleAgentEnvRunner(config=config, worker_index=1)
+        sample(runner, 2)
+        fail_writes(recorders(runner)[0])
+        with pytest.raises(RuntimeError) as raised:  # RLlib's own, from ours
+            sample(runner, 15)
+    assert isinstance(raised.value.__cause__, JournalWriteError)
+
+
 def test_callbacks__journal_failed_and_episode_ended_by_itself__row_is_exact(world: World) -> None:
     """Invariant J6: the recorder kept the figures; an intact journal of the same episode gives the same."""
     with world.runner(config_of(envs=1)) as runner:
@@ -272,9 +292,7 @@ def test_callbacks__journal_failed_and_episode_ended_by_itself__row_is_exact(wor
         writer = recorder._writer
         assert writer is not None
         fold = writer.fold
-        full = os.open("/dev/full", os.O_WRONLY)
-        os.dup2(full, writer._fd)  # every further write to the stream fails
-        os.close(full)
+        fail_writes(recorder)
         writer.checkpoint()
         assert writer.failure is not None
         sample(runner, 20)
