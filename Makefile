@@ -17,7 +17,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python setup.py
 	@echo "Installing into $(VENV) (about a minute)..."
-	$(BIN)/python -m pip install --quiet ".[train]"
+	$(BIN)/python -m pip install --quiet --editable ".[train]"
 	@touch $@
 
 $(VENV)/.tox: $(BIN)/python
