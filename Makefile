@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test torture bench clean
+MINUTES ?= 60
+
+.PHONY: help demo test torture fuzz bench clean
 
 help:
 	@echo "make demo     train PPO on bundled prices, be cut off, reconcile, check"
 	@echo "make test     all checks and tests, as CI runs them"
 	@echo "make torture  the long versions of the crash tests: 1 000 kills, 10 000 flips"
+	@echo "make fuzz     hostile journals against the reader, for MINUTES=60"
 	@echo "make bench    the figures of benchmarks/, side by side"
 
 $(BIN)/python:
@@ -36,6 +39,9 @@ test: $(VENV)/.tox
 
 torture: $(VENV)/.dev
 	RSC_TORTURE=1 $(BIN)/python -m pytest -q -m torture tests
+
+fuzz: $(VENV)/.dev
+	RSC_TORTURE=1 RSC_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -q tests/journal/test_fuzz.py
 
 bench: $(VENV)/.dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done

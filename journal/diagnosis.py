@@ -56,4 +56,4 @@ def batches_without_header(path: str) -> list[Frame]:
     stem = os.path.basename(path).rpartition(".")[0]
     with FileSource(path) as source:
         size = source.size()
-        return walk(source, Window(source, b""), 0, crc32c(stem.encode()), size).frames
+        return walk(source, Window(source, b""), 0, crc32c(os.fsencode(stem)), size).frames

@@ -18,6 +18,7 @@ from journal.untrusted import blob, json_object, whole
 
 MAGIC = b"JRNLEND\n"
 TRAILER = struct.Struct("<II8s")
+MAX_FOOTER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ def decode_footer(end_of_file: bytes, file_size: int, journal_seed: int) -> Foot
 
 
 def footer_length(trailer: bytes) -> int | None:
-    """Bytes of the footer whose trailer these are, None if they are none."""
+    """Bytes of the footer whose trailer these are, None if they are none, or of one that nobody would write."""
     if len(trailer) != TRAILER.size:
         return None
     length, _, magic = TRAILER.unpack(trailer)
-    return length + TRAILER.size if magic == MAGIC else None
+    return length + TRAILER.size if magic == MAGIC and length <= MAX_FOOTER else None
 
 
 def _from_json(text: bytes, file_size: int) -> Footer | None:

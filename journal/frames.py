@@ -307,7 +307,7 @@ def header_text(message: bytes) -> bytes | None:
 
 def seal_of(message: bytes) -> Seal | None:
     """The seal of a verified message, None where a hostile writer left it out or malformed."""
-    data = _value(message, _SEAL)
+    data = _value(message[: metadata_length(message[:8]) or MAX_METADATA], _SEAL)
     try:
         return None if data is None else Seal.from_json(data)
     except (ValueError, KeyError, TypeError):
@@ -336,7 +336,7 @@ def decode(message: bytes, extra: tuple[str, ...], seal: Seal) -> pa.RecordBatch
         batch = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
         batch.validate(full=True)
         _check(batch, seal)
-    except (pa.ArrowException, OSError, ValueError, MemoryError, IndexError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, EOFError) as error:
         raise DecodeError(str(error)) from error
     return batch
 
@@ -345,8 +345,16 @@ def _check(batch: pa.RecordBatch, seal: Seal) -> None:
     lists = batch.column(batch.num_columns - 1)
     if any(column.null_count for column in batch.columns) or lists.values.null_count:
         raise DecodeError("a batch with nulls")
-    if batch.num_rows != seal.steps or len(lists.flatten()) != seal.trades:
+    trades = lists.flatten()
+    if batch.num_rows != seal.steps or len(trades) != seal.trades:
         raise DecodeError("a batch with other rows than its seal says")
+    if not _counts_up(batch.column(0), seal.first_step) or not _counts_up(trades.field(0), seal.first_trade):
+        raise DecodeError("a batch with other numbers than its seal says")
+
+
+def _counts_up(numbers: pa.Array, first: int) -> bool:
+    values = numpy_of(numbers)
+    return not len(values) or (int(values[0]) == first and bool((np.diff(values) == 1).all()))
 
 
 def block_of(batch: pa.RecordBatch) -> tuple[Columns, Columns]:

@@ -117,7 +117,7 @@ def _footer_of(path: Path | str, header_text: bytes, end: bytes, size: int) -> F
     """The footer's CRC is seeded with the journal id, so it fits under the name that the journal was written to."""
     name = os.path.basename(path)
     stem = name.rpartition(".")[0] or name
-    footer = decode_footer(end, size, crc32c(stem.encode()))
+    footer = decode_footer(end, size, crc32c(os.fsencode(stem)))
     if footer is not None:
         return footer
     header = parse_header(str(path), header_text)

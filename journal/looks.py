@@ -10,8 +10,8 @@ from crc32c import crc32c
 from journal.frames import End, Frame
 from journal.header import Header
 from journal.slots import TailScan, layout_of, scan_tail
-from journal.source import Source
-from journal.walk import Walk, Window, walk
+from journal.source import MAX_TAIL_BYTES, Source
+from journal.walk import Damage, Finding, Walk, Window, walk
 
 # A writer that seals in each of them is not to be outrun; the last one counts.
 _MOST_LOOKS = 4
@@ -55,7 +55,13 @@ def _look_once(source: Source, start: bytes, header: Header, header_end: int) ->
     end = next((frame.seal.end for frame in reversed(frames) if frame.seal.end), None)
     end = end or (found.footer.end if found.footer else None)
     sealed = frames[-1].seal.last_step if frames else 0
-    scan = scan_tail(tail[0] if tail else b"", layout_of(header.about.extra_columns), header.journal_id, sealed)
+    layout = layout_of(header.about.extra_columns)
+    data = tail[0] if tail else b""
+    most = MAX_TAIL_BYTES // layout.size * layout.size
+    if not end and data[most:].strip(b"\0"):
+        text = f"the tail is longer than {MAX_TAIL_BYTES >> 20} MiB, and what stands behind is not read"
+        found.findings.append(Finding(Damage.SLOT, text, most // layout.size))
+    scan = scan_tail(data[:most], layout, header.journal_id, sealed)
     if end:  # all rows of a closed journal live in its stream; its tail may be another episode's by now
         scan = replace(scan, damaged=(), lost_end=0)
     return Seen(found, frames, end, scan, tail, size)

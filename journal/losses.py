@@ -42,7 +42,7 @@ def losses(seen: Seen, tail_steps: Columns, tail_trades: Columns) -> Losses:
     known_steps, known_trades = _known(seen, expected - 1, tail_trades)
     there = sum(frame.seal.trades for frame in seen.frames) + len(tail_trades["pnl"])
     steps = lost + known_steps - (expected - 1) + seen.scan.lost_end
-    return Losses(extents, tuple(findings), steps, known_trades - there)
+    return Losses(extents, tuple(findings), steps, max(known_trades - there, 0))
 
 
 def _known(seen: Seen, reached: int, tail_trades: Columns) -> tuple[int, int]:

@@ -219,12 +219,17 @@ class _Pieces:
         return encoder_of(self.journal.header.about.extra_columns).encode(steps, trades, seal, self.seed)
 
     def _last_seal(self) -> Seal:
-        """An empty last batch, from the footer that alone still says how the episode ended."""
-        footer, end = self.footer, self.end
-        assert footer is not None, "Invariant: an end that no batch states was read from the footer"
+        """An empty last batch, from what alone still says how the episode ended: the footer, or a batch without rows."""
+        said: Footer | Seal
+        if self.footer is None:
+            said = next(frame.seal for frame in reversed(self.journal.frames) if frame.seal.end)
+            reached = said.last_step, said.last_trade
+        else:
+            said = self.footer
+            reached = said.steps, said.trades
         return Seal(
-            footer.steps + 1, 0, footer.trades + 1, 0, footer.wall_time_us, footer.market_time_us, footer.terminal,
-            footer.checkpoint, end,
+            reached[0] + 1, 0, reached[1] + 1, 0, said.wall_time_us, said.market_time_us, said.terminal,
+            said.checkpoint, self.end,
         )  # fmt: skip
 
     def new_footer(self, stream_bytes: int) -> bytes:

@@ -81,8 +81,10 @@ class SlotLayout:
 
 
 def _trade_columns(slots: NDArray[np.void]) -> Columns:
+    with np.errstate(invalid="ignore"):  # a hostile slot may number a trade NaN
+        numbers = slots["trade_number"].astype("<i8")
     return {
-        "trade_number": slots["trade_number"].astype("<i8"),
+        "trade_number": numbers,
         "direction": np.where(slots["flags"] != 0, 1, -1).astype("<i1"),
         "quantity": np.ascontiguousarray(slots["quantity"]),
         "entry_step": np.ascontiguousarray(slots["entry_step"]),
@@ -171,8 +173,17 @@ def _bodies(slots: NDArray[np.void], size: int) -> bytes:
 
 def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> bool:
     """One CRC call over a whole generation: the last slot's CRC covers all before it, but not *their* CRC fields."""
+    if not _count_up(slots):
+        return False
     running = crc32c(_bodies(slots, layout.size), seed(journal_id, int(slots["step"][0])))
     return bool(running ^ mask_of(journal_id) == int(slots["crc"][-1]))
+
+
+def _count_up(slots: NDArray[np.void]) -> bool:
+    """Are their numbers in order, as each writer's are? A step's trades bear its number and stand before it."""
+    steps = slots["step"].astype("<i8")
+    in_order = (np.diff(steps) >= (slots["kind"][:-1] == STEP)).all()
+    return bool(in_order) and 0 < int(steps[0]) <= int(steps[-1]) < _MOST_STEPS
 
 
 def _scan_each(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
@@ -183,6 +194,9 @@ def _scan_each(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal
     fits = _fits(slots, data, layout, journal_id)
     good = [index for index, fit in enumerate(fits) if fit]
     fresh = [index for index in good if int(slots["step"][index]) > sealed_step]
+    for stray in _strays(slots, fresh):
+        fits[stray] = False
+    fresh = [index for index in fresh if fits[index]]
     if good and not fresh:  # its writer was blanking it when it died: nothing new was written behind that seal
         return TailScan(slots[:0])
     keep = _last_write_dropped(slots, fresh, fits)
@@ -211,7 +225,7 @@ def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: 
     """
     size, mask = layout.size, mask_of(journal_id)
     stated = slots["crc"].tolist()
-    steps = slots["step"].tolist()
+    steps, kinds = slots["step"].tolist(), slots["kind"].tolist()
     fits: list[bool | None] = []
     running = seed(journal_id, steps[0]) if steps else 0
     unsure: list[int] = []
@@ -228,8 +242,20 @@ def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: 
             fit = bool(index) and crc32c(body, stated[index - 1] ^ mask) ^ mask == crc
         unsure = [*unsure, index] if fit is False else []
         running = crc ^ mask if fit else reckoned
-        fits.append(fit and 0 < steps[index] < _MOST_STEPS)
+        fits.append(fit and 0 < steps[index] < _MOST_STEPS and kinds[index] in (STEP, TRADE))
     return fits
+
+
+def _strays(slots: NDArray[np.void], fresh: list[int]) -> list[int]:
+    """Slots that verify, with numbers that no writer would give them there."""
+    least, found = 0, []
+    for index in fresh:
+        step = int(slots["step"][index])
+        if step < least:
+            found.append(index)
+        else:
+            least = step + (int(slots["kind"][index]) == STEP)
+    return found
 
 
 def _last_write_dropped(slots: NDArray[np.void], good: list[int], fits: list[bool | None]) -> list[int]:

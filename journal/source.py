@@ -12,6 +12,7 @@ from journal.errors import JournalAccessError
 from journal.schema import FAILED_SUFFIX, TAIL_SUFFIX
 
 MAX_TAIL_BYTES = 1 << 26
+_BEHIND_TAIL = 1 << 15  # of what stands behind that, so that a look can say that there is more
 
 
 class Source(Protocol):
@@ -20,7 +21,10 @@ class Source(Protocol):
     name: str
 
     def tail(self) -> tuple[bytes, bool] | None:
-        """The tail's bytes and whether it is a failed one; None if there is no tail."""
+        """The tail's bytes and whether it is a failed one; None if there is no tail.
+
+        Of one that is longer than MAX_TAIL_BYTES a little more than that is enough.
+        """
         ...
 
     def size(self) -> int:
@@ -59,7 +63,7 @@ class FileSource:
                     continue
                 raise
             try:
-                return _read(fd, path, 0, min(os.fstat(fd).st_size, MAX_TAIL_BYTES)), failed
+                return _read(fd, path, 0, min(os.fstat(fd).st_size, MAX_TAIL_BYTES + _BEHIND_TAIL)), failed
             finally:
                 os.close(fd)
         return None

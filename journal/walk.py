@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
 
 from journal.flatbuffer import message_length, row_count
@@ -22,7 +23,10 @@ from journal.frames import (
 from journal.source import Source
 
 _WINDOW = 1 << 20
+_NEAR = 1 << 12  # a search begins small: damage may stand between messages that are small themselves
 _ZERO = b"\0"
+# How a message begins: the mark, and a length up to MAX_METADATA. A disk may well give back nothing but FF.
+_START = re.compile(re.escape(CONTINUATION) + rb"..[\x00-\x10]\x00", re.DOTALL)
 
 
 class Damage(enum.StrEnum):
@@ -110,7 +114,7 @@ def read_footer(source: Source, size: int, journal_seed: int) -> Footer | None:
     """The footer at the end of the source, if a whole and undamaged one of this journal stands there."""
     end = source.read(max(0, size - 4096), min(size, 4096))
     length = footer_length(end[-16:])
-    if length is None or length > min(size, MAX_MESSAGE):
+    if length is None or length > size:
         return None
     if length > len(end):
         end = source.read(size - length, length)
@@ -157,17 +161,22 @@ def _next_message(found: Walk, window: Window, offset: int, size: int, journal_s
 
     A hostile file cannot make the search quadratic: all searches of a walk share what may be looked at.
     """
+    reach = _NEAR
     while offset < size and found.search_bytes > 0:
-        piece = window.read(offset, min(_WINDOW, size - offset))
-        at = piece.find(CONTINUATION)
-        while at >= 0 and found.search_bytes > 0:
+        piece = window.read(offset, min(reach, size - offset))
+        if not piece:
+            break  # the file has shrunk
+        reach = min(2 * reach, _WINDOW)
+        start = _START.search(piece)
+        while start is not None and found.search_bytes > 0:
+            at = start.start()
             message = read_message(window, offset + at, size)
             if message is not None:
                 if verified(message, journal_seed):
                     return offset + at
                 found.search_bytes -= len(message)
             found.search_bytes -= metadata_length(piece[at : at + 8]) or 0
-            at = piece.find(CONTINUATION, at + 1)
+            start = _START.search(piece, at + 1)
         offset += max(len(piece) - 7, 1)
     return None
 
