@@ -226,6 +226,7 @@ def _seal(draw: Draw, parts: Parts) -> Parts:
     def change(message: bytes) -> bytes:
         try:
             batch = pa.ipc.read_record_batch(pa.py_buffer(message), arrow_schema(parts.extra))
+            batch.validate(full=True)  # Arrow's writer takes the process with it otherwise
             return message_of(batch, _changed_json(draw, seal_text(message)), parts.seed, draw(CODECS))
         except (pa.ArrowException, OSError, ValueError, IndexError, EOFError):
             return message  # an earlier change has left no batch here
