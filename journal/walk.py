@@ -123,10 +123,16 @@ def read_footer(source: Source, size: int, journal_seed: int) -> Footer | None:
 
 def _take(found: Walk, offset: int, message: bytes) -> None:
     seal = seal_of(message)
-    if seal is None or seal.first_step < 1 or seal.steps < 0 or seal.first_trade < 1 or seal.trades < 0:
+    if seal is None or not _makes_sense(seal):
         found.findings.append(Finding(Damage.CONTENT, "a batch without a readable seal", offset))
     else:
         found.frames.append(Frame(offset, len(message), seal))
+
+
+def _makes_sense(seal: Seal) -> bool:
+    """Numbers that a writer can have; trades are closed by steps."""
+    counts_right = seal.steps > 0 or seal.steps == seal.trades == 0
+    return counts_right and seal.trades >= 0 and seal.first_step >= 1 and seal.first_trade >= 1
 
 
 def _behind_damage(found: Walk, window: Window, offset: int, size: int, journal_seed: int) -> int:

@@ -15,7 +15,7 @@ EOS = b"\xff\xff\xff\xff\0\0\0\0"
 TABLE = [functools.reduce(lambda crc, _: crc >> 1 ^ 0x82F63B78 * (crc & 1), range(8), byte) for byte in range(256)]
 
 
-class NoJournal(Exception):
+class NoJournalError(Exception):
     """The header cannot be read."""
 
 
@@ -97,7 +97,7 @@ def read(stream: bytes, tail: bytes | None) -> Told:
     first = message_at(stream, 0, 0, MAX_HEADER)
     text = value(first, b"header") if first else None
     if first is None or text is None:
-        raise NoJournal
+        raise NoJournalError
     told = Told(json.loads(text))
     seed = crc32c(told.header["journal_id"].encode())
     batches, footer, claim = read_stream(stream, len(first), seed, told)

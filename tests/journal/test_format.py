@@ -29,7 +29,7 @@ def ours(at: MemorySource) -> Journal | None:
 def by_book(at: MemorySource) -> by_the_book.Told | None:
     try:
         return by_the_book.read(at.stream, (at.tail() or (None,))[0])
-    except by_the_book.NoJournal:
+    except by_the_book.NoJournalError:
         return None
 
 
