@@ -29,6 +29,7 @@ from journal.frames import (
     decode,
     header_text,
     metadata_length,
+    seal_of,
     verified,
 )
 from journal.header import Header, from_microseconds
@@ -242,7 +243,7 @@ class Journal:
     def _decode(self, source: Source, frame: Frame) -> pa.RecordBatch:
         """Verified again: the file may have changed since the walk."""
         message = source.read(frame.offset, frame.length)
-        if not verified(message, self._seed):
+        if not verified(message, self._seed) or seal_of(message) != frame.seal:
             raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
         try:
             return decode(message, self.header.about.extra_columns, frame.seal)

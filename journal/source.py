@@ -12,6 +12,7 @@ from journal.errors import JournalAccessError
 from journal.schema import FAILED_SUFFIX, TAIL_SUFFIX
 
 MAX_TAIL_BYTES = 1 << 26
+_PAGE = 1 << 12
 _BEHIND_TAIL = 1 << 15  # of what stands behind that, so that a look can say that there is more
 
 
@@ -55,24 +56,34 @@ class FileSource:
 
     def tail(self) -> tuple[bytes, bool] | None:
         stem = os.path.splitext(self.name)[0]
-        for path, failed in ((stem + TAIL_SUFFIX, False), (stem + FAILED_SUFFIX, True)):
-            try:
-                fd = _open_regular(path)
-            except JournalAccessError as error:
-                if isinstance(error.__cause__, FileNotFoundError):
-                    continue
-                raise
-            try:
-                return _read(fd, path, 0, min(os.fstat(fd).st_size, MAX_TAIL_BYTES + _BEHIND_TAIL)), failed
-            finally:
-                os.close(fd)
-        return None
+        tail = _whole(stem + TAIL_SUFFIX)
+        if tail is not None and tail[:_PAGE].strip(b"\0"):
+            return tail, False
+        # A blank one may be another writer's, whom this name was refused: it must not hide what a failed one kept.
+        failed = _whole(stem + FAILED_SUFFIX)
+        if failed is not None:
+            return failed, True
+        return None if tail is None else (tail, False)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
     def read(self, offset: int, length: int) -> bytes:
         return _read(self._fd, self.name, offset, length)
+
+
+def _whole(path: str) -> bytes | None:
+    """A tail's bytes, None if there is no such file."""
+    try:
+        fd = _open_regular(path)
+    except JournalAccessError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    try:
+        return _read(fd, path, 0, min(os.fstat(fd).st_size, MAX_TAIL_BYTES + _BEHIND_TAIL))
+    finally:
+        os.close(fd)
 
 
 def _open_regular(path: Path | str) -> int:

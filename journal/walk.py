@@ -196,7 +196,8 @@ def _was_written_whole(window: Window, offset: int, size: int) -> bool:
     if len(rest) < 8 or not rest.strip(_ZERO):
         return False
     # The frame and Arrow's own metadata both tell the length: a flip in the one leaves the other.
-    lengths = [length for length in (stated_length(rest), message_length(rest)) if length is not None]
+    stated = (stated_length(rest), message_length(rest))
+    lengths = [length for length in stated if length is not None and length <= MAX_MESSAGE]
     return size - offset >= min(lengths, default=metadata_length(rest[:8]) or 0)
 
 

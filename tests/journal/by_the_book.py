@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import struct
@@ -11,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 MAX_METADATA, MAX_HEADER, MAX_MESSAGE, MAX_FOOTER = 1 << 20, 1 << 24, 1 << 28, 1 << 20
+NUMBERS = {"first_step", "steps", "first_trade", "trades", "wall_time_us", "market_time_us", "terminal"}
+SEAL = NUMBERS | {"checkpoint", "end"}
 EOS = b"\xff\xff\xff\xff\0\0\0\0"
 TABLE = [functools.reduce(lambda crc, _: crc >> 1 ^ 0x82F63B78 * (crc & 1), range(8), byte) for byte in range(256)]
 
@@ -74,21 +77,31 @@ def message_at(data: bytes, at: int, seed: int, most: int = MAX_METADATA) -> byt
     return message if crc32c(blank, seed) == frame[1] else None
 
 
-def arrow_says(data: bytes, at: int) -> tuple[int | None, int | None]:
-    """Length and rows of a message in Arrow's own metadata, `Message.fbs`: None where they cannot be read."""
+def arrow_length(data: bytes, at: int) -> int | None:
+    """The length of a message in Arrow's own metadata, `Message.fbs`: None where it cannot be read."""
     try:
-        root = at + 8 + u32(data, at + 8)
-        body, batch = (table_field(data, root, number) for number in (3, 2))
-        length = 8 + u32(data, at + 4) + (struct.unpack_from("<q", data, body)[0] if body else 0)
-        rows = table_field(data, batch + u32(data, batch), 0) if batch else 0
-        return length, struct.unpack_from("<q", data, rows)[0] if rows else 0
+        place = table_field(data, at + 8 + u32(data, at + 8), 3)
+        body = struct.unpack_from("<q", data, place)[0] if place else 0
     except struct.error:
-        return None, None
+        return None
+    return 8 + u32(data, at + 4) + body if body >= 0 else None
+
+
+def arrow_rows(data: bytes, at: int) -> int | None:
+    """The rows of a batch, likewise."""
+    try:
+        batch = table_field(data, at + 8 + u32(data, at + 8), 2)
+        place = table_field(data, batch + u32(data, batch), 0) if batch else 0
+        return struct.unpack_from("<q", data, place)[0] if place else None  # type: ignore[no-any-return]
+    except struct.error:
+        return None
 
 
 def table_field(data: bytes, table: int, number: int) -> int:
     vtable = table - struct.unpack_from("<i", data, table)[0]
-    size = struct.unpack_from("<H", data, max(vtable, 0))[0]
+    if vtable < 0:
+        raise struct.error
+    size = struct.unpack_from("<H", data, vtable)[0]
     offset = struct.unpack_from("<H", data, vtable + 4 + 2 * number)[0] if 6 + 2 * number <= size else 0
     return table + offset if offset else 0
 
@@ -163,8 +176,8 @@ def read_stream(data: bytes, at: int, seed: int, told: Told) -> tuple[list[Any],
         told.damage.append("batch")
         if later is None:
             seal = value(data[at : at + MAX_METADATA], b"seal")
-            claim = json.loads(seal) if seal and is_json(seal) else None
-            claim = claim if claim and claim["steps"] == arrow_says(data, at)[1] else None
+            claim = readable(seal or b"")
+            claim = claim if claim and claim["steps"] == arrow_rows(data, at) else None
             break
         claim, at = None, later
         if footer and at == footer["stream_bytes"] - 8:
@@ -181,11 +194,15 @@ def read_stream(data: bytes, at: int, seed: int, told: Told) -> tuple[list[Any],
     return [(message, seal) for seal, _, message in kept if seal["steps"] or seal["end"]], footer, claim
 
 
-def is_json(text: bytes) -> bool:
+def readable(seal: bytes) -> dict[str, Any] | None:
+    """A seal that nothing vouches for: all of its keys, with values of their kinds."""
     try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
+        found: dict[str, Any] = json.loads(seal)
+        base64.b64decode(found["checkpoint"] or "", validate=True)
+    except (ValueError, KeyError, TypeError):
+        return None
+    end_fits = found.get("end", 0) is None or {"reason", "message", "closed_at_us"} <= set(found["end"])
+    return found if set(found) == SEAL and all(type(found[name]) is int for name in NUMBERS) and end_fits else None
 
 
 def is_torn(data: bytes, at: int) -> bool:
@@ -193,7 +210,8 @@ def is_torn(data: bytes, at: int) -> bool:
     if len(left) < 8 or not left.strip(b"\0"):
         return True
     frame = stated(left[:MAX_METADATA])
-    lengths = [length for length in (frame and frame[0], arrow_says(data, at)[0]) if length is not None]
+    stated_lengths = (frame and frame[0], arrow_length(data, at))
+    lengths = [length for length in stated_lengths if length is not None and length <= MAX_MESSAGE]
     return len(left) < min(lengths, default=8 + u32(data, at + 4) if left[:4] == EOS[:4] else 0)
 
 
