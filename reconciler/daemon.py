@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -110,6 +111,8 @@ class Daemon:
 
     def run(self) -> None:
         """Returns when the pass that runs has ended after ``stop``; a pass that hangs does not hold the program."""
+        # A pass that takes longer than the interval is no news, nor is one that waits for its database.
+        logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
@@ -166,7 +169,7 @@ class Daemon:
         self._pass_id = self._pass_id or uuid.uuid4().hex
         work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id, self._quiet)
         report = record_pass(self._engine, work, self._run_ids)
-        if report.changed:
+        if report.wrote:
             self._pass_id = ""  # idle passes share an id: `reconcile status` keeps the last of them
         self._tell(report)
         return report
@@ -177,7 +180,7 @@ class Daemon:
         self._gauges.passed(report, overruled, false)
         if report.stopped and not self._stop.is_set():
             self._say(f"a pass reached its deadline of {self._schedule.deadline_s:g} s: {report.sentence()}")
-        elif report.ended or report.replaced or report.runs_interrupted:
+        elif report.wrote:
             self._say(report.sentence())
         complaints = {*report.unlookable, *report.failures}
         for line in sorted(complaints - self._complaints):

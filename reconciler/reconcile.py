@@ -57,6 +57,7 @@ class Pass:
         self._settings = settings
         self._hooks = hooks or Hooks()
         self._quiet = {} if quiet is None else quiet
+        self._stranded: dict[str, list[str]] = {}  # by run, as of the last look at it
         self.start_time: datetime = database_now(engine)
         self._started = time.monotonic()
         self._context = Context(engine, self.pass_id, settings, self._hooks, self.start_time, self._started)
@@ -81,6 +82,9 @@ class Pass:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
             self.report.look_again()
             self._look_once(run_ids)
+        for lines in self._stranded.values():
+            for line in lines:
+                self.report.fail(line)
         self.report.seconds = time.monotonic() - self._started
         return self.report
 
@@ -105,8 +109,7 @@ class Pass:
             self.report.merge(report)
             self._hooks.on_progress(self.report.judged)
         self.report.runs += 1
-        for line in _stranded(run, found):
-            self.report.fail(line)
+        self._stranded[run.run_id] = list(_stranded(run, found))
         if not self._over() and not found.judged and time.time_ns() - changed > _SETTLING_S * 1e9:
             self._quiet[row.run_id] = changed
         gone = row.status == "running" and run.marker is not None and not run.driver_may_live

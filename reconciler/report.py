@@ -145,11 +145,12 @@ class PassReport:
             self.complain(f"{run.run_id}/{journal_id}: {look.reason}")
             return
         self.waiting += 1
-        self.waiting_on_the_dead += not run.driver_may_live or look.lease_age_s is not None
         if verdict.case == "G" and not facts.here:
             self.stranded[facts.why] += 1
         elif verdict.case == "D" and facts.writer is Liveness.UNSURE and look.lease_age_s is None:
             self.stranded[look.reason] += 1
+        else:
+            self.waiting_on_the_dead += not run.driver_may_live or look.lease_age_s is not None
 
     def complain(self, line: str) -> None:
         """An episode could not be looked at."""
@@ -175,9 +176,9 @@ class PassReport:
         return DATA_LOST if self.unlookable_count or lost else DONE
 
     @property
-    def changed(self) -> bool:
-        """Did the pass change anything, or fail to?"""
-        return bool(self.ended or self.replaced or self.runs_interrupted or self.failure_count or self.unlookable_count)
+    def wrote(self) -> bool:
+        """Did the pass change anything?"""
+        return bool(self.ended or self.replaced or self.runs_interrupted)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

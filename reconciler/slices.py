@@ -10,9 +10,10 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from multiprocessing.pool import AsyncResult
 from typing import Any
 
 from sqlalchemy import Engine
@@ -118,16 +119,36 @@ def in_processes(
     """The same by several forked processes; only for a program without other threads, and for runs judged by locks.
 
     A process that is told to stop finishes the slices that were handed out; one that is killed takes its helpers along.
+    Where a helper is killed, this process does what the helpers left.
     """
-    pool = multiprocessing.get_context("fork").Pool(processes, _enter, (context, run))
-    waiting: deque[AsyncResult[PassReport]] = deque()
-    with pool:
+    handed_out: deque[tuple[Sequence[Candidate], Future[PassReport]]] = deque()
+
+    def oldest() -> PassReport:
+        candidates, answer = handed_out.popleft()
+        try:
+            return answer.result()
+        except BrokenProcessPool:  # whatever they wrote has this pass's id, and counts once
+            return reconcile_slice(context, run, candidates)
+
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _enter, (context, run))
+    try:
         for candidates in slices:
-            waiting.append(pool.apply_async(_slice_here, ([*candidates],)))
-            if len(waiting) >= _AHEAD * processes:
-                yield waiting.popleft().get()
-        while waiting:
-            yield waiting.popleft().get()
+            handed_out.append((candidates, _hand_out(pool, candidates)))
+            if len(handed_out) >= _AHEAD * processes:
+                yield oldest()
+        while handed_out:
+            yield oldest()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _hand_out(pool: ProcessPoolExecutor, candidates: Sequence[Candidate]) -> Future[PassReport]:
+    try:
+        return pool.submit(_slice_here, candidates)
+    except BrokenProcessPool as error:
+        answer: Future[PassReport] = Future()
+        answer.set_exception(error)
+        return answer
 
 
 _here: tuple[Context, RunSight] | None = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import click
 
 from journal.console import DATA_LOST, DONE, remark
-from reconciler.cli.once import open_existing
+from reconciler.cli.once import JsonDocument, open_existing
 from reconciler.config import Settings
 
 
@@ -16,21 +15,18 @@ def show_audit(url: str, run_ids: Sequence[str] | None, settings: Settings, as_j
     """Print each difference, and return 3 if there is one."""
     from reconciler.audit import AuditReport, Difference, audit
 
-    report = AuditReport()
-    separator = "\n"
-    if as_json:
-        click.echo('{"differences": [', nl=False)
-    for found in audit(open_existing(url, may_upgrade=False), run_ids, settings, report):
+    report, engine = AuditReport(), open_existing(url, may_upgrade=False)
+    document = JsonDocument("differences")
+    for found in audit(engine, run_ids, settings, report):
         if not isinstance(found, Difference):
             remark(f"could not be looked at: {found}")
         elif as_json:
-            click.echo(separator + json.dumps(vars(found), default=str), nl=False)
-            separator = ",\n"
+            document.add(vars(found))
         else:
             where = f"{found.run_id} episode {found.episode_id} ({found.journal_id})"
             click.echo(f"{where}: {found.column} is {found.row}, its journal says {found.journal}")
     if as_json:
-        click.echo(f'\n], "report": {json.dumps(vars(report))}}}')
+        document.close(vars(report))
     else:
         click.echo(
             f"{report.compared:,} episodes compared, {report.differences:,} differences, "

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import INTERRUPTED, fail, print_table, remark
+from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, print_table, remark
 from reconciler.config import Hooks, Settings
 from reconciler.signals import stop_on_signals
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Engine
 
     from reconciler.report import Item, PassReport
@@ -30,16 +32,18 @@ def reconcile_once(
     from reconciler.passes import record_pass
     from reconciler.reconcile import Pass
 
+    runs_to_rebuild = _runs_to_rebuild(run_ids, settings) if rebuild else ()
     engine = open_existing(url, may_create=rebuild, may_upgrade=not settings.dry_run)
-    if rebuild:
-        _rebuild(engine, run_ids, settings)
+    all_rebuilt = _rebuild(engine, runs_to_rebuild, settings)
     view = _JsonView() if as_json else _TextView(settings.dry_run)
     with stop_on_signals("stopping after this batch; again to stop at once") as stop, view.progress(engine) as moved:
         hooks = Hooks(view.show, moved, stop.is_set, stop.wait, listening=as_json or settings.dry_run)
         work = Pass(engine, Observer(), settings, hooks)
         report = record_pass(engine, work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
     view.finish(report)
-    return INTERRUPTED if stop.is_set() else report.exit_code
+    if stop.is_set():
+        return INTERRUPTED
+    return report.exit_code or (DONE if all_rebuilt else DATA_LOST)
 
 
 def open_existing(url: str, *, may_create: bool = False, may_upgrade: bool = True) -> Engine:
@@ -57,15 +61,34 @@ def open_existing(url: str, *, may_create: bool = False, may_upgrade: bool = Tru
     return engine
 
 
-def _rebuild(engine: Engine, run_ids: Sequence[str] | None, settings: Settings) -> None:
-    from reconciler.rebuild import adopt_runs
-    from rsc.defaults import journal_root
+def _runs_to_rebuild(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[str]:
+    """Before a database is made for them: a wrong root makes none."""
+    from journal import list_runs
 
-    root = settings.journal_root or journal_root()
     if settings.dry_run:
         fail("--rebuild makes rows of runs, so it has no dry run", "rebuild into a new file instead")
-    for line in adopt_runs(engine, root, run_ids):
+    root = _root_of_runs(settings)
+    found = sorted(list_runs(root)) if run_ids is None else run_ids
+    if not found:
+        fail(f"there are no runs under {root}", "give --journal-root")
+    return found
+
+
+def _rebuild(engine: Engine, run_ids: Sequence[str], settings: Settings) -> bool:
+    """Could each run be rebuilt?"""
+    from reconciler.rebuild import adopt_runs
+
+    could = True
+    for done, line in adopt_runs(engine, _root_of_runs(settings), run_ids):
         remark(line)
+        could = could and done
+    return could
+
+
+def _root_of_runs(settings: Settings) -> Path:
+    from rsc.defaults import journal_root
+
+    return settings.journal_root or journal_root()
 
 
 class _TextView:
@@ -114,23 +137,38 @@ class _TextView:
 
 
 class _JsonView:
-    """For machines: one document, written as it comes, so that memory stays flat."""
+    """For machines."""
 
     def __init__(self) -> None:
-        self._separator = "\n"
-        click.echo('{"episodes": [', nl=False)
+        self._document = JsonDocument("episodes")
 
     @contextlib.contextmanager
     def progress(self, engine: Engine) -> Iterator[Callable[[int], None]]:
         yield lambda judged: None
 
     def show(self, item: Item) -> None:
-        click.echo(self._separator + json.dumps(item.to_dict()), nl=False)
-        self._separator = ",\n"
+        self._document.add(item.to_dict())
 
     def finish(self, report: PassReport) -> None:
-        click.echo(f'\n], "report": {json.dumps(report.to_dict())}}}')
+        self._document.close(report.to_dict())
         complain(report)
+
+
+class JsonDocument:
+    """A list and a report, written as they come, so that memory stays flat; what fails before that has written nothing."""
+
+    def __init__(self, name: str) -> None:
+        self._before = f'{{"{name}": [\n'
+
+    def add(self, item: dict[str, Any]) -> None:
+        """Write the next one of the list."""
+        click.echo(self._before + json.dumps(item, default=str), nl=False)
+        self._before = ",\n"
+
+    def close(self, report: dict[str, Any]) -> None:
+        """Write the rest."""
+        opening = "" if self._before == ",\n" else self._before
+        click.echo(f'{opening}\n], "report": {json.dumps(report)}}}')
 
 
 def complain(report: PassReport) -> None:

@@ -207,6 +207,31 @@ def test_rebuild__empty_database__restores_every_row_of_the_run(world, run, tmp_
     copy.engine.dispose()
 
 
+def test_rebuild__no_runs_there__makes_no_database(run, tmp_path):
+    file = tmp_path / "new.db"
+    outcome = run("--all", "--rebuild", "--journal-root", str(tmp_path / "wrong"), database=f"sqlite:///{file}")
+    assert (outcome.code, file.exists()) == (1, False)
+
+
+def test_rebuild__damaged_marker__costs_its_run_alone_and_exits_3(world, run, tmp_path):
+    other = World(world.engine, world.root, "run-2")
+    journal_id = world.dead()
+    for one in (world, other):
+        one.driver_dies()
+    (world.root / "run-2" / "run").write_text("{")
+    new = f"sqlite:///{tmp_path / 'new.db'}"
+    outcome = run("--all", "--rebuild", "--journal-root", str(world.root), database=new)
+    assert (outcome.code, "run run-2 cannot be rebuilt" in outcome.output) == (3, True)
+    assert "1 episode ended" in outcome.output
+    assert journal_id
+
+
+@pytest.mark.parametrize("arguments", [("--run-id", "nobody", "--json"), ("--run-id", "nobody", "--audit", "--json")])
+def test_json__failure__leaves_no_half_a_document(url, arguments):
+    outcome = reconcile(*arguments, "--database-url", url)
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+
+
 def test_audit__changed_figure__is_reported_and_left(world, run):
     good, bad = world.dead(), world.dead()
     world.reconcile(LATER)

@@ -65,6 +65,14 @@ def test_daemon__told_to_end_in_mid_pass__ends_after_its_batch_with_nothing_half
         assert len(world.trades(journal_id)) == (2 if ended else 0)
 
 
+def test_daemon__the_same_complaint_again__is_told_once_and_leaves_one_trace(world, start):
+    (world.root / world.run_id / "empty.arrows").touch()
+    daemon = start("--every", "0.1s", "--metrics-port", "0")
+    base = daemon.base_url()
+    until(lambda: 'passes_total{outcome="done"} 5.0' in get(f"{base}/metrics")[1], what="five passes")
+    assert len(daemon.said("the file is empty")) == world.count("reconciler_passes") == 1
+
+
 def test_daemon__metrics_and_health__tell_what_it_did(world, start):
     world.dead()
     alive = world.episode()
@@ -118,6 +126,7 @@ def test_daemon__database_restarts__one_line_when_it_goes_and_one_when_it_is_bac
         until(lambda: daemon.said("the database is back"), 60, what="the return to be told")
         until(lambda: world.row(second.journal_id), what="the adoption of what happened meanwhile")
         assert len(daemon.said("the database is gone")) == len(daemon.said("the database is back")) == 1
+        assert not daemon.said("skipped")
         assert daemon.stop(signal.SIGTERM) == 0
     finally:
         daemon.kill()

@@ -35,7 +35,7 @@ def test_processes__share_a_run__and_give_the_rows_that_one_gives(world, monkeyp
     assert (report.ended, report.exit_code, report.judged) == ({"truncated": 40, "error": 1}, 3, 41)
     assert world.count("completed_trades") == 80
     assert world.run_row().status == "interrupted"
-    assert not world.reconcile(settings).changed
+    assert not world.reconcile(settings).wrote
 
 
 def test_processes__killed_parent__takes_its_helpers_along(world):
@@ -59,6 +59,32 @@ def test_processes__killed_parent__takes_its_helpers_along(world):
         until(lambda: not any(one.is_running() and one.status() != "zombie" for one in helpers), 10, "their end")
     finally:
         parent.kill()
+
+
+def test_processes__killed_helper__costs_nothing(world, monkeypatch):
+    monkeypatch.setattr(reconciler.reconcile, "_WORTH_PROCESSES", 10)
+    journal_ids = [world.dead(20, seed=number) for number in range(40)]
+    world.driver_dies()
+    here, real = os.getpid(), reconciler.slices.look_at_episode
+
+    def die_at_one(run, journal_id, *rest):
+        if journal_id == journal_ids[17] and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(run, journal_id, *rest)
+
+    monkeypatch.setattr(reconciler.slices, "look_at_episode", die_at_one)
+    report = world.reconcile(replace(LATER, processes=2, batch_episodes=3))
+    assert (report.ended, report.overtaken, report.exit_code) == ({"truncated": 40}, 0, 0)
+    assert world.count("completed_trades") == 80
+
+
+def test_wait__what_time_will_not_mend__is_said_once_and_at_once(world, tmp_path):
+    for _ in range(3):
+        world.dead()
+    pauses: list[float] = []
+    hooks = Hooks(pause=pauses.append)
+    report = Pass(world.engine, world.observer, replace(LATER, journal_root=tmp_path / "wrong"), hooks).run(wait_s=60.0)
+    assert (len(report.failures), report.failure_count, pauses) == (1, 1, [])
 
 
 def test_stop__between_two_episodes__writes_what_it_has(world, monkeypatch):

@@ -26,7 +26,7 @@ def reconcile_again_and_again(url: str, seed: int) -> None:
     """One reconciler's life: small batches, so that a kill hits one in the middle."""
     engine = open_engine(url, 30.0)
     settings = Settings(grace_period_s=0.0, batch_episodes=random.Random(seed).choice((3, 10, 50)))
-    while Pass(engine, Observer(), settings).run().changed:
+    while Pass(engine, Observer(), settings).run().wrote:
         pass
 
 

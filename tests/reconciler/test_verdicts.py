@@ -431,7 +431,7 @@ def test_second_pass__changes_nothing(world):
     world.reconcile()
     before = world.rows()
     report = world.reconcile()
-    assert (report.changed, report.exit_code, world.rows()) == (False, 0, before)
+    assert (report.wrote, report.exit_code, world.rows()) == (False, 0, before)
 
 
 def test_dry_run__writes_nothing(world):
