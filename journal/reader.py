@@ -37,7 +37,7 @@ from journal.looks import Seen, look
 from journal.losses import Extent, losses
 from journal.paths import parse_journal_path
 from journal.schema import FORMAT_VERSION, EndReason
-from journal.slots import TERMINATED, Columns, layout_of
+from journal.slots import TERMINATED, Columns, layout_of, no_trades
 from journal.source import FileSource, Source
 
 _FIRST_READ = 1 << 16
@@ -275,6 +275,13 @@ class Journal:
         for _, trades in self._trade_blocks():
             rows += zip(*(column.tolist() for column in trades.values()), strict=True)
         return rows
+
+    def trade_columns(self) -> Columns:
+        """The same as a contiguous array per column."""
+        blocks = [trades for _, trades in self._trade_blocks()]
+        if len(blocks) < 2:
+            return blocks[0] if blocks else no_trades()
+        return {name: np.concatenate([trades[name] for trades in blocks]) for name in no_trades()}
 
     def _trade_blocks(self) -> Iterator[tuple[Columns, Columns]]:
         wanted = [frame for frame in self._frames if frame.seal.trades]

@@ -154,6 +154,12 @@ def _hand_out(pool: ProcessPoolExecutor, candidates: Sequence[Candidate]) -> Fut
 _here: tuple[Context, RunSight] | None = None
 
 
+def spare_the_collector() -> None:
+    """For a process whose work is passes: what was imported stays, and what a slice makes dies without a collector."""
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
+
+
 def _enter(context: Context, run: RunSight) -> None:
     """A helper's first act: leave signals to the parent, die with it, and have database connections of its own."""
     global _here  # noqa: PLW0603 - a helper serves one pass over one run
@@ -161,7 +167,7 @@ def _enter(context: Context, run: RunSight) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     context.engine.dispose(close=False)
-    gc.set_threshold(_YOUNG_OBJECTS)
+    spare_the_collector()
     _here = context, run
 
 

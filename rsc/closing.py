@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+import numpy as np
 from sqlalchemy import Connection
 
 from journal import EndReason, Journal, State
 from rsc.db.episodes import CALLBACK, RECONCILER, Ended, end_episode_by_callback
-from rsc.db.trades import TRADE_COLUMNS, Trade
+from rsc.db.trades import Trades, trades_from
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
 
 COMPLETED, TRUNCATED, ERROR = "completed", "truncated", "error"
@@ -19,7 +20,6 @@ Ending = tuple[str, str, str]
 """Status, end reason, and the words of `status_reason`."""
 T = TypeVar("T", bool, int)
 _INTEGER = 2**31
-_EXIT_STEP = TRADE_COLUMNS.index("exit_step")
 
 STATUS_OF = {
     EndReason.TERMINATED: COMPLETED,
@@ -89,12 +89,13 @@ def ended_from(
     return Ended(journal.header.journal_id, row, _trades_of(journal), episode_id)
 
 
-def _trades_of(journal: Journal) -> Sequence[Trade]:
+def _trades_of(journal: Journal) -> Trades:
     """The trades that the metrics know: behind a hole that no checkpoint bridges, neither steps nor trades count."""
-    rows = journal.trade_rows()
+    trades = journal.trade_columns()
     if journal.metrics_step >= journal.last_step:
-        return rows
-    return [row for row in rows if row[_EXIT_STEP] <= journal.metrics_step]
+        return trades
+    known = np.less_equal(trades["exit_step"], journal.metrics_step)
+    return {name: values[known] for name, values in trades.items()}
 
 
 def ended_without_evidence(
@@ -117,11 +118,11 @@ def ended_without_evidence(
         "trades_lost": None,
         **dict.fromkeys(METRIC_NAMES),
     }
-    return Ended(journal_id, row, (), episode_id)
+    return Ended(journal_id, row, trades_from(()), episode_id)
 
 
 def ended_from_memory(
-    journal_id: str, metrics: EpisodeMetrics, trades: Sequence[Trade], reason: EndReason, *, now: datetime
+    journal_id: str, metrics: EpisodeMetrics, trades: Sequence[Sequence[Any]], reason: EndReason, *, now: datetime
 ) -> Ended:
     """The final row of an episode whose journal failed and that ended by itself: its recorder kept the figures."""
     words = f"{_WORDS[reason]}; its journal is incomplete, metrics are the recorder's own"
@@ -135,7 +136,7 @@ def ended_from_memory(
         "trades_lost": metrics.total_trades - len(trades),
         **stored(metrics),
     }
-    return Ended(journal_id, row, trades)
+    return Ended(journal_id, row, trades_from(trades))
 
 
 def _ending_row(

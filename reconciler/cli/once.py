@@ -31,7 +31,9 @@ def reconcile_once(
     from journal import Observer
     from reconciler.passes import record_pass
     from reconciler.reconcile import Pass
+    from reconciler.slices import spare_the_collector
 
+    spare_the_collector()
     runs_to_rebuild = _runs_to_rebuild(run_ids, settings) if rebuild else ()
     engine = open_existing(url, may_create=rebuild, may_upgrade=not settings.dry_run)
     all_rebuilt = _rebuild(engine, runs_to_rebuild, settings)

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, select
 from rsc.db.driver import mark, rows_of, values_of
 from rsc.db.models import episodes
 from rsc.db.session import reading
-from rsc.db.trades import Trade, delete_trades, insert_trades
+from rsc.db.trades import Trades, delete_trades, insert_trades
 
 RECONCILER, CALLBACK = "reconciler", "callback"
 _RLLIBS_OWN = ("rllib_episode_id", "worker_index", "in_evaluation")
@@ -22,12 +22,11 @@ _C = episodes.c
 
 @dataclass(frozen=True)
 class Ended:
-    """An episode's end: ``row`` maps columns of `episodes` to values, ``trades`` are in trades.TRADE_COLUMNS order,
-    with times in microseconds; ``episode_id`` where it is known."""
+    """An episode's end: ``row`` maps columns of `episodes` to values; ``episode_id`` where it is known."""
 
     journal_id: str
     row: Mapping[str, Any]
-    trades: Sequence[Trade]
+    trades: Trades
     episode_id: int | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,34 +14,46 @@ from rsc.db.models import completed_trades, episodes
 
 TRADE_COLUMNS = tuple(column.name for column in completed_trades.columns if column.name != "episode_id")
 
-_ENTRY, _EXIT = TRADE_COLUMNS.index("entry_time"), TRADE_COLUMNS.index("exit_time")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _FIRST_US, _LAST_US = (int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10**6 for year in (1, 9999))
-Trade = tuple[Any, ...]
+Trades = Mapping[str, Any]
+"""Trades of an episode by column, TRADE_COLUMNS, each an array of equal length; times in microseconds."""
 
 
-def insert_trades(connection: Connection, batch: Sequence[tuple[int, Sequence[Trade]]]) -> None:
+def trades_from(rows: Sequence[Sequence[Any]]) -> Trades:
+    """From rows in the order of TRADE_COLUMNS."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(TRADE_COLUMNS)
+    return dict(zip(TRADE_COLUMNS, columns, strict=True))
+
+
+def count_of(trades: Trades) -> int:
+    """How many they are."""
+    return len(trades["trade_number"])
+
+
+def insert_trades(connection: Connection, batch: Sequence[tuple[int, Trades]]) -> None:
     """Insert (episode_id, trades) of a batch; those that are there already stay as they are.
 
-    Straight to the driver: SQLAlchemy's own path costs as much again as the database.
+    Straight to the driver, and column by column: both SQLAlchemy's own path and a loop over trades cost as much again
+    as the database.
     """
-    times_us = {time_us for _, trades in batch for trade in trades for time_us in (trade[_ENTRY], trade[_EXIT])}
-    if not times_us:
+    batch = [(episode_id, trades) for episode_id, trades in batch if count_of(trades)]
+    if not batch:
         return
+    episode_ids = np.repeat([one for one, _ in batch], [count_of(trades) for _, trades in batch]).tolist()
+    columns = {name: np.concatenate([trades[name] for _, trades in batch]).tolist() for name in TRADE_COLUMNS}
     # Episodes share their market's bars, so each time is converted once.
-    time = dict(zip(times_us, driver_times(connection, list(times_us)), strict=True))
-    rows = [
-        (episode_id, number, direction, quantity, entry_step, time[entry], entry_price, exit_step, time[exit_], *rest)
-        for episode_id, trades in batch
-        for number, direction, quantity, entry_step, entry, entry_price, exit_step, exit_, *rest in trades
-    ]
+    times_us = list({*columns["entry_time"], *columns["exit_time"]})
+    time = dict(zip(times_us, driver_times(connection, times_us), strict=True))
+    for name in ("entry_time", "exit_time"):
+        columns[name] = [time[time_us] for time_us in columns[name]]
     if connection.dialect.name != "sqlite":  # SQLite stores NaN as NULL by itself
-        rows = [tuple(None if value != value else value for value in row) for row in rows]
-    columns = ("episode_id", *TRADE_COLUMNS)
+        columns = {name: [None if one != one else one for one in values] for name, values in columns.items()}
+    names = ("episode_id", *TRADE_COLUMNS)
     connection.exec_driver_sql(
-        f"INSERT INTO completed_trades ({', '.join(columns)}) VALUES ({', '.join([mark(connection)] * len(columns))})"
+        f"INSERT INTO completed_trades ({', '.join(names)}) VALUES ({', '.join([mark(connection)] * len(names))})"
         " ON CONFLICT (episode_id, trade_number) DO NOTHING",
-        rows,
+        list(zip(episode_ids, *columns.values(), strict=True)),
     )
 
 

@@ -13,7 +13,7 @@ from journal.testing import flip
 from rsc import closing
 from rsc.closing import close_episode, ended_from, ended_from_memory, ending_of, start_row
 from rsc.db.episodes import end_episode_by_callback
-from rsc.db.trades import TRADE_COLUMNS
+from rsc.db.trades import count_of
 from rsc.metrics import METRIC_NAMES, RunningMetrics
 from tests.reconciler.world import CAPITAL, PERIODS, World
 
@@ -104,8 +104,8 @@ def test_damage__prefix_alone__row_and_trades_agree(world):
     ended = ended_from(journal, finalized_by="reconciler", now=NOW)
     steps = ended.row["total_steps"]
     assert 0 < steps < 60
-    assert ended.row["total_trades"] == len(ended.trades) == steps // 10
-    assert max(trade[TRADE_COLUMNS.index("exit_step")] for trade in ended.trades) <= steps
+    assert ended.row["total_trades"] == count_of(ended.trades) == steps // 10
+    assert max(ended.trades["exit_step"]) <= steps
     assert ended.row["status"] == "truncated"
     assert f"up to step {steps}" in ended.row["status_reason"]
 

@@ -16,7 +16,7 @@ from rsc.db.episodes import CALLBACK, RECONCILER, Ended
 from rsc.db.models import completed_trades
 from rsc.db.models import episodes as table
 from rsc.db.session import open_engine, reading, to_json
-from rsc.db.trades import driver_times
+from rsc.db.trades import driver_times, trades_from
 
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
 TRADE = (1, 1, 10.0, 3, 1_000_000, 100.0, 5, 2_500_001, 101.0, 9.0, 1.0)
@@ -31,7 +31,7 @@ def ended(journal_id: str, who: str = CALLBACK, status: str = "completed", trade
         "status": status, "finalized_by": who, "finalized_pass": "pass-1" if who == RECONCILER else None,
         "end_time": NOW, "evidence_steps": 10, "evidence_closed": False, "evidence_final": False, "pnl": 9.0,
     }  # fmt: skip
-    return Ended(journal_id, {**row, **more}, trades)
+    return Ended(journal_id, {**row, **more}, trades_from(trades))
 
 
 @pytest.fixture
@@ -216,6 +216,7 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from rsc.db import episodes
+from rsc.db.trades import trades_from
 from rsc.db.session import open_engine
 engine = open_engine(sys.argv[1], 30.0)
 for number in range(100):
@@ -225,7 +226,7 @@ for number in range(100):
         episodes.start_episode(connection, row)
     with engine.begin() as connection:
         row = {"status": "completed", "finalized_by": "callback"}
-        assert episodes.end_episode_by_callback(connection, episodes.Ended(name, row, ()), {})
+        assert episodes.end_episode_by_callback(connection, episodes.Ended(name, row, trades_from(())), {})
 """
 
 
