@@ -196,6 +196,28 @@ def test_interrupt_run__an_episode_is_started__does_nothing(database):
         assert not runs.interrupt_run(connection, "run")
 
 
+def test_unsettled_runs__cost__does_not_grow_with_ended_episodes(database):
+    """A daemon asks this on each pass, over all that ever ended."""
+    if database.dialect.name != "sqlite":
+        return  # its planner goes by statistics, which a small table has none of
+
+    def work() -> int:
+        ticks: list[int] = []
+        with reading(database) as connection:
+            driver = connection.connection.dbapi_connection
+            driver.set_progress_handler(lambda: ticks.append(1), 10)
+            runs.unsettled_runs(connection)
+            driver.set_progress_handler(None, 0)
+        return len(ticks)
+
+    with database.begin() as connection:
+        runs.end_run(connection, "run", "completed", NOW)
+    before = work()
+    for number in range(300):
+        end(database, ended(str(number), trades=(), evidence_final=True))
+    assert work() <= before + 5
+
+
 def test_text_from_outside__is_made_fit(database):
     start(database, "a", env_id="e\0\udc80" * 100)
     assert len(row_of(database, "a").env_id) == 128
