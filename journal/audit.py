@@ -19,8 +19,9 @@ RECOVERED_NOTE = "recovered"  # about.notes of a journal that `recover` made: wh
 class Audit:
     """``findings`` is damage. ``known_lost`` counts steps that an earlier recovery already gave up, by its own word.
 
-    ``checkpoints`` is how many were recomputed, None if that was not asked for; ``strange_checkpoints`` how many could
-    not be, since another program or version wrote them.
+    ``known_trades_lost`` and ``write_failed`` are that recovery's word, too. ``checkpoints`` is how many were
+    recomputed, None if that was not asked for; ``strange_checkpoints`` how many could not be, since another program or
+    version wrote them.
     """
 
     findings: tuple[Finding, ...]
@@ -30,6 +31,8 @@ class Audit:
     known_lost: int
     checkpoints: int | None = None
     strange_checkpoints: int = 0
+    known_trades_lost: int = 0
+    write_failed: bool = False
 
     @property
     def intact(self) -> bool:
@@ -55,7 +58,9 @@ def audit(journal: Journal, kernel: Kernel | None = None) -> Audit:
     whole = not steps_lost and not known and not findings
     oddities = checker.oddities(end=journal.end_reason, whole=whole)
     counts = (replay.checked, replay.strange) if replay is not None else (None, 0)
-    return Audit(tuple(findings), oddities, steps_lost, trades_lost, known, *counts)
+    note = noted(journal)
+    said = (known, *counts, note.trades_lost, note.write_failed)
+    return Audit(tuple(findings), oddities, steps_lost, trades_lost, *said)
 
 
 def _undecoded(frame: Any) -> Finding:
@@ -71,6 +76,8 @@ class Noted:
     steps_lost: int = 0
     missing: tuple[tuple[int, int], ...] = ()
     missing_trades: int = 0
+    trades_lost: int = 0
+    write_failed: bool = False
 
 
 def noted(journal: Journal) -> Noted:
@@ -80,7 +87,8 @@ def noted(journal: Journal) -> Noted:
         return Noted()
     try:
         missing = tuple((int(first), int(last)) for first, last in note["missing_steps"])
-        return Noted(int(note["steps_lost"]), missing, int(note["missing_trades"]))
+        lost, failed = int(note.get("trades_lost", 0)), note.get("write_failed") is True
+        return Noted(int(note["steps_lost"]), missing, int(note["missing_trades"]), lost, failed)
     except (KeyError, TypeError, ValueError):
         return Noted()
 

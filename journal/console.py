@@ -128,7 +128,7 @@ def run_main(command: click.Command) -> NoReturn:
     except Exception as error:
         if not _is_of_the_world(error):
             raise
-        fail(str(error).splitlines()[0], str(getattr(error, "hint", "")))
+        fail(_in_words(error), str(getattr(error, "hint", "")))
     raise SystemExit(code if isinstance(code, int) else DONE)
 
 
@@ -142,6 +142,13 @@ def _invoked(command: click.Command) -> Any:
             return command.invoke(context)
     except click.exceptions.Exit as ending:
         return ending.exit_code
+
+
+def _in_words(error: Exception) -> str:
+    """The first line of what an error says; the system's own without their numbers."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _is_of_the_world(error: Exception) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from crc32c import crc32c
 
-from journal.errors import JournalError, NotAJournalError
+from journal.errors import JournalAccessError, JournalError, NewerFormatError, NotAJournalError
 from journal.frames import CONTINUATION, MAX_HEADER, Frame, header_text, metadata_length
 from journal.source import FileSource
 from journal.walk import Window, walk
@@ -21,7 +22,11 @@ _FOREIGN = {
 
 
 def diagnosed(path: str, error: JournalError) -> str:
-    """Why this file is no readable journal, as exactly as its bytes tell."""
+    """Why this file is no readable journal, as exactly as its bytes tell; without its path, which the caller tells."""
+    if isinstance(error, JournalAccessError):
+        return _of_access(error)
+    if isinstance(error, NewerFormatError):
+        return f"it has format version {error.found}, this package reads up to {error.known}"
     if not isinstance(error, NotAJournalError):
         return str(error)
     try:
@@ -30,6 +35,16 @@ def diagnosed(path: str, error: JournalError) -> str:
         return _of_bytes(path, start) or error.reason
     except JournalError:
         return error.reason
+
+
+def _of_access(error: JournalAccessError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a symbolic link, and none is followed"
+    cause = error.__cause__
+    reason = (
+        cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error).partition(f"{error.path}: ")[2]
+    )
+    return f"it cannot be read: {reason or error}"
 
 
 def _of_bytes(path: str, start: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class Target:
 
 def find_target(name: str, root: Path) -> Target:
     """The run or journal of this name; raises UnknownNameError."""
+    _refuse_empty(name)
     if _looks_like_path(name) and (found := _by_path(name)) is not None:
         return found
     if (folder := _exact_run(name, root)) is not None:
@@ -58,16 +60,17 @@ def find_target(name: str, root: Path) -> Target:
     if len(runs) == 1 and not any(_beginning_with(name, root)):
         return Target(root / runs[0])
     if runs:
-        raise _ambiguous(name, [f"run {run}" for run in runs] + [path.stem for path in _beginning_with(name, root)])
+        raise _ambiguous(name, [f"run {run}" for run in runs] + _told_apart(_beginning_with(name, root)))
     path = find_journal(name, root)
     return Target(path.parent, path)
 
 
 def find_journal(name: str, root: Path) -> Path:
     """The one journal of this name; raises UnknownNameError."""
+    _refuse_empty(name)
     if _looks_like_path(name) and (found := _by_path(name)) is not None:
         if found.journal is None:
-            raise UnknownNameError(f"{name} is a folder, and one journal is wanted", hint=f"try: journal ls {name}")
+            raise _too_many(name, "a folder")
         return found.journal
     if (path := _exact_journal(name, root)) is not None:
         return path
@@ -79,8 +82,16 @@ def find_journal(name: str, root: Path) -> Path:
     if len(found_paths) == 1:
         return found_paths[0]
     if found_paths:
-        raise _ambiguous(name, [path.stem for path in found_paths])
+        raise _ambiguous(name, _told_apart(found_paths))
+    if any(run.startswith(name) for run in list_runs(root)):
+        raise _too_many(name, "a run")
     raise _unknown(name, root)
+
+
+def _refuse_empty(name: str) -> None:
+    """An empty name is the beginning of all, and a script's unset variable."""
+    if not name.strip():
+        raise UnknownNameError("an empty name means no journal", hint="`journal ls` lists the runs")
 
 
 def _is_number(name: str) -> bool:
@@ -151,6 +162,17 @@ def _of_number(number: int) -> Path:
     if place is None:
         raise UnknownNameError(f"the database has no journal of an episode {number}")
     return journal_path(*place)
+
+
+def _too_many(name: str, what: str) -> UnknownNameError:
+    return UnknownNameError(f"{name} is {what}, and one journal is wanted", hint=f"try: journal ls {name}")
+
+
+def _told_apart(paths: Iterable[Path]) -> list[str]:
+    """Ids, with their runs where several runs have one."""
+    every = list(paths)
+    counts = Counter(path.stem for path in every)
+    return [path.stem if counts[path.stem] == 1 else f"{path.parent.name}/{path.stem}" for path in every]
 
 
 def _ambiguous(name: str, candidates: Iterable[str]) -> UnknownNameError:

@@ -21,6 +21,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, "#56B4E9", "#F0E442", "#000000")
 _INK, _FAINT = "#23272E", "#D9DCE1"
 _NAME_LETTERS = 28  # an id that `new_journal_id` made, whole
+_NAMED_CURVES = 16  # more names than this, and more colours, tell nobody which is which
+_LEGEND_LINE = 0.19  # inches
 _MARKED_TRADES = 400  # more markers than this hide the curve
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
@@ -79,16 +81,19 @@ def draw_episode(series: Series) -> Figure:
 @_styled()
 def draw_overlay(many: Sequence[Series]) -> Figure:
     """Returns since the start of several episodes in one panel, their drawdowns below."""
-    figure = _figure(10.0, 6.5)
+    named = len(many) <= _NAMED_CURVES
+    height = 6.5 + _LEGEND_LINE * -(-len(many) // 2) * named
+    figure = _figure(10.0, height)
     axes = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1.2], "hspace": 0.1})
-    figure.subplots_adjust(left=0.09, right=0.975, top=0.93, bottom=0.09)
+    figure.subplots_adjust(left=0.09, right=0.975, top=6.05 / height, bottom=0.58 / height)
     for index, series in enumerate(many):
         colour = PALETTE[index % len(PALETTE)]
+        weight: dict[str, Any] = {"linewidth": 1.2} if named else {"linewidth": 0.9, "alpha": 0.6}
         last = f"{series.growth[-1]:+.2%}" if len(series.step) else "no steps"
         label = f"{series.name}  {last}, {series.standing}"
         for part in series.parts():
-            axes[0].plot(series.step[part], series.growth[part] * 100, color=colour, linewidth=1.2, label=label)
-            axes[1].plot(series.step[part], series.drawdown[part] * 100, color=colour, linewidth=0.9)
+            axes[0].plot(series.step[part], series.growth[part] * 100, color=colour, label=label, **weight)
+            axes[1].plot(series.step[part], series.drawdown[part] * 100, color=colour, **{**weight, "linewidth": 0.9})
             label = "_"
         if not len(series.step):
             axes[0].plot([], [], color=colour, label=label)
@@ -97,9 +102,12 @@ def draw_overlay(many: Sequence[Series]) -> Figure:
     axes[1].set_ylabel("drawdown, %")
     axes[1].set_xlabel("step")
     _plain_numbers(axes[1], x=True)
-    axes[0].set_title(f"{len(many)} episodes", loc="left", fontsize=12, fontweight="bold")
-    if len(many) <= 16:
-        axes[0].legend(loc="best", fontsize=8, frameon=False)
+    figure.suptitle(f"{len(many)} episodes", x=0.09, y=1 - 0.25 / height, ha="left", fontsize=12, fontweight="bold")
+    if named:  # above the curves: within them it would hide some
+        axes[0].legend(
+            loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=8, frameon=False, ncols=2, borderaxespad=0.2,
+            borderpad=0.0, columnspacing=3.0,
+        )  # fmt: skip
     figure.align_ylabels(axes)
     return figure
 
@@ -238,7 +246,7 @@ def _subtitle(series: Series) -> str:
     if series.holes:
         lost = sum(last - first + 1 for first, last in series.holes)
         parts.append(f"{lost:,} steps lost (grey)")
-    return "   ".join(parts)
+    return "  ·  ".join(parts)
 
 
 def _time_span(series: Series) -> str:

@@ -28,7 +28,7 @@ from journal.header import Header
 from journal.newfile import sync_folder
 from journal.paths import failed_path, parse_journal_path, tail_path
 from journal.reader import Journal, State, read_header, read_journal
-from journal.schema import STREAM_SUFFIX
+from journal.schema import RUN_MARKER, STREAM_SUFFIX
 from journal.slots import TERMINATED, TRUNCATED, Columns
 from journal.source import FileSource, Source
 from journal.walk import read_footer
@@ -62,6 +62,7 @@ class Recovery:
     findings: dict[str, int]
     torn: bool
     end_reason: str | None
+    write_failed: bool = False
 
 
 def recover(path: Path, output: Path, mode: Mode, header_from: Path | None = None) -> Recovery:
@@ -270,6 +271,7 @@ class _Pieces:
             self.findings(),
             self.journal.torn,
             self.end.reason if self.end else None,
+            self.journal.state is State.FAILED,
         )
 
 
@@ -316,7 +318,13 @@ def _refuse_place(output: Path, journal: Journal) -> None:
         raise RecoverError(f"{output} is no journal's name", hint=f"end it in {STREAM_SUFFIX}")
     if os.path.lexists(output):
         raise JournalExistsError(f"{output} exists already", hint="recover into a new file")
-    if output.absolute().parent.name == header.run_id and output.stem != header.journal_id:
+    folder = output.absolute().parent
+    if folder.name != header.run_id and (folder / RUN_MARKER).is_file():
+        raise RecoverError(
+            f"{folder} is the folder of another run, where the copy would be taken for an episode of that run",
+            hint="choose another folder",
+        )
+    if folder.name == header.run_id and output.stem != header.journal_id:
         raise RecoverError(
             f"{output} lies in the run's own folder, under another name than the journal's id",
             hint=f"choose another folder, or the name {header.journal_id}{STREAM_SUFFIX}",

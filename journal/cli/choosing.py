@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sys
@@ -170,8 +171,10 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if output.exists():
-        raise FileExistsError(17, "it exists already, and nothing is overwritten", str(output))
+    if os.path.lexists(output):
+        raise FileExistsError(errno.EEXIST, "it exists already, and nothing is overwritten", str(output))
+    if not output.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(output.parent))
     hidden = output.with_name(f".{output.name}.{secrets.token_hex(4)}.new")
     try:
         with hidden.open("xb") as sink:

@@ -98,10 +98,23 @@ def _tell_steps(found: Difference) -> None:
         return
     click.echo(f"\nfirst differing step: {found.first_step}")
     for name, (left, right) in found.first.items():
-        click.echo(f"  {name:<16} {left!s:>22} {right!s:>22}")
+        click.echo(f"  {name:<16} {_value_text(name, left):>26} {_value_text(name, right):>26}")
     click.echo(f"rows that differ, of {found.steps_compared:,}")
     for name, count in found.counts.items():
-        click.echo(f"  {name:<16} {count:>22,}")
+        click.echo(f"  {name:<16} {count:>26,}")
+
+
+def _value_text(name: str, value: float | int | bool) -> str:
+    """Every digit of a number; a time as a time."""
+    from journal.header import from_microseconds
+
+    if name not in ("market_time", "wall_time"):
+        return str(value)
+    try:
+        time = from_microseconds(int(value))
+    except ValueError:
+        return str(value)
+    return f"{time:%Y-%m-%d %H:%M:%S.%f}" if time.microsecond else f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def _tell_figures(left: dict[str, Any], right: dict[str, Any]) -> None:

@@ -48,7 +48,8 @@ def command(episode: str, batches: bool, as_json: bool, journal_root: Path | Non
     else:
         for line in _page(one, one.source, batches):
             click.echo(line)
-    return DATA_LOST if one.source.findings or one.source.steps_lost or one.source.trades_lost else DONE
+    lost = one.condition in ("damaged", "failed") or one.source.trades_lost
+    return DATA_LOST if lost else DONE
 
 
 def _hint(problem: str) -> str:
@@ -161,7 +162,7 @@ def _extent(one: Overview, journal: Journal) -> list[tuple[str, str]]:
 
     tail = len(journal.tail_steps["step"])
     batches = count_text(len(journal.frames), "batch")
-    lost = [("lost", f"{journal.steps_lost:,} steps, {journal.trades_lost:,} trades")]
+    lost = [("lost", f"{count_text(journal.steps_lost, 'step')}, {count_text(journal.trades_lost, 'trade')}")]
     return [
         ("started", time_text(journal.header.start_time)),
         ("last step", _last(journal)),
@@ -191,7 +192,8 @@ def _format(journal: Journal) -> list[tuple[str, str]]:
         ("format", f"version {journal.header.format_version}, extra columns: {extra}"),
         (
             "checkpoints",
-            f"at least each {journal.header.checkpoint_every_steps:,} steps, last at step {point.step if point else '-'}",
+            f"at least each {journal.header.checkpoint_every_steps:,} steps, "
+            + (f"last at step {point.step:,}" if point else "none yet"),
         ),
         ("footer", footer),
     ]
@@ -226,6 +228,8 @@ def _batch_table(journal: Journal) -> Iterator[str]:
 
 
 def _findings(journal: Journal) -> Iterator[str]:
+    from journal.cli.lines import finding_text
+
     if journal.torn:
         yield "\nTorn: a write was cut before its step was acknowledged, so nothing is lost."
     if not journal.findings:
@@ -233,6 +237,6 @@ def _findings(journal: Journal) -> Iterator[str]:
         return
     yield "\nFindings"
     for finding in journal.findings[:50]:
-        yield f"  {finding.kind:<8} at byte {finding.offset}: {finding.message}"
+        yield f"  {finding_text(finding)}"
     if len(journal.findings) > 50:
         yield f"  and {len(journal.findings) - 50} more"

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from journal.overview import Condition
+from journal.walk import Damage, Finding
 
 _FLUSH_S = 0.1
 _COLOURS = {
@@ -96,6 +97,17 @@ def number_text(value: float | int | None) -> str:
 def time_text(time_: datetime | None) -> str:
     """A time in UTC, to the second."""
     return "-" if time_ is None else f"{time_.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def lost_text(steps: int, trades: int) -> str:
+    """`1 step and 2 trades lost`."""
+    return f"{count_text(steps, 'step')} and {count_text(trades, 'trade')} lost"
+
+
+def finding_text(finding: Finding) -> str:
+    """Where damage is, and what; a slot's number stands in its message already."""
+    place = "" if finding.kind is Damage.SLOT else f" at byte {finding.offset:,}"
+    return f"{finding.kind}{place}: {finding.message}"
 
 
 def count_text(count: int, noun: str) -> str:

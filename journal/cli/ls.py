@@ -72,6 +72,8 @@ def command(
     """
     from journal.find import journal_root as root_of
 
+    if ids and as_json:
+        raise click.UsageError("--ids and --json exclude each other")
     root = root_of(journal_root)
     if not targets:
         if where or sort or figures:
@@ -185,11 +187,10 @@ class _Printer:
         self._lines = Lines()
         self._figures, self._ids, self._as_json, self._now = figures, ids, as_json, now
         self._colours = coloured()
-        self._width = max((len(path) - path.rfind("/") - 8 for path in paths), default=28)
+        self._width = max([len("EPISODE"), *(len(path) - path.rfind("/") - 8 for path in paths)] if paths else [28])
         self._counts: Counter[str] = Counter()
         self._problems: list[str] = []
-        if not ids and not as_json:
-            self._lines.write(self._header())
+        self._headed = ids or as_json
 
     def _header(self) -> str:
         columns = [
@@ -197,18 +198,37 @@ class _Printer:
         ]
         return " ".join([*columns, *(f"{name[:13]:>13}" for name in self._figures)])
 
+    def _head(self) -> None:
+        """The line above the episodes: with the first of them, so that wrong conditions are told without it."""
+        if not self._headed:
+            self._headed = True
+            self._lines.write(self._header())
+
     def print(self, one: Overview, values: dict[str, Any]) -> None:
+        self._check_figures(one, values)
+        self._head()
         self._counts[str(one.condition)] += 1
+        from journal.cli.lines import lost_text
+
         if one.problem:
             self._problems.append(f"{one.journal_id}: {one.problem}")
         elif one.steps_lost or one.trades_lost:
-            self._problems.append(f"{one.journal_id}: {one.steps_lost} steps and {one.trades_lost} trades lost")
+            self._problems.append(f"{one.journal_id}: {lost_text(one.steps_lost, one.trades_lost)}")
+        elif one.condition == "failed":
+            self._problems.append(f"{one.journal_id}: a write failed; later steps are lost, their number is unknown")
         if self._ids:
             self._lines.write(one.journal_id)
         elif self._as_json:
             self._lines.write(_json(one, values or values_of(one, self._now, False), self._figures))
         else:
             self._lines.write(self._line(one, values))
+
+    def _check_figures(self, one: Overview, values: dict[str, Any]) -> None:
+        """A journal that has figures has all that there are."""
+        unknown = [name for name in self._figures if name not in values]
+        if unknown and one.source is not None and len(values) > len(FIELDS):
+            names = ", ".join(name for name in values if name not in FIELDS)
+            raise click.BadParameter(f"there is no {unknown[0]!r}, there are: {names}", param_hint="--figure")
 
     def _line(self, one: Overview, values: dict[str, Any]) -> str:
         from journal.cli.lines import age_text, number_text, painted, size_text
@@ -228,6 +248,7 @@ class _Printer:
         """The remark, and the exit code."""
         from journal.console import DATA_LOST, DONE, remark
 
+        self._head()
         for problem in self._problems[:20]:
             remark(problem)
         if len(self._problems) > 20:

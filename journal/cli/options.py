@@ -28,13 +28,18 @@ class JournalName(TextType):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         if incomplete.startswith((os.sep, ".")):
             return [CompletionItem(incomplete, type="file")]
-        return [
-            CompletionItem(name)
-            for name in islice(self._names(journal_root(ctx.params.get("journal_root")), incomplete), _MOST)
-        ]
+        names = self._names(journal_root(ctx.params.get("journal_root")), incomplete)
+        found = [CompletionItem(name) for name in islice(names, _MOST)]
+        return found or [CompletionItem(incomplete, type="file")] * (os.sep in incomplete)
 
     def _names(self, root: Path, start: str) -> Iterator[str]:
         runs = sorted(list_runs(root), reverse=True)
+        within, slash, beginning = start.rpartition("/")
+        if slash:
+            for run in (run for run in runs if run.startswith(within)):
+                names = list_journals(root, run)
+                yield from sorted((f"{run}/{name}" for name in names if name.startswith(beginning)), reverse=True)
+            return
         if self._runs:
             yield from (run for run in runs if run.startswith(start))
         for run in runs:

@@ -110,6 +110,7 @@ class _Reader:
         self.shown = 0
 
     def __iter__(self) -> Iterator[Series]:
+        from journal.cli.lines import lost_text
         from journal.console import remark
         from journal.overview import overview
         from journal.reader import Journal
@@ -123,7 +124,10 @@ class _Reader:
                 continue
             if one.steps_lost or one.trades_lost:
                 self.problems += 1
-                remark(f"{one.journal_id}: damaged, {one.steps_lost} steps and {one.trades_lost} trades are lost")
+                remark(f"{one.journal_id}: damaged, {lost_text(one.steps_lost, one.trades_lost)}")
+            elif one.condition == "failed":
+                self.problems += 1
+                remark(f"{one.journal_id}: a write failed; later steps are lost, their number is unknown")
             self.shown += 1
             yield series_of(one, one.source, self._most)
 

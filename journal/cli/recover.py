@@ -78,7 +78,8 @@ def command(
         print_json(jsonable({**asdict(done), "output": str(done.output)}))
     else:
         _tell(done)
-    return DATA_LOST if done.steps_lost or done.trades_lost or done.findings else DONE
+    lost = done.steps_lost or done.trades_lost or done.findings or done.write_failed
+    return DATA_LOST if lost else DONE
 
 
 def _refuse(path: Path, error: NotAJournalError) -> NoReturn:
@@ -108,6 +109,8 @@ def _tell(done: Recovery) -> None:
     click.echo(f"{done.output}")
     click.echo(f"  kept    {count_text(done.steps, 'step')}, {count_text(done.trades, 'trade')}{tail}; {end}")
     click.echo(f"  lost    {count_text(done.steps_lost, 'step')}, {count_text(done.trades_lost, 'trade')}")
+    if done.write_failed:
+        click.echo("  failed  a write of it failed; later steps are lost, their number is unknown")
     if done.torn:
         click.echo("  torn    a write that was cut before its step was acknowledged; nothing is lost by it")
     for kind, count in sorted(done.findings.items()):

@@ -36,7 +36,10 @@ def summary_of(root: Path, run_id: str, observer: Any) -> RunSummary:
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1]
             if suffix in (STREAM_SUFFIX, TAIL_SUFFIX, FAILED_SUFFIX) and not entry.name.startswith("."):
-                state = entry.stat(follow_symlinks=False)
+                try:
+                    state = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # an episode that ends retires its tail
+                    continue
                 kinds[suffix] += 1
                 size += state.st_size
                 newest = max(newest, state.st_mtime)

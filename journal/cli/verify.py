@@ -95,7 +95,7 @@ class _Printer:
             self._lines.write(line)
 
     def _text(self, one: Overview, audit: Audit | None, word: str) -> list[str]:
-        from journal.cli.lines import count_text, painted
+        from journal.cli.lines import count_text, finding_text, painted
 
         state = painted(f"{word:<10}", one.condition, self._colours)
         if audit is None:
@@ -103,13 +103,16 @@ class _Printer:
         lines = [f"{state} {one.journal_id}: {count_text(one.steps, 'step')}, {count_text(one.trades, 'trade')}"]
         if audit.steps_lost or audit.trades_lost:
             lines[0] += f"; lost {count_text(audit.steps_lost, 'step')}, {count_text(audit.trades_lost, 'trade')}"
-        if audit.known_lost:
-            lines[0] += f"; {count_text(audit.known_lost, 'step')} given up by an earlier recovery"
+        if audit.known_lost or audit.known_trades_lost:
+            given_up = f"{count_text(audit.known_lost, 'step')}, {count_text(audit.known_trades_lost, 'trade')}"
+            lines[0] += f"; {given_up} given up by an earlier recovery"
+        if audit.write_failed:
+            lines[0] += "; recovered from a journal of which a write failed: later steps are unknown"
         if audit.checkpoints is not None:
             lines[0] += f"; {count_text(audit.checkpoints, 'checkpoint')} recomputed"
         if audit.strange_checkpoints:
             lines[0] += f"; {count_text(audit.strange_checkpoints, 'checkpoint')} of another version"
-        lines += [f"  {finding.kind}: byte {finding.offset}: {finding.message}" for finding in audit.findings[:20]]
+        lines += [f"  {finding_text(finding)}" for finding in audit.findings[:20]]
         if len(audit.findings) > 20:
             lines.append(f"  and {len(audit.findings) - 20} findings more")
         lines += [f"  odd: {_oddity(odd)}" for odd in audit.oddities]
@@ -153,6 +156,8 @@ def facts_of(one: Overview, audit: Audit | None, word: str) -> dict[str, Any]:
         "steps_lost": audit.steps_lost,
         "trades_lost": audit.trades_lost,
         "steps_lost_before_recovery": audit.known_lost,
+        "trades_lost_before_recovery": audit.known_trades_lost,
+        "write_failed_before_recovery": audit.write_failed,
         "checkpoints_recomputed": audit.checkpoints,
         "checkpoints_of_another_version": audit.strange_checkpoints,
         "findings": [{**vars(finding), "kind": str(finding.kind)} for finding in audit.findings],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from journal import EndReason
+from journal.cli.runs import summary_of
+from journal.lock import Observer
 from tests.journal.cli.world import RUN, World, play, run, writer
 
 STATES = {
@@ -97,11 +100,17 @@ def test_ls__reverse_and_limit__take_the_newest(world: World):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--where", "nix"), ("--where", "nix > 1"), ("--where", "steps > a"), ("--sort", "nix")],
+    [
+        ("--where", "nix"),
+        ("--where", "nix > 1"),
+        ("--where", "steps > a"),
+        ("--sort", "nix"),
+        ("--figure", "nix"),
+    ],
 )
 def test_ls__nonsense__is_wrong_usage_in_one_line(world: World, arguments: tuple[str, str]):
     result = world.run("ls", RUN, *arguments)
-    assert (result.code, result.out.count("\n") <= 1) == (2, True)
+    assert (result.code, result.out) == (2, "")
     assert "Error: Invalid value" in result.err
 
 
@@ -123,6 +132,7 @@ def test_names__path_or_tail__find_the_journal(world: World):
         ("nix", "no run or journal 'nix'"),
         ("7", "there is no database"),
         ("nix.arrows", "cannot read"),
+        ("", "an empty name means no journal"),
     ],
 )
 def test_names__unknown_or_ambiguous__one_clear_line(
@@ -133,6 +143,48 @@ def test_names__unknown_or_ambiguous__one_clear_line(
     assert (result.code, result.out) == (1, "")
     assert message in result.err
     assert result.err.count("\n") == 1
+
+
+def test_names__run_where_one_journal_is_wanted__says_what_to_do(world: World):
+    result = world.run("cat", RUN)
+    assert (result.code, result.err) == (
+        1,
+        f"error: {RUN} is a run, and one journal is wanted; try: journal ls {RUN}\n",
+    )
+
+
+def test_names__one_id_in_two_runs__are_told_apart(tmp_path: Path):
+    for run_id in ("a", "b"):
+        play(writer(tmp_path, "same", run_id), 5, end=EndReason.CLOSED)
+    assert "sam is the beginning of a/same, b/same" in run("info", "sam", "--journal-root", tmp_path).err
+
+
+def test_ls__something_that_is_no_journal__is_a_line(tmp_path: Path):
+    result = run("ls", "/dev/null")
+    assert (result.code, result.lines[1].split()[1]) == (3, "unreadable")
+    assert "it cannot be read: not a regular file" in result.err
+    (tmp_path / "link.arrows").symlink_to(tmp_path / "nowhere.arrows")
+    assert "it is a symbolic link, and none is followed" in run("ls", tmp_path / "link.arrows").err
+    assert run("ls", tmp_path, "--json", "--ids").code == 2
+
+
+def test_ls__tails_that_are_retired_meanwhile__count_as_nothing(tmp_path: Path):
+    """A run's folder is read while its episodes end."""
+    stop = threading.Event()
+
+    def train() -> None:
+        while not stop.is_set():
+            play(writer(tmp_path, f"e{time.monotonic_ns()}", "run"), 1, end=EndReason.CLOSED)
+
+    play(writer(tmp_path, "first", "run"), 1, end=EndReason.CLOSED)
+    trainer = threading.Thread(target=train)
+    trainer.start()
+    try:
+        for _ in range(60):
+            assert summary_of(tmp_path, "run", Observer()).episodes
+    finally:
+        stop.set()
+        trainer.join()
 
 
 def test_names__latest__is_the_newest_id(tmp_path: Path):

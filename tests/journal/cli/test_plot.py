@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,6 +20,7 @@ from journal import EndReason
 from journal.canvas import Canvas, sparkline
 from journal.lock import Observer
 from journal.overview import overview
+from journal.pictures import draw_overlay
 from journal.series import drawdown_of, series_of, thinned
 from tests.journal.cli.world import RUN, World, play, run, writer
 
@@ -45,7 +47,7 @@ def test_plot__damaged__shows_the_gap_and_exits_3(world: World):
     result = world.run("plot", "flipped")
     assert result.code == 3
     assert "gaps: steps 60-118" in result.out
-    assert "59 steps and 5 trades are lost" in result.err
+    assert "59 steps and 5 trades lost" in result.err
 
 
 def test_plot__no_steps__says_so(world: World):
@@ -91,6 +93,25 @@ def test_plot__file__is_a_whole_picture(world: World, tmp_path: Path, suffix: st
         assert ElementTree.fromstring(data).tag == SVG + "svg"
     else:
         assert data.rstrip().endswith(b"</html>")
+
+
+@pytest.mark.parametrize("count", [2, 5, 8, 16])
+def test_overlay__names__stand_above_the_curves_and_within_the_picture(world: World, count: int):
+    """A legend among curves would hide some."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    one = replace(series(world, "finished", 400), name="20261122T120000-0123456789ab", standing="time_limit")
+    figure = draw_overlay([one] * count)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    box, curves = legend.get_window_extent(), figure.axes[0].get_window_extent()
+    title = figure.texts[0].get_window_extent()
+    assert curves.y1 <= box.y0 + 1
+    assert box.y1 <= title.y0
+    assert title.y1 <= figure.bbox.y1
+    assert box.x1 <= figure.bbox.x1
 
 
 def test_plot__svg__says_in_words_what_it_shows_and_has_the_same_bytes_again(world: World, tmp_path: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from journal import read_journal
+from journal import RunMarker, read_journal
 from rsc.metrics import figures
 from tests.journal.cli.world import RUN, World, flip, play, run, writer
 
@@ -129,6 +129,14 @@ def test_recover__a_name_that_would_not_be_readable__is_refused(tmp_path: Path):
     assert result.code == 1
     assert "under another name" in result.err
     assert run("recover", source, "-o", tmp_path / "one.csv").code == 1
+
+
+def test_recover__into_the_folder_of_another_run__is_refused(world: World, tmp_path: Path):
+    """The copy would be listed, and rebuilt, as an episode of that run."""
+    RunMarker(tmp_path, "other", {}).close()
+    result = world.run("recover", "finished", "-o", tmp_path / "other")
+    assert (result.code, list((tmp_path / "other").glob("*.arrows"))) == (1, [])
+    assert "is the folder of another run" in result.err
 
 
 def test_recover__live_writer__is_a_snapshot(world: World, tmp_path: Path):
