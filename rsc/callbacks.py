@@ -16,6 +16,8 @@ from journal import EndReason, JournalError, journal_path, read_journal
 from journal.header import from_microseconds
 from rsc.defaults import CALLBACK_TIMEOUT_S, DATABASE_PAUSE_S
 from rsc.recording import FAILED_KEY, INFO_KEY
+from rsc.seeds import VectorIndependentSeeds
+from rsc.vector_recording import VectorRecorder
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -51,6 +53,7 @@ class EpisodeCallbacks(RLlibCallback):
         """Evaluation's seeds are as many as training's: tell them apart, before the first reset."""
         if env_runner.config.in_evaluation and hasattr(env, "set_attr"):
             self._quietly("marking evaluation envs", lambda: env.set_attr("in_evaluation", True))
+        self._quietly("marking vector envs", lambda: _mark_vector_env(env_runner))
         super().on_environment_created(env_runner=env_runner, env=env, **kwargs)
 
     def on_episode_start(self, *, episode: Any, env_runner: Any, **kwargs: Any) -> None:
@@ -158,6 +161,18 @@ def callbacks_for(settings: CallbackSettings, over: type[Any] = RLlibCallback) -
     """
     bases = (EpisodeCallbacks,) if over is RLlibCallback else (EpisodeCallbacks, over)
     return type("EpisodeCallbacks", bases, {"settings": settings, "__module__": __name__})
+
+
+def _mark_vector_env(env_runner: Any) -> None:
+    """RLlib tells a vector entry point neither its worker nor whether it evaluates."""
+    layer = env_runner.env
+    while layer is not None:
+        if isinstance(layer, VectorIndependentSeeds):
+            layer.worker_index = int(env_runner.worker_index)
+            layer.in_evaluation = bool(env_runner.config.in_evaluation)
+        elif isinstance(layer, VectorRecorder):
+            layer.notes["worker_index"] = int(env_runner.worker_index)
+        layer = getattr(layer, "env", None)
 
 
 def _facts_of(episode: Any) -> dict[str, Any] | None:

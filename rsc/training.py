@@ -21,7 +21,8 @@ from journal.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
 from rsc.callbacks import CallbackSettings, callbacks_for
 from rsc.recording import JournalSettings, Recorder
-from rsc.seeds import IndependentSeeds
+from rsc.seeds import IndependentSeeds, VectorIndependentSeeds
+from rsc.vector_recording import VectorRecorder
 
 log = logging.getLogger("rsc")
 
@@ -33,16 +34,19 @@ class _RecordedEnv:
     make: Any
     settings: JournalSettings
 
-    def __call__(self, context: Any) -> gym.Env[Any, Any]:
+    def __call__(self, context: Any) -> gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]:
         worker_index = int(getattr(context, "worker_index", 0) or 0)
         env = _made(self.make, context)
-        return Recorder(IndependentSeeds(env, worker_index), self.settings, notes={"worker_index": worker_index})
+        notes = {"worker_index": worker_index}
+        if isinstance(env, gym.vector.VectorEnv):  # RLlib's context is a plain dict here: the callback tells the index
+            return VectorRecorder(VectorIndependentSeeds(env, worker_index), self.settings, notes)
+        return Recorder(IndependentSeeds(env, worker_index), self.settings, notes)
 
 
-def _made(make: Any, context: Any) -> gym.Env[Any, Any]:
+def _made(make: Any, context: Any) -> gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]:
     if isinstance(make, str):
         return gym.make(make, **context)
-    env: gym.Env[Any, Any] = make(context)
+    env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] = make(context)
     return env
 
 
@@ -100,9 +104,11 @@ def attach(
     """Journal every episode of this config's env, and give each its row; all else in the config stays as it was.
 
     The env may be a class, a registered name, or a function of the env context, as long as it offers what
-    `rsc.recording.Journaled` asks for: TradingEnv and its subclasses do. Call it last, before `build_algo`. Makes the
-    run's marker, which this process holds until the run ends or the process does, and its row. Where a journal cannot
-    be written, ``on_error`` says whether training goes on with a warning, or the env's step raises JournalWriteError.
+    `rsc.recording.Journaled` asks for: TradingEnv and its subclasses do. With RLlib's ``vector_entry_point`` it makes
+    vector envs, which offer `rsc.vector_recording.VectorJournaled`, as TradingVectorEnv does. Call it last, before
+    `build_algo`. Makes the run's marker, which this process holds until the run ends or the process does, and its row.
+    Where a journal cannot be written, ``on_error`` says whether training goes on with a warning, or the env's step
+    raises JournalWriteError.
 
     Raises JournalExistsError for a run id that is taken, rsc.db.session.DatabaseError, ValueError without an env.
     """

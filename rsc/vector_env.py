@@ -83,9 +83,9 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Batch, dict[str, Any]]:
         """Start an episode in each env, or, with ``options={"reset_mask": flags}``, in those."""
-        self._seed(seed)
         mask = (options or {}).get("reset_mask")
         lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        self._seed(seed, lanes)
         self._begin(lanes)
         self._over[lanes] = False
         self._idle = np.ones(self.num_envs, np.bool_)
@@ -95,8 +95,8 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
 
     def step(self, actions: Any) -> tuple[Batch, Floats, Flags, Flags, dict[str, Any]]:
         """Play one bar in each env, or reset it if its episode is over."""
-        if not self._randoms:
-            raise ResetNeeded("no episode has begun: call reset() first")
+        if len(self._randoms) < self.num_envs:
+            raise ResetNeeded("an env has begun no episode has begun: call reset() first")
         accounts, t, bars = self._accounts, self._t, self._bars
         targets = accounts.targets(actions)
         lanes = self._reset_the_finished()
@@ -159,16 +159,17 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         self._accounts.reset(lanes)
         self._rewards.reset(lanes)
 
-    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+    def _seed(self, seed: int | Sequence[int | None] | None, lanes: Integers) -> None:
+        """Only envs that are reset take a seed."""
         if seed is None and not self._randoms:
             seed = self.config.seed
         n = self.num_envs
         seeds = list(seed) if isinstance(seed, Sequence) else [None if seed is None else seed + i for i in range(n)]
         if len(seeds) != n:
             raise ValueError(f"expected {n} seeds, got {len(seeds)}")
-        for i, each in enumerate(seeds):
-            if each is not None or i not in self._randoms:
-                self._randoms[i] = seeding.np_random(each)[0]
+        for lane in lanes.tolist():
+            if seeds[lane] is not None or lane not in self._randoms:
+                self._randoms[lane] = seeding.np_random(seeds[lane])[0]
 
     @property
     def journal_played(self) -> Flags:

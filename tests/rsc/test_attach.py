@@ -25,6 +25,7 @@ from rsc.db.session import open_engine, reading
 from rsc.env import TradingEnv
 from rsc.metrics import metrics_of
 from rsc.recording import Recorder
+from rsc.vector_env import TradingVectorEnv
 
 RUN = "r1"
 SHORT = {"episode_length": 20}
@@ -138,6 +139,58 @@ def test_attach__sub_envs_in_this_process_or_forked__each_row_is_its_journals(wo
     for row in done:
         assert row.pnl == metrics_of(world.journals()[row.journal_id]).pnl
     assert len({row.pnl for row in done}) == 3
+
+
+def vector_runner_config(**settings: Any) -> Any:
+    config = config_of(TradingVectorEnv, envs=3, **settings)
+    return config.env_runners(gym_env_vectorize_mode="vector_entry_point")
+
+
+def test_attach__vector_env__rows_and_journals_are_those_of_single_envs(world: World, tmp_path: Path) -> None:
+    """The same callbacks, seeds and worker; each env has a journal of its own."""
+    single = World(tmp_path / "single")
+    for each, config in ((world, vector_runner_config()), (single, config_of(envs=3))):
+        with each.runner(config) as runner:
+            runner.env.action_space.seed(5)
+            sample(runner, 75)
+    figures = []
+    for each in (world, single):
+        rows, journals = each.rows(), each.journals()
+        assert all(row.worker_index == 1 and not row.in_evaluation for row in rows)
+        assert {journal.header.about.notes["worker_index"] for journal in journals.values()} == {1}
+        assert {row.journal_id for row in rows} == set(journals)
+        done = [row for row in rows if row.status == "completed"]
+        assert len(done) == 3
+        for row in done:
+            assert row.pnl == metrics_of(journals[row.journal_id]).pnl
+        figures.append([(row.status, row.pnl, row.total_steps, row.total_reward) for row in rows])
+    assert figures[0] == figures[1]
+
+
+def test_attach__vector_env_in_evaluation__is_marked_and_seeded_apart(world: World, tmp_path: Path) -> None:
+    starts = []
+    for evaluation in (False, True):
+        each = World(tmp_path / str(evaluation))
+        config = vector_runner_config()
+        config.in_evaluation = evaluation
+        with each.runner(config) as runner:
+            sample(runner, 5)
+        assert {row.in_evaluation for row in each.rows()} == {evaluation}
+        starts += [journal.header.about.start_market_time_us for journal in each.journals().values()]
+    assert len(set(starts)) == len(starts) == 6
+
+
+def test_callbacks__vector_env_in_rounds_of_complete_episodes__end_what_they_drop(world: World) -> None:
+    """RLlib resets over running episodes: their rows are ended by their successors."""
+    with world.runner(vector_runner_config()) as runner:
+        for _ in range(3):
+            runner.sample(num_episodes=2, random_actions=True)
+    rows = world.rows()
+    assert {row.status for row in rows} <= {"completed", "truncated", "started"}
+    journals = world.journals()
+    assert {row.journal_id for row in rows} <= set(journals)
+    assert sum(row.status == "completed" for row in rows) >= 6
+    assert all(journals[row.journal_id].state is State.CLOSED for row in rows)
 
 
 @pytest.mark.parametrize("how", ["class", "list", "function"])
