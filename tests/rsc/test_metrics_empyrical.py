@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rsc import metrics as m
-from rsc.market import bundled_tickers, load_market
+from rsc import prices
+from rsc.market import load_market
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -91,7 +92,7 @@ def check(values: np.ndarray, periods: float) -> None:
         assert math.isclose(calmar, empyrical.calmar_ratio(r, **known), rel_tol=1e-12, abs_tol=1e-12 * scale / drawdown)
 
 
-@pytest.mark.parametrize("ticker", bundled_tickers())
+@pytest.mark.parametrize("ticker", sorted(prices.bundled()))
 def test_figures__real_prices__are_empyricals(ticker: str) -> None:
     """Long, short, and in and out of the bundled prices."""
     count = 0
