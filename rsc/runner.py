@@ -20,7 +20,8 @@ import click
 
 from journal.console import console, remark
 from rsc.env import TradingEnv
-from rsc.env_config import ConfigError
+from rsc.env_config import ConfigError, TradingConfig
+from rsc.game import Game
 from rsc.stopping import Signals, Stopped
 
 RECONCILE_TIMEOUT_S = 3600
@@ -55,7 +56,7 @@ class TrainingPlan:
 
 def train(plan: TrainingPlan) -> int:
     """Train, and return the exit code: 0, or 128 + the signal that stopped it."""
-    _try_env(plan)
+    _try_game(plan)
     signals = Signals()
     try:
         with signals.held(), signals.believed():
@@ -67,15 +68,15 @@ def train(plan: TrainingPlan) -> int:
     return 128 + stopped if stopped else reconciled
 
 
-def _try_env(plan: TrainingPlan) -> None:
+def _try_game(plan: TrainingPlan) -> None:
     """Whatever prices and settings cannot be played is said in one line, before Ray starts and the run has a row."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        env = TradingEnv(plan.env_config)
+        game = Game(TradingConfig.of(plan.env_config))
     for warning in caught:
         remark(f"warning: {warning.message}")
-    if plan.algo == "dqn" and env.config.actions != "discrete":
-        raise ConfigError(f"DQN chooses among discrete actions, got actions={env.config.actions!r}; use --algo ppo")
+    if plan.algo == "dqn" and game.config.actions != "discrete":
+        raise ConfigError(f"DQN chooses among discrete actions, got actions={game.config.actions!r}; use --algo ppo")
 
 
 def _train(plan: TrainingPlan, signals: Signals) -> tuple[Any, int]:
@@ -171,7 +172,7 @@ def _in_words(result: dict[str, Any]) -> str:
 def quieten() -> None:
     """Keep Ray's own remarks from burying ours; in the driver and in each of its workers."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", message="env_config ", category=UserWarning)  # said once, by `_try_env`
+    warnings.filterwarnings("ignore", message="env_config ", category=UserWarning)  # said once, by `_try_game`
     for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -110,10 +110,10 @@ def attach(
     Where a journal cannot be written, ``on_error`` says whether training goes on with a warning, or the env's step
     raises JournalWriteError.
 
-    Raises JournalExistsError for a run id that is taken, rsc.db.session.DatabaseError, ValueError without an env.
+    Raises JournalExistsError for a run id that is taken, rsc.db.session.DatabaseError, and ValueError for a config
+    without an env, or with one that cannot be journaled.
     """
-    if config.env is None:
-        raise ValueError("the config has no env yet: call config.environment(...) first")
+    _refuse_what_cannot_be_journaled(config)
     run_id = new_run_id() if run_id is None else run_id
     root = defaults.journal_root(journal_root)
     url = defaults.database_url(database_url)
@@ -124,6 +124,15 @@ def attach(
     config.environment(env=name)
     config.callbacks(callbacks_class=_callbacks_over(config.callbacks_class, CallbackSettings(str(root), run_id, url)))
     return run
+
+
+def _refuse_what_cannot_be_journaled(config: AlgorithmConfig) -> None:
+    """Here, and not by a traceback from each env runner."""
+    if config.env is None:
+        raise ValueError("the config has no env yet: call config.environment(...) first")
+    env = config.env
+    if isinstance(env, type) and not issubclass(env, gym.Wrapper) and not hasattr(env, "journal_about"):
+        raise ValueError(f"{env.__name__} cannot be journaled: it lacks what rsc.recording.Journaled asks for")
 
 
 def _start_run(run_id: str, root: Path, url: str, parameters: dict[str, Any]) -> Run:

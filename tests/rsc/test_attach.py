@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 from ray import cloudpickle
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -33,6 +35,13 @@ SHORT = {"episode_length": 20}
 
 class Sub(TradingEnv):
     """A user's subclass."""
+
+
+class Wrapped(gym.Wrapper[Any, Any, Any, Any]):
+    """A user's wrapper that makes its env."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(Sub(context))
 
 
 def make_sub(context: Any) -> Sub:
@@ -113,11 +122,11 @@ def sample(runner: SingleAgentEnvRunner, steps: int) -> None:
     runner.sample(num_timesteps=steps, random_actions=True)
 
 
-@pytest.mark.parametrize("kind", ["class", "subclass", "name", "function"])
+@pytest.mark.parametrize("kind", ["class", "subclass", "wrapper", "name", "function"])
 def test_attach__env_given_in_any_way__is_recorded(world: World, kind: str) -> None:
     """A class, a registered name, or a function of the context."""
     register_env("by-name", Sub)
-    env = {"class": TradingEnv, "subclass": Sub, "name": "by-name", "function": make_sub}[kind]
+    env = {"class": TradingEnv, "subclass": Sub, "wrapper": Wrapped, "name": "by-name", "function": make_sub}[kind]
     config = config_of()
     config.env = env
     with world.runner(config) as runner:
@@ -232,6 +241,13 @@ def test_attach__without_an_env__says_so(world: World) -> None:
     with pytest.raises(ValueError, match="environment"):
         world.attach(PPOConfig())
     assert not world.root.exists()
+
+
+def test_attach__env_that_cannot_be_journaled__says_so_before_anything_is_made(world: World, tmp_path: Path) -> None:
+    """Not by the tracebacks of env runners that die one after the other."""
+    with pytest.raises(ValueError, match="CartPoleEnv cannot be journaled"):
+        world.attach(config_of(CartPoleEnv))
+    assert not list(tmp_path.iterdir())
 
 
 def test_attach__run_id_that_is_taken__refuses(world: World) -> None:
