@@ -144,7 +144,8 @@ def _behind_damage(found: Walk, window: Window, offset: int, size: int, journal_
         end = found.footer.stream_bytes - len(END_OF_STREAM)
         if end <= offset:
             return size
-    if end is not None or _was_written_whole(window, offset, size):
+    given_up = found.search_bytes <= 0  # nobody knows what stands further on, so this is no torn end
+    if end is not None or given_up or _was_written_whole(window, offset, size):
         found.findings.append(Finding(Damage.BATCH, f"{(end or size) - offset} bytes do not verify", offset))
         found.claim = _claim(window.read(offset, min(size - offset, MAX_METADATA))) if end is None else None
     else:

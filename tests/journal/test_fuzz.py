@@ -145,7 +145,7 @@ def fuzz(real: list[Parts], folder: Path, examples: int, number: int | None = No
 
 def test_hostile_journal__with_right_crcs__only_our_errors(real: list[Parts], tmp_path: Path) -> None:
     """Seals, headers, footers, slots and batches of real journals, changed; their CRCs mended."""
-    fuzz(real, tmp_path, 900)
+    fuzz(real, tmp_path, 500)
 
 
 @pytest.mark.torture
@@ -157,7 +157,7 @@ def test_hostile_journal__for_as_long_as_told__only_our_errors(real: list[Parts]
         fuzz(real, tmp_path, 400, rng.getrandbits(64))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@settings(max_examples=250, deadline=None, derandomize=True, database=None)
 @given(stream=st.binary(max_size=400), tail=st.binary(max_size=400), cut=st.sampled_from([0, 4, 8, 300, 3000]))
 def test_random_bytes__only_our_errors(stream: bytes, tail: bytes, cut: int) -> None:
     """From nothing at all, from what looks like Arrow, and behind a real header."""
@@ -166,7 +166,7 @@ def test_random_bytes__only_our_errors(stream: bytes, tail: bytes, cut: int) -> 
         look_everywhere(MemorySource(Path("run/x.arrows"), start + stream, tail))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_real_journal__random_bytes_in_it__only_our_errors(real: list[Parts], data: st.DataObject) -> None:
     """CRCs wrong."""
