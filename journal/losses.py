@@ -55,7 +55,10 @@ def _known(seen: Seen, reached: int, tail_trades: Columns) -> tuple[int, int]:
     if (footer := seen.walk.footer) is not None:
         steps.append(footer.steps)
         trades.append(footer.trades)
-    elif (claim := seen.walk.claim) is not None and claim.first_step == seen.sealed_step + 1:
+    elif (claim := seen.walk.claim) is not None and (claim.first_step, claim.first_trade) == (
+        seen.sealed_step + 1,
+        sealed_trades + 1,
+    ):
         steps.append(claim.last_step)
         trades.append(claim.last_trade)
     return max(steps), max(trades)

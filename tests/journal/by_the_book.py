@@ -125,7 +125,7 @@ def read(stream: bytes, tail: bytes | None) -> Told:
     sealed = seals[-1]["first_step"] + seals[-1]["steps"] - 1 if seals else 0
     sealed_trade = max([0, *(seal["first_trade"] + seal["trades"] - 1 for seal in seals)])
     lost_behind, counted = read_tail(tail or b"", sealed, seed, told)
-    if claim and claim["first_step"] != sealed + 1:
+    if claim and (claim["first_step"], claim["first_trade"]) != (sealed + 1, sealed_trade + 1):
         claim = None
     ends = [footer["steps"]] if footer else [claim["first_step"] + claim["steps"] - 1] if claim else []
     ends += [seal["first_step"] - 1 for seal in seals]

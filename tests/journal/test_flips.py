@@ -58,6 +58,14 @@ def whole(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return written(tmp_path, request.param)
 
 
+def test_stream__last_batch_damaged_in_its_trade_number__claims_no_trades_that_never_were(whole: Undamaged) -> None:
+    """What a damaged batch says of itself counts only if all of it fits what stands before it."""
+    stream = whole.source.stream
+    at = stream.rindex(b'"first_trade":') + len(b'"first_trade":')
+    for bit in range(8):
+        assert_never_silent(whole, whole.source.but(stream=flipped(stream, at * 8 + bit)), bit)
+
+
 def used_tail(whole: Undamaged) -> tuple[bytes, int]:
     """A tail, and how many bytes of it matter: those that are used, and some more."""
     tail = whole.source.tail()
