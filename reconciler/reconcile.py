@@ -24,6 +24,7 @@ from rsc.db.session import database_now, reading
 
 T = TypeVar("T")
 
+_OF_OTHERS = "has no journal root in the database: another program made it, and its rows are not judged"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 _LISTING = 500
 _WORTH_PROCESSES = 2000  # episodes; fewer are done before helpers have started
@@ -96,6 +97,8 @@ class Pass:
             if self._over():
                 return
             if row.journal_root is None:  # invariant D4: other people's rows are never judged
+                if run_ids is not None:
+                    self._stranded[row.run_id] = [f"run {row.run_id} {_OF_OTHERS}"]
                 continue
             root = self._settings.journal_root or Path(row.journal_root)
             if row.run_id not in unsettled and self._quiet.get(row.run_id) == _changed(root / row.run_id):
@@ -130,7 +133,9 @@ class Pass:
         for row in episodes.started_episodes(self._engine, run.run_id):
             if self._over():
                 return
-            if row.journal_id is not None:
+            if row.journal_id is None:
+                self.report.complain(f"{run.run_id}: the row of episode {row.episode_id} names no journal")
+            else:
                 yield row.journal_id, row
         for row in episodes.improvable_episodes(self._engine, run.run_id):
             yield row.journal_id, row

@@ -20,6 +20,7 @@ from reconciler.looking import look_at_episode, look_at_run
 from reconciler.rules import decide
 from rsc.db import runs
 from rsc.db.models import episodes as episodes_table
+from rsc.db.models import training_runs
 from rsc.metrics import METRIC_NAMES, max_drawdown, returns, sharpe_ratio
 from tests.reconciler.world import CAPITAL, LATER, PERIODS, World, abandon, open_journal, walk
 
@@ -418,6 +419,24 @@ def test_rows_of_other_people__are_never_judged(world):
     world.reconcile()
     world.reconcile(replace(LATER, journal_root=world.root, assume_dead=True), run_ids=["theirs"])
     assert world.row("theirs-1").status == "started"
+
+
+def test_rows_of_other_people__asked_for_by_name__are_refused_in_one_line(world):
+    with world.engine.begin() as connection:
+        connection.execute(update(training_runs).values(journal_root=None))
+    report = world.reconcile(run_ids=["run-1"])
+    assert (report.exit_code, len(report.failures), "another program" in report.failures[0]) == (1, 1, True)
+
+
+def test_row_that_names_no_journal__is_named_and_holds_up_nothing_else(world):
+    journal_id = world.dead()
+    world.insert("nameless")
+    with world.engine.begin() as connection:
+        nameless = episodes_table.c.journal_id == "nameless"
+        connection.execute(update(episodes_table).where(nameless).values(journal_id=None))
+    world.driver_dies()
+    report = world.reconcile()
+    assert (report.exit_code, len(report.unlookable), world.row(journal_id).status) == (3, 1, "truncated")
 
 
 def test_second_pass__changes_nothing(world):
