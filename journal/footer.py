@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from crc32c import crc32c
 
 from journal.frames import End
-from journal.untrusted import blob, json_object, whole
+from journal.untrusted import blob, column, json_object
 
 MAGIC = b"JRNLEND\n"
 TRAILER = struct.Struct("<II8s")
@@ -68,7 +68,7 @@ def _from_json(text: bytes, file_size: int) -> Footer | None:
     try:
         raw = json_object(text)
         state, end = blob(raw.pop("checkpoint")), End.from_json(raw.pop("end"))
-        footer = Footer(**{name: whole(value) for name, value in raw.items()}, checkpoint=state, end=end)
+        footer = Footer(**{name: column(name, value) for name, value in raw.items()}, checkpoint=state, end=end)
     except (ValueError, KeyError, TypeError):
         return None
     return footer if footer.stream_bytes + len(text) + TRAILER.size == file_size else None

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from journal.flatbuffer import decoded_size
 from journal.schema import STEP_COLUMNS, TRADE_COLUMNS
 from journal.slots import Columns
-from journal.untrusted import blob, json_object, mapping, text, whole
+from journal.untrusted import blob, column, json_object, mapping, text, whole
 
 CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
@@ -115,8 +115,8 @@ class Seal:
         """Decode; raise ValueError, KeyError or TypeError for anything that `to_json` did not make."""
         raw = json_object(data)
         state, end = blob(raw.pop("checkpoint")), raw.pop("end")
-        for value in raw.values():
-            whole(value)
+        for name, value in raw.items():
+            column(name, value)
         return Seal(**raw, checkpoint=state, end=None if end is None else End.from_json(end))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from journal.paths import is_name
 from journal.schema import FORMAT_VERSION, MAX_EXTRA_COLUMNS, STEP_COLUMNS
-from journal.untrusted import json_object, mapping, real, text, whole
+from journal.untrusted import json_object, mapping, moment, real, text, whole
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -59,7 +59,7 @@ class About:
             periods_per_year=real(raw["periods_per_year"]),
             env_config=mapping(raw["env_config"]),
             extra_columns=tuple(text(name) for name in names),
-            start_market_time_us=None if start is None else whole(start),
+            start_market_time_us=None if start is None else moment(start),
             notes=mapping(raw["notes"]),
         )
 

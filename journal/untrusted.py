@@ -32,6 +32,18 @@ def whole(value: Any) -> int:
     return value
 
 
+def moment(value: Any) -> int:
+    """A time that an env told: any int64, since that is what the writer takes."""
+    if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("expected a time")
+    return value
+
+
+def column(name: str, value: Any) -> int:
+    """What a seal or footer says in whole numbers: a market's time is the env's own, all else is ours."""
+    return moment(value) if name == "market_time_us" else whole(value)
+
+
 def real(value: Any) -> float:
     if type(value) not in (int, float):
         raise ValueError("expected a number")

@@ -124,12 +124,13 @@ def test_batches__of_any_size__give_the_same_rows(world, batch):
     assert world.reconcile(replace(LATER, batch_episodes=batch)).ended == {"truncated": 7}
 
 
-def test_trade_that_is_not_a_number__is_stored_as_null(world):
+@pytest.mark.parametrize("time_us", [2**62, 2**63 - 1])
+def test_trade_that_is_not_a_number__is_stored_as_null(world, time_us):
     from journal import Trade
 
     writer = world.episode(5)
-    trade = Trade(-1, float("nan"), 1, -(2**62), float("inf"), 1.0, float("nan"), 0.0)
-    writer.append(1.0, 0.0, float("nan"), 1.0, 1.0, 1.0, 0.0, 0.0, 2**62, False, False, [trade])
+    trade = Trade(-1, float("nan"), 1, -time_us, float("inf"), 1.0, float("nan"), 0.0)
+    writer.append(1.0, 0.0, float("nan"), 1.0, 1.0, 1.0, 0.0, 0.0, time_us, False, False, [trade])
     writer.close(EndReason.CLOSED)
     assert world.reconcile().ended == {"truncated": 1}
     stored = world.trades(writer.journal_id)[0]
