@@ -9,10 +9,9 @@ from typing import Any
 from journal.checks import Checker, Oddity
 from journal.figures import Kernel
 from journal.reader import Journal, State
+from journal.schema import RECOVERED_NOTE
 from journal.slots import Columns
 from journal.walk import Damage, Finding
-
-RECOVERED_NOTE = "recovered"  # about.notes of a journal that `recover` made: what it had lost before
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from crc32c import crc32c
 
-from journal.audit import RECOVERED_NOTE, audit
+from journal.audit import audit
 from journal.diagnosis import batches_without_header
 from journal.errors import JournalError, JournalExistsError
 from journal.footer import Footer
@@ -28,7 +28,7 @@ from journal.header import Header
 from journal.newfile import sync_folder
 from journal.paths import failed_path, parse_journal_path, tail_path
 from journal.reader import Journal, State, read_header, read_journal
-from journal.schema import RUN_MARKER, STREAM_SUFFIX
+from journal.schema import RECOVERED_NOTE, RUN_MARKER, STREAM_SUFFIX
 from journal.slots import TERMINATED, TRUNCATED, Columns
 from journal.source import FileSource, Source
 from journal.walk import read_footer

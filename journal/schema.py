@@ -15,6 +15,7 @@ STREAM_SUFFIX = ".arrows"
 TAIL_SUFFIX = ".tail"
 FAILED_SUFFIX = ".failed"
 RUN_MARKER = "run"
+RECOVERED_NOTE = "recovered"  # about.notes of a journal that `recover` made: what it had lost before
 WRITERS_DIR = "writers"
 MAX_EXTRA_COLUMNS = 1024
 

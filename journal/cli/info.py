@@ -144,7 +144,7 @@ def _page(one: Overview, journal: Journal, batches: bool) -> Iterator[str]:
     yield from _figures(one, journal)
     if batches:
         yield from _batch_table(journal)
-    yield from _findings(journal)
+    yield from _findings(one, journal)
 
 
 def _section(title: str, facts: list[tuple[str, str]]) -> Iterator[str]:
@@ -227,10 +227,13 @@ def _batch_table(journal: Journal) -> Iterator[str]:
         )
 
 
-def _findings(journal: Journal) -> Iterator[str]:
-    from journal.cli.lines import finding_text
+def _findings(one: Overview, journal: Journal) -> Iterator[str]:
+    from journal.cli.lines import NO_TAIL, finding_text
+    from journal.overview import tail_is_missing
 
-    if journal.torn:
+    if tail_is_missing(one):
+        yield f"\nOdd: {NO_TAIL}."
+    elif journal.torn:
         yield "\nTorn: a write was cut before its step was acknowledged, so nothing is lost."
     if not journal.findings:
         yield "\nFindings: none"

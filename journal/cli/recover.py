@@ -74,6 +74,8 @@ def command(
         done = recover(path, output, Mode(mode), lender)
     except NotAJournalError as error:
         _refuse(path, error)
+    if done.end_reason is None and not done.tail_steps:
+        _remark_on_a_missing_tail(path)
     if as_json:
         print_json(jsonable({**asdict(done), "output": str(done.output)}))
     else:
@@ -99,6 +101,16 @@ def _remark_on_a_live_writer(path: Path) -> None:
 
     if is_locked(path):
         remark(f"{path.stem}: its writer is alive, so this is a snapshot")
+
+
+def _remark_on_a_missing_tail(path: Path) -> None:
+    from journal.cli.lines import NO_TAIL
+    from journal.console import remark
+    from journal.lock import Observer
+    from journal.overview import overview, tail_is_missing
+
+    if tail_is_missing(overview(str(path), Observer(), whole=True)):
+        remark(f"{path.stem}: {NO_TAIL}")
 
 
 def _tell(done: Recovery) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,18 @@ def _kernel() -> Kernel:
 
 def _checked(path: str, observer: Any, kernel: Kernel | None) -> tuple[Overview, Audit | None]:
     from journal.audit import audit
-    from journal.overview import overview
+    from journal.checks import Oddity
+    from journal.cli.lines import NO_TAIL
+    from journal.overview import overview, tail_is_missing
     from journal.reader import Journal
 
     one = overview(path, observer, whole=True)
-    return one, audit(one.source, kernel) if isinstance(one.source, Journal) else None
+    if not isinstance(one.source, Journal):
+        return one, None
+    found = audit(one.source, kernel)
+    if tail_is_missing(one):
+        found = replace(found, oddities=(*found.oddities, Oddity("tail", NO_TAIL)))
+    return one, found
 
 
 class _Printer:

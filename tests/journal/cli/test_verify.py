@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from journal import EndReason
+from journal.testing import abandon
 from tests.journal.cli.world import RUN, World, play, run, writer
 
 VERDICTS = {
@@ -32,7 +33,24 @@ def test_verify__run__gives_each_kind_its_verdict_and_exits_3(world: World):
     result = world.run("verify", RUN, "--deep", "--json")
     assert result.code == 3
     assert {row["id"]: row["verdict"] for row in result.ndjson()} == VERDICTS
-    assert not any(row.get("oddities") for row in result.ndjson())
+    assert {row["id"]: [odd["kind"] for odd in row["oddities"]] for row in result.ndjson() if row.get("oddities")} == {
+        "cut": ["tail"]
+    }
+
+
+def test_verify__open_journal_whose_tail_is_gone__is_told(world: World, tmp_path: Path):
+    """Its rows since the last seal went with it; what `recover` made of one says so itself, and needs no tail."""
+    journal = play(writer(tmp_path, "one"), 200)
+    path = journal.path
+    abandon(journal)
+    assert "odd" not in run("verify", path).out
+    path.with_suffix(".tail").unlink()
+    assert "odd: it was never closed and has no tail" in run("verify", path).out
+    assert run("verify", path, "--strict", "-q").code == 3
+    assert "Odd: it was never closed and has no tail" in run("info", path).out
+    (tmp_path / "copies").mkdir()
+    assert "one: it was never closed and has no tail" in run("recover", path, "-o", tmp_path / "copies").err
+    assert "odd" not in run("verify", tmp_path / "copies" / "one.arrows").out
 
 
 @pytest.mark.parametrize(("kind", "verdict"), VERDICTS.items())
