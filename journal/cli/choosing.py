@@ -177,11 +177,19 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(output.parent))
     hidden = output.with_name(f".{output.name}.{secrets.token_hex(4)}.new")
     try:
-        with hidden.open("xb") as sink:
+        with _created(hidden, output) as sink:
             yield sink
         os.link(hidden, output)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def _created(hidden: Path, output: Path) -> BinaryIO:
+    """The hidden file; what hinders it is told of the name that a person gave."""
+    try:
+        return hidden.open("xb")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(output)) from error
 
 
 def say_what_was_met(journal: Journal, *, live: bool = False) -> int:

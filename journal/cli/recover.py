@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="NEW",
     help="A new file, or a folder for it.",
 )
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 @options.as_json
 @options.root
 def command(
-    episode: str, output: Path, mode: str, header_from: str | None, as_json: bool, journal_root: Path | None
+    episode: str, output: str, mode: str, header_from: str | None, as_json: bool, journal_root: Path | None
 ) -> int:
     """Copy the intact part of a journal into a new one, which verifies.
 
@@ -66,12 +68,11 @@ def command(
 
     root = root_of(journal_root)
     path = find_journal(episode, root)
-    if output.is_dir():
-        output = output / path.name
+    place = _place(output, path.name)
     lender = find_journal(header_from, root) if header_from else None
     _remark_on_a_live_writer(path)
     try:
-        done = recover(path, output, Mode(mode), lender)
+        done = recover(path, place, Mode(mode), lender)
     except NotAJournalError as error:
         _refuse(path, error)
     if done.end_reason is None and not done.tail_steps:
@@ -82,6 +83,18 @@ def command(
         _tell(done)
     lost = done.steps_lost or done.trades_lost or done.findings or done.write_failed
     return DATA_LOST if lost else DONE
+
+
+def _place(output: str, name: str) -> Path:
+    """A file as it is named; in a folder, the journal's own name. A folder that ends in a slash is made."""
+    folder = Path(output)
+    if output.endswith(os.sep):
+        folder.mkdir(exist_ok=True)
+    if folder.is_dir():
+        return folder / name
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(folder.parent))
+    return folder
 
 
 def _refuse(path: Path, error: NotAJournalError) -> NoReturn:

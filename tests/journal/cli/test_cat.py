@@ -137,6 +137,16 @@ def test_cat__nonsense__is_wrong_usage(world: World, arguments: list[str]):
     assert (result.code, result.out) == (2, "")
 
 
+def test_cat__output_that_cannot_be_made__is_told_by_the_name_that_was_given(world: World):
+    for place, why in (
+        ("/nowhere/x.csv", "/nowhere: there is no such folder"),
+        ("/proc/x.csv", "/proc/x.csv: No such"),
+    ):
+        result = world.run("cat", "finished", "-o", place)
+        assert result.code == 1
+        assert result.err.startswith(f"error: {why}")
+
+
 def test_head__closed_pipe__is_quiet(world: World):
     program = [sys.executable, "-c", "from journal.cli import main; main()"]
     cat = subprocess.Popen(

@@ -131,6 +131,13 @@ def test_recover__a_name_that_would_not_be_readable__is_refused(tmp_path: Path):
     assert run("recover", source, "-o", tmp_path / "one.csv").code == 1
 
 
+def test_recover__into_a_folder__that_is_made_if_its_name_ends_in_a_slash(world: World, tmp_path: Path):
+    assert world.run("recover", "finished", "-o", f"{tmp_path}/new/").code == 0
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["finished.arrows"]
+    result = world.run("recover", "finished", "-o", tmp_path / "nowhere" / "one.arrows")
+    assert (result.code, result.err) == (1, f"error: {tmp_path}/nowhere: there is no such folder\n")
+
+
 def test_recover__into_the_folder_of_another_run__is_refused(world: World, tmp_path: Path):
     """The copy would be listed, and rebuilt, as an episode of that run."""
     RunMarker(tmp_path, "other", {}).close()
