@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from journal.schema import Trade
 
+# Less than this of a position is rounding noise: nothing is traded for it, and no trade is made of it.
+DUST = 1e-12
 _NO_TRADES: tuple[Trade, ...] = ()
 _new = tuple.__new__  # half the time of Trade(...), a Python function that does the same
 
@@ -94,7 +96,7 @@ class Ledger:
         self.borrow = terms.borrow
         self._size_fraction = terms.size
         self._whole = terms.whole_shares
-        self._band = terms.band
+        self._band = max(terms.band, DUST)
         self._levels = {side: terms.levels(side) for side in (1, -1)}
 
     @property
@@ -204,11 +206,11 @@ class Ledger:
     def aim(self, target: float, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
         """Bring exposure to ``target`` full positions, signed; nothing if that would change it by the band or less.
 
-        A target of exactly 0 always closes. Return the trades closed.
+        A target of 0 always closes. Return the trades closed.
         """
         equity = self.cash + self.side * self.size * price
         held = self.side * self.size
-        if equity <= 0.0:
+        if equity <= 0.0 or -DUST < target < DUST:
             target = 0.0
         if target == 0.0:
             return self.close(price, carry) if self.side else _NO_TRADES
@@ -229,32 +231,35 @@ class Ledger:
         return trades
 
     def reduce(self, size: float, price: float, carry: float) -> tuple[Trade, ...]:
-        """Close this much of the position, oldest lots first."""
-        if size >= self.size:
+        """Close this much of the position, oldest lots first; whole lots where rounding alone tells the difference."""
+        dust = self.size * DUST
+        if size >= self.size - dust:
             return self.close(price, carry)
-        value = size * price
-        self.cash += self.side * value - value * self._cost_rate
-        self.fees += value * self._fee
-        self.size -= size
+        closed = 0.0
         trades = []
-        while size > 0.0 and self._lots:
-            lot = self._take_oldest(size)
+        while size > dust and self._lots:
+            lot = self._take_oldest(size, dust)
             part, entry_price, _, _, costs, entry_carry = lot
             size -= part
+            closed += part
             self.entry_value -= part * entry_price
             self.costs -= costs
             self.carries -= part * entry_carry
             trades.append(self._closed(self.side, lot, price, carry))
+        value = closed * price
+        self.cash += self.side * value - value * self._cost_rate
+        self.fees += value * self._fee
+        self.size -= closed
         entry = self.entry_value / self.size
         down, up = self._levels[self.side]
         self.stop = entry * down
         self.take = entry * up
         return tuple(trades)
 
-    def _take_oldest(self, size: float) -> Lot:
+    def _take_oldest(self, size: float, dust: float) -> Lot:
         """Remove the oldest lot, or as much of it as ``size`` says, with its share of the costs."""
         held, price, step, time_us, costs, carry = self._lots[0]
-        if held <= size:
+        if held <= size + dust:
             return self._lots.pop(0)
         share = costs * (size / held)
         self._lots[0] = (held - size, price, step, time_us, costs - share, carry)

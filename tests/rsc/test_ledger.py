@@ -87,6 +87,38 @@ def test_reduce__oldest_lots_gone__levels_follow_the_average_entry_of_the_rest()
     assert (ledger.stop, ledger.take) == (108.0, 180.0)
 
 
+def test_reduce__to_a_lots_border_but_for_rounding__makes_no_ghost_trade() -> None:
+    """0.1 + 0.2 - 0.2 is a little more than 0.1: the next lot is not cut for the difference."""
+    ledger = Ledger(1000.0, FREE)
+    for size in (0.1, 0.2):
+        ledger.open(1, size, 100.0, 1, 11, 0.0)
+    assert ledger.size - 0.2 > 0.1
+    (trade,) = ledger.reduce(ledger.size - 0.2, 100.0, 0.0)
+    assert trade.quantity == 0.1
+    assert [lot[0] for lot in ledger.lots] == [0.2]
+
+
+def test_aim__same_target_and_price__never_trades_again() -> None:
+    """Without a band either."""
+    ledger = Ledger(1000.0, FREE)
+    for target, price in ((0.3, 7.0), (0.7, 11.0), (0.1, 13.0)):
+        ledger.aim(target, price, 1, 11, 0.0)
+        lots = ledger.lots
+        for _ in range(5):
+            assert ledger.aim(target, price, 2, 22, 0.0) == ()
+        assert ledger.lots == lots
+
+
+@pytest.mark.parametrize("target", [1e-16, -1e-16])
+def test_aim__next_to_nothing__closes(target: float) -> None:
+    """And opens nothing."""
+    ledger = Ledger(1000.0, FREE)
+    ledger.aim(0.5, 100.0, 1, 11, 0.0)
+    assert len(ledger.aim(target, 100.0, 2, 22, 0.0)) == 1
+    assert ledger.aim(target, 100.0, 3, 33, 0.0) == ()
+    assert (ledger.side, ledger.lots) == (0, ())
+
+
 def test_aim__within_the_band__does_nothing() -> None:
     ledger = Ledger(1000.0, Terms(band=0.1))
     ledger.aim(0.5, 100.0, 1, 11, 0.0)
