@@ -7,6 +7,7 @@ factors of +-1 and costs that do not apply are terms of 0, and neither rounds; a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -220,11 +221,12 @@ class DiscreteAccounts:
         lanes = (self._wants & (self._spare[_SIDE] != 0.0)).nonzero()[0]
         price, carry = self._turned
         turned = _Closing(lanes, self._spare.take(lanes, axis=1), price[lanes], carry[lanes])
-        found: Trades = {}
-        for closing in (turned, self._stopped):
-            if closing is not None:
-                for lane, trade in zip(closing.lanes.tolist(), self._closed(closing, times_us, starts), strict=True):
-                    found[lane] = (*found.get(lane, ()), trade)
+        closed = zip(self._closed(turned, times_us, starts), strict=True)  # one trade each, in a tuple
+        found: Trades = dict(zip(lanes.tolist(), closed, strict=True))
+        if self._stopped is not None:
+            stopped = self._closed(self._stopped, times_us, starts)
+            for lane, trade in zip(self._stopped.lanes.tolist(), stopped, strict=True):
+                found[lane] = (*found.get(lane, ()), trade)
         return found
 
     def _closed(self, closing: _Closing, times_us: Integers, starts: Integers) -> Iterator[Trade]:
@@ -236,7 +238,7 @@ class DiscreteAccounts:
         pnl = side * (size * (price - entry)) - costs + 0.0
         entry_times = times_us[starts[closing.lanes] + steps]
         columns = (side.astype(np.int64), size, steps, entry_times, entry, price, pnl, costs)
-        return map(Trade._make, zip(*(column.tolist() for column in columns), strict=True))
+        return map(tuple.__new__, repeat(Trade), zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _by_action(flat: float, long: float, short: float) -> Floats:

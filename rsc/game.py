@@ -54,9 +54,14 @@ class Game:
             env=env,
             initial_portfolio_value=float(self.config.capital),
             periods_per_year=self.market.periods_per_year,
-            env_config=self.config.to_json(),
+            env_config=self._config_json,
             start_market_time_us=int(self.market.times_us[start]),
         )
+
+    @functools.cached_property
+    def _config_json(self) -> dict[str, Any]:
+        """Made once: envs of short episodes spend a tenth of a reset on it."""
+        return self.config.to_json()
 
     def _bounds(self) -> tuple[int, int]:
         """The first bar that an episode may start at, and the last that it may reach."""
