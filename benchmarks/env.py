@@ -32,6 +32,7 @@ from rsc.env import TradingEnv
 from rsc.market import Market, load_market
 from rsc.recording import JournalSettings, Recorder
 from rsc.vector_env import TradingVectorEnv
+from rsc.vector_recording import VectorRecorder
 
 TICKER, EPISODE = "AAPL", 250
 FEATURES_ON = {
@@ -85,8 +86,10 @@ def play_single(env: Any, steps: int) -> Callable[[], float]:
     return play
 
 
-def play_vector(n: int, steps: int) -> Callable[[], float]:
-    env = TradingVectorEnv({"ticker": TICKER, **FEATURES_ON}, n)
+def play_vector(n: int, steps: int, root: str | None = None) -> Callable[[], float]:
+    env: Any = TradingVectorEnv({"ticker": TICKER, **FEATURES_ON}, n)
+    if root is not None:
+        env = VectorRecorder(env, JournalSettings(root, "bench-vector"))
     actions = np.random.default_rng(0).integers(0, 3, (steps, n))
 
     def play() -> float:
@@ -105,6 +108,7 @@ def contestants(root: str) -> dict[str, Callable[[], float]]:
         "TradingEnv, continuous": play_single_continuous(20_000),
         "TradingEnv, journal on": play_single(journaled(root), 20_000),
         "TradingVectorEnv, 64 envs": play_vector(64, 1_000),
+        "TradingVectorEnv, 64, journal on": play_vector(64, 1_000, root),
         "TradingVectorEnv, 1024 envs": play_vector(1024, 200),
     }
     for name, make, steps in ((REFERENCE, anytrading, 50_000), ("gym-trading-env", trading_env, 5_000)):
