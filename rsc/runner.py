@@ -23,6 +23,7 @@ from rsc.env import TradingEnv
 from rsc.env_config import ConfigError, TradingConfig
 from rsc.game import Game
 from rsc.stopping import Signals, Stopped
+from rsc.vector_env import TradingVectorEnv
 
 RECONCILE_TIMEOUT_S = 3600
 DQN_STEPS_PER_UPDATE = 8
@@ -36,6 +37,7 @@ class TrainingPlan:
     iterations: int = 1
     num_env_runners: int = 2
     num_envs_per_env_runner: int = 4
+    vectorised: bool = False
     train_batch_size: int = 3000
     evaluation_interval: int | None = None
     batch_mode: str = "truncate_episodes"
@@ -109,8 +111,9 @@ def algorithm_config(plan: TrainingPlan) -> Any:
     from ray.rllib.algorithms.ppo import PPOConfig
 
     config = PPOConfig() if plan.algo == "ppo" else DQNConfig()
-    config.environment(TradingEnv, env_config=plan.env_config)
+    config.environment(TradingVectorEnv if plan.vectorised else TradingEnv, env_config=plan.env_config)
     config.env_runners(
+        gym_env_vectorize_mode="vector_entry_point" if plan.vectorised else "sync",
         num_env_runners=plan.num_env_runners,
         num_envs_per_env_runner=plan.num_envs_per_env_runner,
         batch_mode=plan.batch_mode,

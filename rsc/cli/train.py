@@ -32,6 +32,7 @@ from rsc.cli import options
 @click.option(
     "--num-envs-per-env-runner", type=click.IntRange(min=1), default=4, show_default=True, help="Envs in each of them."
 )
+@click.option("--vectorised", is_flag=True, help="Play a runner's envs by arrays: quicker, with the same results.")
 @click.option(
     "--train-batch-size", type=click.IntRange(min=32), default=3000, show_default=True, help="Steps an iteration."
 )

@@ -46,8 +46,9 @@ def assert_rows_tell_the_truth(project: Project, *, by_episodes: bool) -> None:
         (("--num-env-runners", "1", "--num-envs-per-env-runner", "1"), 4),
         (("--num-env-runners", "1", "--evaluation-interval", "1", "--iterations", "2"), 10),
         (("--num-env-runners", "1", "--batch-mode", "complete_episodes"), 4),
+        (("--num-env-runners", "1", "--vectorised", "--evaluation-interval", "1", "--iterations", "2"), 10),
     ],
-    ids=["ppo 2x4", "dqn 2x4", "0 runners", "1 env", "evaluation", "complete_episodes"],
+    ids=["ppo 2x4", "dqn 2x4", "0 runners", "1 env", "evaluation", "complete_episodes", "vectorised"],
 )
 def test_train__until_its_iterations_are_done__reconcile_makes_the_record_whole(
     project: Project, arguments: tuple[str, ...], least: int
