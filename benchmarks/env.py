@@ -29,8 +29,9 @@ import gymnasium as gym
 import numpy as np
 
 from rsc.env import TradingEnv
+from rsc.journaling import JournalSettings
 from rsc.market import Market, load_market
-from rsc.recording import JournalSettings, Recorder
+from rsc.recording import Recorder
 from rsc.vector_env import TradingVectorEnv
 from rsc.vector_recording import VectorRecorder
 

@@ -91,7 +91,8 @@ def config_of(shape: Shape, env: Any, length: int) -> Any:
 def makers(root: Path) -> dict[str, Callable[[Any], Any]]:
     """The env of each variant; all have the same seeds, so that all play the same episodes."""
     from rsc.env import TradingEnv
-    from rsc.recording import JournalSettings, Recorder
+    from rsc.journaling import JournalSettings
+    from rsc.recording import Recorder
     from rsc.seeds import IndependentSeeds
 
     def bare(context: Any) -> Any:

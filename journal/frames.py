@@ -131,6 +131,10 @@ class Frame:
 
 def encode_header(header_json: bytes, extra: tuple[str, ...]) -> bytes:
     """The stream's first message: the Arrow schema with the header in its metadata."""
+    if len(header_json) > MAX_HEADER // 2:  # half of what readers take: there are the columns beside it
+        raise ValueError(
+            f"a journal's header takes at most {MAX_HEADER >> 21} MiB; its env_config or notes are too large"
+        )
     metadata = {HEADER_KEY: _HEADER + header_json, FRAME_KEY: _FRAME + _BLANK}
     message = arrow_schema(extra).with_metadata(metadata).serialize().to_pybytes()
     return _stamped(message, 0)

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from journal import lease
 from journal.errors import JournalError, JournalExistsError, JournalWriteError
 from journal.footer import Footer
-from journal.frames import END_OF_STREAM, MAX_END_MESSAGE, End, Seal, encode_header, encoder_of
+from journal.frames import END_OF_STREAM, MAX_CHECKPOINT, MAX_END_MESSAGE, End, Seal, encode_header, encoder_of
 from journal.header import About, Header, this_writer
 from journal.newfile import NewFile, sync_folder, write_all
 from journal.paths import check_name, failed_path, journal_path, tail_path
 from journal.reader import read_journal
 from journal.schema import FORMAT_VERSION, EndReason, Trade
 from journal.slots import MAX_TRADES_PER_STEP, STEP, TRADE, layout_of, mask_of, pack_crc, seed
+from journal.source import MAX_TAIL_BYTES
 from journal.tail import Tail, open_tail
 
 log = logging.getLogger("journal")
@@ -76,8 +77,12 @@ class JournalWriter:
         checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        if durability not in DURABILITIES or on_error not in ("warn", "raise") or checkpoint_every_steps < 1:
-            raise ValueError("durability, on_error or checkpoint_every_steps is none of the documented values")
+        if durability not in DURABILITIES or on_error not in ("warn", "raise"):
+            raise ValueError("durability or on_error is none of the documented values")
+        self._layout = layout_of(about.extra_columns)
+        most = MAX_TAIL_BYTES // self._layout.size - _RESERVE_SLOTS
+        if not 1 <= checkpoint_every_steps <= most:
+            raise ValueError(f"checkpoint_every_steps must be from 1 to {most}, got {checkpoint_every_steps}")
         self.path = journal_path(root, run_id, journal_id)
         self.journal_id = check_name(journal_id, "journal id")
         self.about = about
@@ -89,7 +94,6 @@ class JournalWriter:
         self._durability = durability
         self._on_error = on_error
         self._limit = checkpoint_every_steps
-        self._layout = layout_of(about.extra_columns)
         self._pack = self._layout.pack
         self._rows: list[bytes] = []
         self._filled = 0  # slots since the last seal
@@ -205,6 +209,8 @@ class JournalWriter:
                 self._tail = open_tail(tail_path(self.path), capacity, sync_each_step=self._durability == "step")
                 stream.publish()
         except FileExistsError as error:
+            if self._tail is not None:
+                self._tail.discard()
             hint = "each episode needs a journal id of its own"
             raise JournalExistsError(f"{self.path} exists already", hint=hint) from error
         self._put = self._tail.put
@@ -306,6 +312,8 @@ class JournalWriter:
 
     def _seal_of(self, steps: int, trades: int, end: End | None) -> Seal:
         state = self.fold.to_bytes() if self.fold is not None else None
+        if state is not None and len(state) > MAX_CHECKPOINT:
+            raise ValueError(f"a fold's state takes at most {MAX_CHECKPOINT} bytes, got {len(state)}")
         return Seal(self._sealed_steps + 1, steps, self._sealed_trades + 1, trades, *self._last, state, end)
 
     def _write_seal(self, message: bytes, seal: Seal) -> None:

@@ -69,7 +69,7 @@ class Schedule:
         """For the scheduler; raises ValueError for a cron expression that is none."""
         if self.cron is not None:
             return CronTrigger.from_crontab(self.cron, timezone=UTC)
-        seconds = max(self.every_s or 0.0, 0.1)
+        seconds = self.every_s or 0.0
         return IntervalTrigger(seconds=seconds, timezone=UTC, jitter=seconds * _JITTER)
 
     def longest_silence_s(self) -> float:

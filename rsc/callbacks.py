@@ -15,7 +15,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from journal import EndReason, JournalError, journal_path, read_journal
 from journal.header import from_microseconds
 from rsc.defaults import CALLBACK_TIMEOUT_S, DATABASE_PAUSE_S
-from rsc.recording import FAILED_KEY, INFO_KEY
+from rsc.journaling import FAILED_KEY, INFO_KEY
 from rsc.seeds import VectorIndependentSeeds
 from rsc.vector_recording import VectorRecorder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -70,6 +70,9 @@ class TradingConfig:
     def __post_init__(self) -> None:
         if self.ticker is None and self.data is None and self.market is None:
             object.__setattr__(self, "ticker", DEFAULT_TICKER)
+        features: Any = self.features
+        if isinstance(features, str) or not isinstance(features, Iterable):
+            raise ConfigError(f"features must be a list of columns, got {features!r}")
         object.__setattr__(self, "features", tuple(self.features))
         problem = _problem(self)
         if problem:
@@ -153,6 +156,11 @@ def _problem(config: TradingConfig) -> str | None:
             return f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(config, name)!r}"
     if not callable(config.reward) and config.reward not in ("log", "simple", "sharpe"):
         return f"reward must be 'log', 'simple', 'sharpe' or a function, got {config.reward!r}"
+    seed: Any = config.seed
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or int(seed) < 0):
+        return f"seed must be a whole number that is not negative, got {config.seed!r}"
+    if not all(isinstance(name, str) for name in config.features):
+        return f"features must be names of columns, got {list(config.features)}"
     if not config.features or len(set(config.features)) < len(config.features):
         return f"features must name at least one column, each once, got {list(config.features)}"
     return _number_problem(config)

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from journal import About, EndReason, JournalWriter, new_journal_id
+from journal import About, Durability, EndReason, JournalWriter, new_journal_id
 from journal.header import microseconds
+from journal.writer import CHECKPOINT_EVERY_STEPS
 from rsc.metrics import RunningMetrics
-from rsc.recording import FAILED_KEY, INFO_KEY, JournalSettings
+
+INFO_KEY = "journal"
+FAILED_KEY = "journal_failed"
+
+
+@dataclass(frozen=True)
+class JournalSettings:
+    """Where and how episodes are journaled; picklable, so that it travels to env runners."""
+
+    root: str
+    run_id: str
+    durability: Durability = "process"
+    checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS
+    on_error: Literal["warn", "raise"] = "warn"
 
 
 def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]) -> JournalWriter:

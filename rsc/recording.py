@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import gymnasium as gym
 
-from journal import About, Durability, EndReason, JournalWriter, new_journal_id
-from journal.header import microseconds
+from journal import About, EndReason, JournalWriter
 from journal.schema import Trade
-from journal.writer import CHECKPOINT_EVERY_STEPS
-from rsc.metrics import RunningMetrics
-
-INFO_KEY = "journal"
-FAILED_KEY = "journal_failed"
-
-
-@dataclass(frozen=True)
-class JournalSettings:
-    """Where and how episodes are journaled; picklable, so that it travels to env runners."""
-
-    root: str
-    run_id: str
-    durability: Durability = "process"
-    checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS
-    on_error: Literal["warn", "raise"] = "warn"
+from rsc.journaling import JournalSettings, begin_journal, told_at_start, told_by_failed
 
 
 class Journaled(Protocol):
@@ -65,8 +47,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._end(EndReason.SUPERSEDED)
         observation, info = self.env.reset(seed=seed, options=options)
-        previous = self._latest
-        return observation, {**info, INFO_KEY: {**self._begin(), "previous": previous}}
+        return observation, {**info, **self._begin()}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The hot path: journal, then return."""
@@ -98,30 +79,11 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     def _begin(self) -> dict[str, Any]:
         self._source = self.env.unwrapped
         about: About = self._source.journal_about()
-        if self._notes:
-            about = About(**{**vars(about), "notes": {**about.notes, **self._notes}})
         self._number = float if isinstance(self.env.action_space, gym.spaces.Discrete) else _first_number
-        settings = self._settings
-        self._writer = writer = JournalWriter(
-            settings.root,
-            settings.run_id,
-            new_journal_id(),
-            about=about,
-            fold=RunningMetrics(about.initial_portfolio_value, about.periods_per_year),
-            durability=settings.durability,
-            checkpoint_every_steps=settings.checkpoint_every_steps,
-            on_error=settings.on_error,
-        )
-        header = writer.header
+        previous = self._latest
+        self._writer = writer = begin_journal(self._settings, about, self._notes)
         self._latest = writer.journal_id
-        return {
-            "id": writer.journal_id,
-            "env": about.env,
-            "start_time_us": str(microseconds(header.start_time)),  # text: numpy scalars of mixed width lose precision
-            "capital": str(float(about.initial_portfolio_value)),
-            "host": header.writer.host,
-            "boot_id": header.writer.boot_id,
-        }
+        return told_at_start(writer, previous)
 
     def _finish(self, info: dict[str, Any], reason: EndReason) -> dict[str, Any]:
         """Invariant J6: an episode that ends by itself is recorded exactly, even if its journal could not be."""
@@ -130,14 +92,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._end(reason)
         if writer.failure is None:
             return info
-        assert isinstance(writer.fold, RunningMetrics)
-        kept = {
-            "reason": str(reason),
-            "why": str(writer.failure),
-            "metrics": writer.fold.to_bytes().hex(),
-            "trades": writer.kept_trades(),
-        }
-        return {**info, FAILED_KEY: json.dumps(kept)}
+        return {**info, **told_by_failed(writer, reason)}
 
     def _end(self, reason: EndReason, message: str = "") -> None:
         """End the running episode's journal, if there is one."""

@@ -20,7 +20,8 @@ from journal import Durability, RunMarker
 from journal.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
 from rsc.callbacks import CallbackSettings, callbacks_for
-from rsc.recording import JournalSettings, Recorder
+from rsc.journaling import JournalSettings
+from rsc.recording import Recorder
 from rsc.seeds import IndependentSeeds, VectorIndependentSeeds
 from rsc.vector_recording import VectorRecorder
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from journal import About, EndReason, JournalWriter
 from journal.schema import Trade
-from rsc.journaling import begin_journal, told_at_start, told_by_failed
-from rsc.recording import JournalSettings
+from rsc.journaling import JournalSettings, begin_journal, told_at_start, told_by_failed
 
 Flags = NDArray[np.bool_]
 

@@ -11,6 +11,7 @@ import click
 from journal.console import DURATION, LazyGroup, run_main
 from rsc import defaults
 
+SHORTEST_INTERVAL_S = 0.1
 _EXAMPLES = """
 \b
 Examples:
@@ -105,6 +106,8 @@ def command(
     if bool(run_ids) == all_runs:
         raise click.UsageError("give either --run-id ID or --all", ctx)
     daemon = every_s is not None or cron is not None
+    if every_s is not None and every_s < SHORTEST_INTERVAL_S:
+        raise click.UsageError(f"--every takes {SHORTEST_INTERVAL_S:g}s at least")
     _refuse_contradictions(daemon, both=every_s is not None and cron is not None, quiet=dry_run or explain or as_json)
     if audit and (daemon or rebuild):
         raise click.UsageError("--audit goes with neither --rebuild nor a daemon", ctx)

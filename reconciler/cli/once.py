@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, print_table, remark
+from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, remark
 from reconciler.config import Hooks, Settings
 from reconciler.signals import stop_on_signals
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from reconciler.report import Item, PassReport
 
-_LISTED = ("case", "episode", "journal", "verdict", "steps", "trades", "last step", "why")
+_LINE = "{:<6}{:>7}  {:<30}{:<10}{:>9}{:>8}"
 
 
 def reconcile_once(
@@ -98,7 +98,6 @@ class _TextView:
 
     def __init__(self, dry_run: bool) -> None:
         self._dry_run = dry_run
-        self._rows: list[tuple[str, ...]] = []
         self._judged = 0
 
     @contextlib.contextmanager
@@ -120,18 +119,13 @@ class _TextView:
             yield lambda judged: bar.update(task, completed=judged)
 
     def show(self, item: Item) -> None:
+        if not self._judged:
+            click.echo(_LINE.format("CASE", "EPISODE", "JOURNAL", "VERDICT", "STEPS", "TRADES"))
         self._judged += 1
-        self._rows.append(_row_of(item))
-        if len(self._rows) >= 1000:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            print_table(_LISTED, self._rows, right=("steps", "trades"))
-            self._rows.clear()
+        for line in _lines_of(item):
+            click.echo(line)
 
     def finish(self, report: PassReport) -> None:
-        self._flush()
         for run_id in report.runs_interrupted:
             click.echo(f"run {run_id} is marked interrupted")
         click.echo(f"{self._judged:,} episodes judged, nothing written" if self._dry_run else report.sentence())
@@ -184,12 +178,16 @@ def complain(report: PassReport) -> None:
         remark(f"and {unsaid:,} more")
 
 
-def _row_of(item: Item) -> tuple[str, ...]:
+def _lines_of(item: Item) -> tuple[str, str]:
+    """The verdict, and below it what it rests on."""
     evidence: dict[str, Any] = item.evidence
     letter = f"J, {item.case}" if item.adopted else item.case
     episode = "-" if item.episode_id is None else str(item.episode_id)
-    verdict = item.status or item.action
     numbers = (str(evidence.get(name, "-")) for name in ("steps", "trades"))
-    why = "; ".join([item.why, *evidence.get("findings", ())])
-    last = str(evidence.get("last_step_time") or "-")[:19]
-    return letter, episode, item.journal_id, verdict, *numbers, last, why
+    last = evidence.get("last_step_time")
+    why = [item.why, *evidence.get("findings", ())]
+    if last:
+        why.append(f"last step {str(last)[:19]}")
+    return _LINE.format(
+        letter, episode, item.journal_id, item.status or item.action, *numbers
+    ), f"      {'; '.join(why)}"

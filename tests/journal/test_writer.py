@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +308,38 @@ def test_step__with_more_trades_than_a_tail_holds__is_kept(tmp_path: Path) -> No
     append_step(writer, 2)
     writer.close(EndReason.CLOSED)
     assert read_journal(writer.path).trade_count == 500 + len(trades_of_step(2))
+
+
+def test_limits__that_readers_keep__are_kept_by_the_writer(tmp_path: Path) -> None:
+    """What could be written and never read is refused before the first step."""
+    with pytest.raises(ValueError, match="checkpoint_every_steps must be from 1 to"):
+        JournalWriter(tmp_path, "run", "long", about=ABOUT, checkpoint_every_steps=1_000_000)
+    with pytest.raises(ValueError, match="header takes at most 8 MiB"):
+        JournalWriter(tmp_path, "run", "wide", about=replace(ABOUT, env_config={"x": "y" * 9_000_000}))
+    assert not list(tmp_path.rglob("*.arrows"))
+
+
+def test_fold__state_too_large__is_told_and_costs_no_step(tmp_path: Path) -> None:
+    class Fat:
+        def fold(self, steps: Any, trades: Any) -> None:
+            pass
+
+        def to_bytes(self) -> bytes:
+            return bytes(100_000)
+
+    writer = JournalWriter(tmp_path, "run", "fat", about=ABOUT, fold=Fat(), checkpoint_every_steps=8)
+    for step in range(1, 9):
+        append_step(writer, step)
+    with pytest.raises(ValueError, match="state takes at most 65536 bytes"):
+        append_step(writer, 9)
+    for step in range(9, 30):
+        append_step(writer, step)
+    writer.close(EndReason.CLOSED)
+    assert read_journal(writer.path).step_count == 29
+
+
+def test_refused_name__leaves_no_tail(tmp_path: Path) -> None:
+    path = write_journal(tmp_path, 5)
+    with pytest.raises(JournalExistsError):
+        JournalWriter(tmp_path, path.parent.name, path.stem, about=ABOUT)
+    assert not tail_path(path).exists()

@@ -81,6 +81,7 @@ def test_help__shows_examples_and_exit_codes():
         ("--all", "--every", "30s", "--dry-run"),
         ("--all", "--audit", "--rebuild"),
         ("--all", "--wait", "soon"),
+        ("--all", "--every", "0s"),
     ],
 )
 def test_wrong_usage__exits_2(arguments):

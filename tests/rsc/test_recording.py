@@ -14,8 +14,9 @@ import pytest
 
 from journal import EndReason, Journal, State, journal_path, list_journals, read_journal
 from rsc.env import TradingEnv
+from rsc.journaling import FAILED_KEY, INFO_KEY, JournalSettings
 from rsc.metrics import RunningMetrics, metrics_of
-from rsc.recording import FAILED_KEY, INFO_KEY, JournalSettings, Recorder
+from rsc.recording import Recorder
 from rsc.seeds import IndependentSeeds
 
 CONFIG = {"episode_length": 40, "stop_loss": 0.05}

@@ -20,9 +20,10 @@ import pytest
 
 from journal import EndReason, Journal, State, journal_path, list_journals, read_journal
 from rsc.env import TradingEnv
+from rsc.journaling import FAILED_KEY, INFO_KEY, JournalSettings
 from rsc.market import Market
 from rsc.metrics import RunningMetrics, metrics_of
-from rsc.recording import FAILED_KEY, INFO_KEY, JournalSettings, Recorder
+from rsc.recording import Recorder
 from rsc.seeds import IndependentSeeds, VectorIndependentSeeds
 from rsc.vector_env import TradingVectorEnv
 from rsc.vector_recording import VectorRecorder
@@ -225,7 +226,7 @@ def test_vector_recorder__other_autoreset__is_refused(tmp_path: Path) -> None:
 STEPPER = """
 import sys
 import numpy as np
-from rsc.recording import INFO_KEY, JournalSettings
+from rsc.journaling import INFO_KEY, JournalSettings
 from rsc.vector_env import TradingVectorEnv
 from rsc.vector_recording import VectorRecorder
 
