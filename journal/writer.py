@@ -80,9 +80,10 @@ class JournalWriter:
         if durability not in DURABILITIES or on_error not in ("warn", "raise"):
             raise ValueError("durability or on_error is none of the documented values")
         self._layout = layout_of(about.extra_columns)
-        most = MAX_TAIL_BYTES // self._layout.size - _RESERVE_SLOTS
-        if not 1 <= checkpoint_every_steps <= most:
-            raise ValueError(f"checkpoint_every_steps must be from 1 to {most}, got {checkpoint_every_steps}")
+        self._most_slots = MAX_TAIL_BYTES // self._layout.size - _RESERVE_SLOTS
+        if not 1 <= checkpoint_every_steps <= self._most_slots:
+            limits = f"from 1 to {self._most_slots}"
+            raise ValueError(f"checkpoint_every_steps must be {limits}, got {checkpoint_every_steps}")
         self.path = journal_path(root, run_id, journal_id)
         self.journal_id = check_name(journal_id, "journal id")
         self.about = about
@@ -222,8 +223,9 @@ class JournalWriter:
 
     def _make_room(self, trades: int) -> None:
         """Seal if the tail's share is used up, or if this step would not fit behind what stands in it."""
-        if trades > MAX_TRADES_PER_STEP:
-            raise ValueError(f"a step closes at most {MAX_TRADES_PER_STEP} trades, got {trades}")
+        most = min(MAX_TRADES_PER_STEP, self._most_slots)
+        if trades > most:
+            raise ValueError(f"a step closes at most {most} trades, got {trades}")
         size = (trades + 1) * self._layout.size
         if self._filled >= self._limit or (self._tail is not None and not self._tail.fits(size)):
             self._seal(None)

@@ -33,7 +33,7 @@ from journal import (
     read_journal,
 )
 from journal.paths import failed_path, parse_journal_path, tail_path
-from journal.testing import append_step, failing, model_trades, write_journal
+from journal.testing import append_step, failing, model_trades, step_of, trades_of_step, write_journal
 from rsc.metrics import RunningMetrics
 
 ABOUT = About("Model", 10_000.0, 252.0)
@@ -299,8 +299,6 @@ def test_append__not_a_number__is_a_type_error_that_names_the_step(tmp_path: Pat
 
 def test_step__with_more_trades_than_a_tail_holds__is_kept(tmp_path: Path) -> None:
     """The tail grows."""
-    from journal.testing import step_of, trades_of_step
-
     writer = writer_in(tmp_path)
     many = trades_of_step(1) * 500
     writer.append(*step_of(1), False, False, many)
@@ -308,6 +306,17 @@ def test_step__with_more_trades_than_a_tail_holds__is_kept(tmp_path: Path) -> No
     append_step(writer, 2)
     writer.close(EndReason.CLOSED)
     assert read_journal(writer.path).trade_count == 500 + len(trades_of_step(2))
+
+
+def test_step__that_would_outgrow_what_readers_read__is_refused(tmp_path: Path) -> None:
+    columns = tuple(f"x{number}" for number in range(1000))
+    writer = JournalWriter(tmp_path, "run", "wide", about=replace(ABOUT, extra_columns=columns))
+    extra = (1.0,) * len(columns)
+    with pytest.raises(ValueError, match="closes at most 8257 trades"):
+        writer.append(*step_of(1), False, False, trades_of_step(1) * 9000, extra)
+    writer.append(*step_of(1), False, False, trades_of_step(1) * 8000, extra)
+    writer.close(EndReason.CLOSED)
+    assert read_journal(writer.path).trade_count == 8000
 
 
 def test_limits__that_readers_keep__are_kept_by_the_writer(tmp_path: Path) -> None:
@@ -327,12 +336,11 @@ def test_fold__state_too_large__is_told_and_costs_no_step(tmp_path: Path) -> Non
         def to_bytes(self) -> bytes:
             return bytes(100_000)
 
-    writer = JournalWriter(tmp_path, "run", "fat", about=ABOUT, fold=Fat(), checkpoint_every_steps=8)
-    for step in range(1, 9):
-        append_step(writer, step)
+    writer = JournalWriter(tmp_path, "run", "fat", about=ABOUT, fold=Fat())
+    append_step(writer, 1)
     with pytest.raises(ValueError, match="state takes at most 65536 bytes"):
-        append_step(writer, 9)
-    for step in range(9, 30):
+        writer.checkpoint()
+    for step in range(2, 30):
         append_step(writer, step)
     writer.close(EndReason.CLOSED)
     assert read_journal(writer.path).step_count == 29

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -25,11 +24,13 @@ def stopped(postgres_server):
         parent = psutil.Process(postgres_server.pid)
         processes.extend([parent, *parent.children(recursive=True)])
         for process in processes:
-            os.kill(process.pid, signal.SIGSTOP)
+            with suppress(psutil.NoSuchProcess):  # a worker that ended by itself
+                process.suspend()
 
     yield stop
     for process in processes:
-        os.kill(process.pid, signal.SIGCONT)
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def test_server_stops_answering__costs_the_statements_timeout_and_the_connection(postgres_server, stopped):
