@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         NotAJournalError,
         UnsafeNameError,
     )
+    from journal.figures import Fold
     from journal.glances import Glance, glance
     from journal.header import About, Header, WriterIdentity
     from journal.lock import Liveness, Look, Observer
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from journal.reader import Checkpoint, Journal, State, read_header, read_journal
     from journal.schema import EndReason, Trade
     from journal.walk import Damage, Finding
-    from journal.writer import Durability, Fold, JournalWriter
+    from journal.writer import Durability, JournalWriter
 
 _HOME = {
     "journal.errors": (
@@ -45,6 +46,7 @@ _HOME = {
         "NotAJournalError",
         "UnsafeNameError",
     ),
+    "journal.figures": ("Fold",),
     "journal.glances": ("Glance", "glance"),
     "journal.header": ("About", "Header", "WriterIdentity"),
     "journal.lock": ("Liveness", "Look", "Observer"),
@@ -53,7 +55,7 @@ _HOME = {
     "journal.reader": ("Checkpoint", "Journal", "State", "read_header", "read_journal"),
     "journal.schema": ("EndReason", "Trade"),
     "journal.walk": ("Damage", "Finding"),
-    "journal.writer": ("Durability", "Fold", "JournalWriter"),
+    "journal.writer": ("Durability", "JournalWriter"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

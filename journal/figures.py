@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from journal import plugins
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from journal.glances import Glance
     from journal.header import About
     from journal.reader import Journal
-    from journal.writer import Fold
 
 Figures = dict[str, float | int | None]
+
+
+class Fold(Protocol):
+    """Running metrics. The journal stores their state with each seal and knows nothing else of them."""
+
+    def fold(self, steps: Mapping[str, NDArray[Any]], trades: Mapping[str, NDArray[Any]]) -> None:
+        """Take the next block: contiguous arrays named by schema.STEP_COLUMNS, extra columns, and TRADE_COLUMNS."""
+
+    def to_bytes(self) -> bytes:
+        """The whole state, so small that each batch can carry it."""
+        ...
 
 
 class Kernel(Protocol):

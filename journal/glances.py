@@ -21,7 +21,7 @@ from journal.schema import EndReason
 from journal.source import FileSource
 
 if TYPE_CHECKING:
-    from journal.writer import Fold
+    from journal.figures import Fold
 
 _WHOLE = 1 << 14  # up to this size one read of everything is cheaper than two
 _PIECE = 1 << 12
