@@ -8,11 +8,13 @@ import os
 import secrets
 from pathlib import Path
 
+# What file systems without hard links say of one: FAT, shared folders of virtual machines, some of FUSE.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
 
 
 class NewFile:
-    """Under a hidden name until `publish`; on exit the hidden name goes, and only it. ``fd`` is the caller's.
+    """Under a hidden name until `publish`; on exit no hidden name is left. ``fd`` is the caller's.
 
     Invariant L2: whoever finds the file under its own name finds it locked, as long as ``fd`` is open. Makes the folder
     if there is none. Raises OSError.
@@ -35,13 +37,29 @@ class NewFile:
 
     def publish(self) -> None:
         """Give it its name; raise FileExistsError if another file has that."""
-        os.link(self._hidden, self.path)
+        take_name(self._hidden, self.path)
+        self._hidden = ""
 
     def __enter__(self) -> NewFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.unlink(self._hidden)
+        if self._hidden:
+            os.unlink(self._hidden)
+
+
+def take_name(old: Path | str, new: Path) -> None:
+    """Rename a file; raise FileExistsError rather than take the name from somebody."""
+    try:
+        os.link(old, new)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(new):  # the best that is left: a race for one name is decided by who comes last
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new)) from None
+        os.rename(old, new)
+    else:
+        os.unlink(old)
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -25,7 +25,7 @@ from journal.errors import JournalError, JournalExistsError
 from journal.footer import Footer
 from journal.frames import END_OF_STREAM, DecodeError, Frame, Seal, decode, encode_header, encoder_of, verified
 from journal.header import Header
-from journal.newfile import sync_folder
+from journal.newfile import sync_folder, take_name
 from journal.paths import failed_path, parse_journal_path, tail_path
 from journal.reader import Journal, State, read_header, read_journal
 from journal.schema import RECOVERED_NOTE, RUN_MARKER, STREAM_SUFFIX
@@ -347,7 +347,7 @@ def _write(output: Path, pieces: _Pieces) -> None:
             file.flush()
             os.fsync(file.fileno())
         _verify(hidden, pieces)
-        os.link(hidden, output)
+        take_name(hidden, output)
     finally:
         hidden.unlink(missing_ok=True)
     sync_folder(output.parent)

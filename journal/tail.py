@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from journal.filesystems import OVERWRITES_IN_PLACE, file_system_of
+from journal.newfile import take_name
 
 SPARE_SUFFIX = ".spare"
 _MOST_SPARES = 64  # a folder
@@ -96,9 +97,8 @@ class Tail:
         os.lseek(self.fd, start, os.SEEK_SET)
 
     def rename(self, path: Path) -> None:
-        """Take another name; raise FileExistsError rather than take it from somebody."""
-        os.link(self.path, path)
-        os.unlink(self.path)
+        """Take another name; raise FileExistsError if another file has that."""
+        take_name(self.path, path)
         self.path = path
 
     def retire(self) -> None:

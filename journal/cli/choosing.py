@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from journal.newfile import take_name
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -179,7 +181,7 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
     try:
         with _created(hidden, output) as sink:
             yield sink
-        os.link(hidden, output)
+        take_name(hidden, output)
     finally:
         hidden.unlink(missing_ok=True)
 
