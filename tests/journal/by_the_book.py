@@ -201,8 +201,12 @@ def readable(seal: bytes) -> dict[str, Any] | None:
         base64.b64decode(found["checkpoint"] or "", validate=True)
     except (ValueError, KeyError, TypeError):
         return None
-    end_fits = found.get("end", 0) is None or {"reason", "message", "closed_at_us"} <= set(found["end"])
-    return found if set(found) == SEAL and all(type(found[name]) is int for name in NUMBERS) and end_fits else None
+    if set(found) != SEAL or any(type(found[name]) is not int for name in NUMBERS):
+        return None
+    end = found["end"]
+    return (
+        found if end is None or (isinstance(end, dict) and {"reason", "message", "closed_at_us"} <= set(end)) else None
+    )
 
 
 def is_torn(data: bytes, at: int) -> bool:
