@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import psutil
+from sqlalchemy import select
 
 from journal import journal_path, read_journal
-from rsc.db import episodes, runs, trades
+from rsc.db import episodes, runs
+from rsc.db.models import completed_trades
 from rsc.db.session import open_engine, reading
 
 SMALL = ("--train-batch-size", "1000", "--run-id", "r1", "--seed", "3")
@@ -66,7 +68,8 @@ class Project:
 
     def trades_of(self, episode_id: int) -> list[Any]:
         with reading(open_engine(self.url)) as connection:
-            return list(trades.trades_of(connection, episode_id))
+            query = select(completed_trades).where(completed_trades.c.episode_id == episode_id)
+            return list(connection.execute(query.order_by(completed_trades.c.trade_number)))
 
     def reconcile_and_check(self) -> None:
         """After `reconcile` nothing is started, nothing NULL, every row its journal's; again changes nothing."""

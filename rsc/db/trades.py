@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
 from rsc.db.driver import mark
 from rsc.db.models import completed_trades, episodes
@@ -72,12 +72,6 @@ def trade_counts(connection: Connection, run_id: str) -> dict[int, int]:
         .group_by(completed_trades.c.episode_id)
     )
     return {row[0]: row[1] for row in rows}
-
-
-def trades_of(connection: Connection, episode_id: int) -> Sequence[Row[Any]]:
-    """The trades of one episode, in order."""
-    query = select(completed_trades).where(completed_trades.c.episode_id == episode_id)
-    return connection.execute(query.order_by(completed_trades.c.trade_number)).all()
 
 
 def driver_times(connection: Connection, times_us: Sequence[int]) -> tuple[Any, ...]:
