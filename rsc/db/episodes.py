@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, select
+from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, or_, select
 
 from rsc.db.driver import mark, rows_of, values_of
-from rsc.db.models import episodes
+from rsc.db.models import episodes, training_runs
 from rsc.db.session import reading
 from rsc.db.trades import Trades, delete_trades, insert_trades
 
@@ -173,6 +173,20 @@ def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[st
     """Which of these journals have a row."""
     found = connection.execute(select(_C.journal_id).where(_C.journal_id.in_(journal_ids)))
     return {row.journal_id for row in found}
+
+
+def settled_journals(connection: Connection, run_id: str) -> set[str]:
+    """Journals of a run whose row has ended for good: by its callback, or by the reconciler on final evidence."""
+    final = or_(_C.finalized_by == CALLBACK, _C.evidence_final.is_(True), _C.evidence_closed.is_(True))
+    query = select(_C.journal_id).where(_C.run_id == run_id, _C.status != "started", final)
+    return set(connection.execute(query).scalars())
+
+
+def journal_place(connection: Connection, episode_id: int) -> Row[Any] | None:
+    """Where an episode's journal lies: journal_root (as its run recorded it), run_id, journal_id."""
+    columns: tuple[Column[Any], ...] = (training_runs.c.journal_root, _C.run_id, _C.journal_id)
+    query = select(*columns).join_from(episodes, training_runs).where(_C.episode_id == episode_id)
+    return connection.execute(query).one_or_none()
 
 
 def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
