@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import click
 
 from journal.console import DATA_LOST, DONE, remark
-from reconciler.cli.once import JsonDocument, open_existing
+from reconciler.cli.once import JsonDocument
 from reconciler.config import Settings
 
 
 def show_audit(url: str, run_ids: Sequence[str] | None, settings: Settings, as_json: bool) -> int:
     """Print each difference, and return 3 if there is one."""
     from reconciler.audit import AuditReport, Difference, audit
+    from rsc.db.upgrade import open_existing
 
     report, engine = AuditReport(), open_existing(url, may_upgrade=False)
     document = JsonDocument("differences")

@@ -32,6 +32,7 @@ def reconcile_once(
     from reconciler.passes import record_pass
     from reconciler.reconcile import Pass
     from reconciler.slices import spare_the_collector
+    from rsc.db.upgrade import open_existing
 
     spare_the_collector()
     runs_to_rebuild = _runs_to_rebuild(run_ids, settings) if rebuild else ()
@@ -46,21 +47,6 @@ def reconcile_once(
     if stop.is_set():
         return INTERRUPTED
     return report.exit_code or (DONE if all_rebuilt else DATA_LOST)
-
-
-def open_existing(url: str, *, may_create: bool = False, may_upgrade: bool = True) -> Engine:
-    """The database with this version's tables; one clear line if it is not there."""
-    from rsc.db.session import is_missing_file, open_engine
-    from rsc.db.upgrade import is_current, upgrade
-
-    if is_missing_file(url) and not may_create:
-        fail(f"there is no database {url}", "give --database-url, or go to the folder that the training ran in")
-    engine = open_engine(url)
-    if may_upgrade:
-        upgrade(engine)
-    elif not is_current(engine):
-        fail(f"the database {url} is not of this version, and this command writes nothing", "run `rsc db upgrade`")
-    return engine
 
 
 def _runs_to_rebuild(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[str]:

@@ -21,9 +21,9 @@ def command(group_url: str | None, database_url: str | None, count: int, as_json
     \b
     Example: reconcile status --database-url sqlite:///rsc.db
     """
-    from reconciler.cli.once import open_existing
     from rsc.db import episodes, runs
     from rsc.db.session import database_now, reading
+    from rsc.db.upgrade import open_existing
 
     engine = open_existing(defaults.database_url(database_url or group_url), may_upgrade=False)
     with reading(engine) as connection:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from journal.console import fail, print_json, remark
+from rsc import defaults
 from rsc.cli import options
 
 KEY_METRICS = (
@@ -39,8 +40,9 @@ def command(run_id: str, database_url: str | None, as_json: bool) -> int:
     """
     from rsc.db import episodes, runs, trades
     from rsc.db.session import reading
+    from rsc.db.upgrade import open_existing
 
-    engine = options.open_existing(database_url)
+    engine = open_existing(defaults.database_url(database_url))
     with reading(engine) as connection:
         run = runs.find_run(connection, run_id)
         stored = trades.trade_counts(connection, run_id)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from journal.console import print_json
+from rsc import defaults
 from rsc.cli import options
 
 
@@ -21,8 +22,9 @@ def command(database_url: str | None, as_json: bool) -> None:
     """
     from rsc.db import runs
     from rsc.db.session import reading
+    from rsc.db.upgrade import open_existing
 
-    with reading(options.open_existing(database_url)) as connection:
+    with reading(open_existing(defaults.database_url(database_url))) as connection:
         rows = [dict(row._mapping) for row in runs.all_runs(connection)]
         counts = runs.counts_by_run(connection)
     for row in rows:

@@ -9,12 +9,35 @@ from sqlalchemy import Connection, Engine, Table, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rsc.db.models import metadata
-from rsc.db.session import DatabaseError, first_line, reading
+from rsc.db.session import DatabaseError, first_line, is_missing_file, open_engine, reading
 
 HEAD = "0001"
 _BASELINE = "0001"
 _LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock: any number that nobody else uses
 _HINT = "start the server, or check the database URL"
+
+
+def open_existing(
+    url: str,
+    *,
+    may_create: bool = False,
+    may_upgrade: bool = True,
+    hint: str = "give --database-url, or go to the folder that the training ran in",
+) -> Engine:
+    """An engine on a database that has this version's tables. To look must not make one: a file that is not there stays so.
+
+    Raises DatabaseError, with ``hint`` where there is no file, and where one may not upgrade and would have to.
+    """
+    if is_missing_file(url) and not may_create:
+        raise DatabaseError(f"there is no database {url}; {hint}")
+    engine = open_engine(url)
+    if may_upgrade:
+        upgrade(engine)
+    elif not is_current(engine):
+        raise DatabaseError(
+            f"the database {url} is not of this version, and this command writes nothing; run `rsc db upgrade`"
+        )
+    return engine
 
 
 def upgrade(engine: Engine) -> bool:
