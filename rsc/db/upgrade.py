@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from rsc.db.hints import unusable
 from rsc.db.models import metadata
-from rsc.db.session import DatabaseError, first_line, is_missing_file, open_engine, reading
+from rsc.db.session import DatabaseError, is_missing_file, open_engine, reading
 
 HEAD = "0001"
 _BASELINE = "0001"
 _LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock: any number that nobody else uses
-_HINT = "start the server, or check the database URL"
 
 
 def open_existing(
@@ -57,13 +57,16 @@ def upgrade(engine: Engine) -> bool:
             _migrate(connection)
             return True
     except SQLAlchemyError as error:
-        raise DatabaseError(f"cannot use the database {engine.url!r}: {first_line(error)}; {_HINT}") from error
+        raise unusable(engine, error) from error
 
 
 def is_current(engine: Engine) -> bool:
-    """Has the database this version's tables? Writes nothing."""
-    with reading(engine) as connection:
-        return current_revision(connection) == HEAD
+    """Has the database this version's tables? Writes nothing. Raises DatabaseError."""
+    try:
+        with reading(engine) as connection:
+            return current_revision(connection) == HEAD
+    except SQLAlchemyError as error:
+        raise unusable(engine, error) from error
 
 
 def current_revision(connection: Connection) -> str | None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
 import subprocess
 import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, inspect, text
 
 from rsc.db.models import metadata
 from rsc.db.session import DatabaseError, open_engine
-from rsc.db.upgrade import HEAD, current_revision, upgrade
+from rsc.db.upgrade import HEAD, current_revision, is_current, upgrade
+from tests.postgres import PostgresServer
 
 
 def differences(engine):
@@ -94,11 +101,66 @@ def test_upgrade__database_of_a_newer_version__is_refused_with_the_next_step(dat
     engine.dispose()
 
 
-def test_upgrade__no_server__says_so_in_one_line():
-    engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
+def complaint_about(url: str, ask: Callable[[Engine], object] = upgrade) -> str:
+    """The one line that a user sees."""
     with pytest.raises(DatabaseError, match="cannot use the database") as caught:
-        upgrade(engine)
+        ask(open_engine(url, timeout_s=0.2))
     assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_upgrade__no_server__says_so_in_one_line():
+    assert "start the server" in complaint_about("postgresql://nobody@127.0.0.1:1/none")
+
+
+def write_at(file: Path, offset: int, content: bytes) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(offset)
+        opened.write(content)
+
+
+@pytest.mark.parametrize("ask", [upgrade, is_current])
+def test_upgrade__sqlite_file_that_cannot_be_used__hint_is_of_its_cause(made_sqlite: Path, tmp_path: Path, ask):
+    """No server is to be started for a file, whether the command would write or only look."""
+    for name in ("noise", "torn", "folder"):
+        (tmp_path / name).mkdir() if name == "folder" else shutil.copy(made_sqlite, tmp_path / name)
+    write_at(tmp_path / "noise", 0, b"noise" * 20)
+    write_at(tmp_path / "torn", 100, b"\xff" * 3000)
+    told = {name: complaint_about(f"sqlite:///{tmp_path / name}", ask) for name in ("noise", "torn", "folder")}
+    assert "check the path; for a new file from the journals" in told["noise"]
+    assert "restore a copy" in told["torn"]
+    assert "that you may read and write the file" in told["folder"]
+
+
+def test_upgrade__sqlite_file_that_may_only_be_read__hint_says_what_to_make_writable(tmp_path: Path):
+    """The header's write version 3 is that of a later SQLite: this one may only read."""
+    file = tmp_path / "rsc.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.executescript("PRAGMA journal_mode = WAL; CREATE TABLE other (x)")
+    write_at(file, 18, b"\x03")
+    assert "make the file and its folder writable" in complaint_about(f"sqlite:///{file}")
+
+
+def test_upgrade__sqlite_file_that_another_writes__hint_is_to_try_again(tmp_path: Path):
+    file = tmp_path / "rsc.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        assert complaint_about(f"sqlite:///{file}").endswith("try again")
+
+
+@pytest.mark.postgres
+def test_upgrade__server_that_refuses__hint_is_of_its_cause(postgres_server: PostgresServer):
+    url = postgres_server.create_database(f"test_{uuid.uuid4().hex}")
+    with open_engine(url).begin() as connection:
+        connection.execute(text("CREATE ROLE poor LOGIN"))
+        connection.execute(text("CREATE ROLE looker SUPERUSER LOGIN"))
+        connection.execute(text("ALTER ROLE looker SET default_transaction_read_only = on"))
+        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+    assert "right to create tables" in complaint_about(url.replace("rsc@", "poor@"))
+    assert "connect to the primary" in complaint_about(url.replace("rsc@", "looker@"))
+    assert "check the names" in complaint_about(url.replace("rsc@", "stranger@"))
+    assert "check the names" in complaint_about(url + "_not_there", is_current)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x", ""])
