@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DONE, FAILED, USAGE, DATA_LOST, INTERRUPTED = 0, 1, 2, 3, 130
+SAME_REQUEST_S = 1.0
+"""Signals within this time are one request to stop: `timeout`, say, signals a process and then its group."""
 
 
 if TYPE_CHECKING:

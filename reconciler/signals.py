@@ -1,26 +1,31 @@
-"""How a person or a service manager ends a pass: the first signal asks, the second one insists."""
+"""How a person or a service manager ends a pass: the first signal asks, a later one insists."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
-from journal.console import remark
+from journal.console import SAME_REQUEST_S, remark
 
 
 @contextlib.contextmanager
-def stop_on_signals(words: str) -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal raises KeyboardInterrupt."""
+def stop_on_signals(words: str, same_request_s: float = SAME_REQUEST_S) -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; another one, ``same_request_s`` later or more, raises KeyboardInterrupt."""
     asked = threading.Event()
+    asked_at = 0.0
 
     def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
+        nonlocal asked_at
+        if not asked.is_set():
+            asked_at = time.monotonic()
+            asked.set()
+            remark(words)
+        elif time.monotonic() - asked_at >= same_request_s:
             raise KeyboardInterrupt
-        asked.set()
-        remark(words)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
