@@ -157,7 +157,7 @@ def _progress(iterations: int) -> Iterator[Any]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TextColumn("{task.description}"), console=console(stderr=True)) as bar:
+        with Progress(*columns, TextColumn("{task.description}"), console=console()) as bar:
             task = bar.add_task("", total=iterations)
             yield lambda result: bar.update(task, advance=1, description=_in_words(result))
         return

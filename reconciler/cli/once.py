@@ -100,7 +100,7 @@ class _TextView:
         with reading(engine) as connection:
             total = count_started(connection)
         columns = TextColumn("reconciling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        with Progress(*columns, console=console(), transient=True) as bar:
             task = bar.add_task("", total=total)
             yield lambda judged: bar.update(task, completed=judged)
 

@@ -6,8 +6,15 @@ from typing import Any
 
 import click
 
-from journal.console import print_json, print_table
+from journal.console import print_json
 from rsc import defaults
+
+_ASIDE = {
+    "replaced": "replaced",
+    "waiting": "waiting",
+    "unlookable_count": "not to be looked at",
+    "failure_count": "failed",
+}
 
 
 @click.command("status")
@@ -57,15 +64,22 @@ def _show(state: dict[str, Any]) -> None:
         f"verdicts that better evidence replaced: {state['overruled_verdicts']:,}, "
         f"false ones among them: {state['false_truncations']:,}"
     )
-    if state["passes"]:
-        print_table(("pass", "host", "outcome", "ended", "waiting", "seconds"), [_row(one) for one in state["passes"]])
-    else:
+    for one in state["passes"]:
+        for line in _lines_of(one):
+            click.echo(line)
+    if not state["passes"]:
         click.echo("no pass was made yet")
 
 
-def _row(one: dict[str, Any]) -> tuple[str, ...]:
+def _lines_of(one: dict[str, Any]) -> tuple[str, str]:
+    """A pass as two lines, for terminals of 80 columns and for pipes."""
     report = one["report"] or {}
-    ended = ", ".join(f"{count} {status}" for status, count in report.get("ended", {}).items()) or "-"
-    start = f"{one['start_time']:%Y-%m-%d %H:%M:%S}"
-    waiting, seconds = str(report.get("waiting", "-")), f"{report.get('seconds', 0):.1f}"
-    return start, one["host"], one["outcome"] or "unfinished", ended, waiting, seconds
+    outcome = one["outcome"] or "unfinished"
+    if "seconds" in report:
+        outcome += f" in {report['seconds']:.1f} s"
+    did = [f"{count:,} {status}" for status, count in sorted(report.get("ended", {}).items())] or ["none ended"]
+    for name, text in _ASIDE.items():
+        did += [f"{report[name]:,} {text}"] if report.get(name) else []
+    if one["outcome"] == "failed":
+        did += report.get("failures", ())[-1:]
+    return f"pass {one['start_time']:%Y-%m-%d %H:%M:%S} UTC on {one['host']}: {outcome}", f"      {', '.join(did)}"

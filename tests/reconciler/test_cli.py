@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from sqlalchemy import text
 
 from journal import EndReason, list_journals
 from reconciler.cli import command
+from rsc.db import runs
 from rsc.db.session import open_engine
 from tests.reconciler.daemons import Process, until
 from tests.reconciler.world import LATER, World, abandon
@@ -261,8 +264,26 @@ def test_status__tells_passes_and_what_waits(world, run):
     assert (told["started"], told["runs_with_started"], told["false_truncations"]) == (1, 1, 0)
     assert told["passes"][0]["report"]["ended"] == {"truncated": 1}
     assert told["last_success"]
-    assert "1 truncated" in run("status").stdout
+    lines = run("status").stdout.splitlines()
+    assert lines[-2].endswith(f"UTC on {socket.gethostname()}: done in {told['passes'][0]['report']['seconds']:.1f} s")
+    assert lines[-1] == "      1 truncated, 1 waiting"
+    assert max(len(line.replace(socket.gethostname(), "")) for line in lines) <= 80
     alive.close(EndReason.CLOSED)
+
+
+def test_status__passes_that_failed_or_were_killed__are_told_as_that(world, run):
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    later = noon + timedelta(minutes=1)
+    with world.engine.begin() as connection:
+        runs.start_pass(connection, "killed", "box", noon)
+        runs.start_pass(connection, "failed", "box", later)
+        runs.end_pass(connection, "failed", "failed", later, {"seconds": 2.0, "failures": ["the disk is full"]})
+    assert run("status").stdout.splitlines()[-4:] == [
+        "pass 2026-11-22 12:01:00 UTC on box: failed in 2.0 s",
+        "      none ended, the disk is full",
+        "pass 2026-11-22 12:00:00 UTC on box: unfinished",
+        "      none ended",
+    ]
 
 
 def test_dry_run__old_database__asks_for_the_upgrade(empty_database_url):
