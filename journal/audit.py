@@ -18,9 +18,9 @@ from journal.walk import Damage, Finding
 class Audit:
     """``findings`` is damage. ``known_lost`` counts steps that an earlier recovery already gave up, by its own word.
 
-    ``known_trades_lost`` and ``write_failed`` are that recovery's word, too. ``checkpoints`` is how many were
-    recomputed, None if that was not asked for; ``strange_checkpoints`` how many could not be, since another program or
-    version wrote them.
+    ``known_trades_lost``, ``write_failed`` and ``known_tail_lost`` are that recovery's word, too. ``checkpoints`` is how
+    many were recomputed, None if that was not asked for; ``strange_checkpoints`` how many could not be, since another
+    program or version wrote them.
     """
 
     findings: tuple[Finding, ...]
@@ -32,11 +32,13 @@ class Audit:
     strange_checkpoints: int = 0
     known_trades_lost: int = 0
     write_failed: bool = False
+    known_tail_lost: bool = False
+    tail_lost: bool = False
 
     @property
     def intact(self) -> bool:
         """Is everything there that was ever written, or that its recovery could save?"""
-        return not self.findings and not self.steps_lost and not self.trades_lost
+        return not (self.findings or self.steps_lost or self.trades_lost or self.tail_lost)
 
 
 def audit(journal: Journal, kernel: Kernel | None = None) -> Audit:
@@ -58,7 +60,7 @@ def audit(journal: Journal, kernel: Kernel | None = None) -> Audit:
     oddities = checker.oddities(end=journal.end_reason, whole=whole)
     counts = (replay.checked, replay.strange) if replay is not None else (None, 0)
     note = noted(journal)
-    said = (known, *counts, note.trades_lost, note.write_failed)
+    said = (known, *counts, note.trades_lost, note.write_failed, note.tail_lost, journal.tail_lost)
     return Audit(tuple(findings), oddities, steps_lost, trades_lost, *said)
 
 
@@ -77,6 +79,7 @@ class Noted:
     missing_trades: int = 0
     trades_lost: int = 0
     write_failed: bool = False
+    tail_lost: bool = False
 
 
 def noted(journal: Journal) -> Noted:
@@ -86,8 +89,9 @@ def noted(journal: Journal) -> Noted:
         return Noted()
     try:
         missing = tuple((int(first), int(last)) for first, last in note["missing_steps"])
-        lost, failed = int(note.get("trades_lost", 0)), note.get("write_failed") is True
-        return Noted(int(note["steps_lost"]), missing, int(note["missing_trades"]), lost, failed)
+        unknown = note.get("write_failed") is True, note.get("tail_lost") is True
+        lost = int(note.get("trades_lost", 0))
+        return Noted(int(note["steps_lost"]), missing, int(note["missing_trades"]), lost, *unknown)
     except (KeyError, TypeError, ValueError):
         return Noted()
 

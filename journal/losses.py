@@ -11,6 +11,7 @@ from journal.looks import Seen
 from journal.slots import Columns
 from journal.walk import Damage, Finding
 
+TAIL_LOST = "its tail is gone: steps behind its last batch are lost, number unknown"
 Extent = tuple[int, int, int]
 """First and last step of a run of steps without a gap, and where it stands in the stream."""
 

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 from journal.errors import JournalError
 from journal.glances import Glance, glance
 from journal.lock import Liveness, Look, Observer
-from journal.paths import failed_path, tail_path
 from journal.reader import Journal, State, read_header, read_journal
-from journal.schema import RECOVERED_NOTE
 
 if TYPE_CHECKING:
     from journal.figures import Figures
@@ -62,6 +60,11 @@ class Overview:
     def live(self) -> bool:
         """Can steps still come, as far as is known?"""
         return self.writer is not None and self.writer.liveness is not Liveness.DEAD
+
+    @property
+    def tail_lost(self) -> bool:
+        """Is its tail gone, and with it steps that nobody can count?"""
+        return isinstance(self.source, Journal) and self.source.tail_lost
 
     @property
     def header(self) -> Header | None:
@@ -139,18 +142,6 @@ def condition_of(journal: Journal, live: bool) -> Condition:
     if journal.torn and not live:
         return Condition.TORN
     return Condition.CLOSED if journal.state is State.CLOSED else Condition.OPEN
-
-
-def tail_is_missing(one: Overview) -> bool:
-    """Was it never closed, and is its tail gone all the same? Then steps behind its last batch may be lost.
-
-    A journal has its tail before it has its name, and keeps it until it is closed. What `recover` made has none.
-    """
-    journal = one.source
-    if not isinstance(journal, Journal) or journal.state is not State.OPEN or one.live:
-        return False
-    beside = (tail_path(Path(one.path)), failed_path(Path(one.path)))
-    return RECOVERED_NOTE not in journal.header.about.notes and not any(map(os.path.lexists, beside))
 
 
 def _size_of(path: str) -> int:

@@ -36,7 +36,7 @@ from journal.header import Header, from_microseconds
 from journal.looks import Seen, look
 from journal.losses import Extent, losses
 from journal.paths import parse_journal_path
-from journal.schema import FORMAT_VERSION, EndReason
+from journal.schema import FORMAT_VERSION, RECOVERED_NOTE, EndReason
 from journal.slots import TERMINATED, Columns, layout_of, no_trades
 from journal.source import FileSource, Source
 
@@ -85,7 +85,8 @@ class Journal:
 
     ``findings`` is damage; ``torn`` is not: a torn end is how a killed writer's journal ends. ``steps_lost`` and
     ``trades_lost`` count what was written, and is known to have been, but cannot be read.
-    ``metrics_step`` is the last step that `folded` covers.
+    ``metrics_step`` is the last step that `folded` covers. What the loss of a whole tail cost nobody can count: see
+    `tail_lost`.
     """
 
     def __init__(self, source: Source, reopen: Callable[[], AbstractContextManager[Source]] | None = None) -> None:
@@ -118,6 +119,7 @@ class Journal:
         self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
         self.footer_intact = found.footer is not None
         self.state = State.CLOSED if self.end else State.FAILED if seen.tail and seen.tail[1] else State.OPEN
+        self.has_tail = seen.tail is not None
         self.torn = (found.torn or scan.torn) and self.end is None
         self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
         self.trade_count = sum(frame.seal.trades for frame in self._frames) + len(self.tail_trades["pnl"])
@@ -187,6 +189,15 @@ class Journal:
         if not self._terminal or (self.steps_lost and self.metrics_step < self.last_step):
             return None
         return EndReason.TERMINATED if self._terminal & TERMINATED else EndReason.TIME_LIMIT
+
+    @property
+    def tail_lost(self) -> bool:
+        """Was it never closed, and is its tail gone all the same? Then steps behind its last batch are lost, too.
+
+        A journal has its tail before it has its name, and keeps it until it is closed. What `recover` made needs none.
+        """
+        needs_one = self.state is State.OPEN and RECOVERED_NOTE not in self.header.about.notes
+        return needs_one and not self.has_tail and self.terminal is None
 
     @property
     def frames(self) -> tuple[Frame, ...]:

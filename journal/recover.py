@@ -63,6 +63,7 @@ class Recovery:
     torn: bool
     end_reason: str | None
     write_failed: bool = False
+    tail_lost: bool = False
 
 
 def recover(path: Path, output: Path, mode: Mode, header_from: Path | None = None) -> Recovery:
@@ -178,6 +179,7 @@ class _Pieces:
             "missing_steps": self._missing_steps(),
             "missing_trades": self.known_trades - self.trades if self.mode is Mode.SALVAGE else 0,
             "write_failed": self.journal.state is State.FAILED,
+            "tail_lost": self.journal.tail_lost,
         }
         notes = {**header.about.notes, RECOVERED_NOTE: note}
         return replace(header, about=replace(header.about, notes=notes))
@@ -272,6 +274,7 @@ class _Pieces:
             self.journal.torn,
             self.end.reason if self.end else None,
             self.journal.state is State.FAILED,
+            self.journal.tail_lost,
         )
 
 

@@ -73,6 +73,7 @@ def _evidence(sighting: Sighting) -> dict[str, Any]:
         "last_step": journal.last_step,
         "last_step_time": last.isoformat() if last else None,
         "torn": journal.torn,
+        "tail_lost": journal.tail_lost,
         "steps_lost": journal.steps_lost,
         "trades_lost": journal.trades_lost,
         "findings": [finding.message for finding in journal.findings],
@@ -81,8 +82,8 @@ def _evidence(sighting: Sighting) -> dict[str, Any]:
 
 _SUMS = (
     "ended", "cases", "judged", "adopted", "replaced", "false_truncations", "overtaken", "waiting",
-    "waiting_on_the_dead", "steps_lost", "trades_lost", "journals_lost", "runs", "unlookable_count", "failure_count",
-    "stranded",
+    "waiting_on_the_dead", "steps_lost", "trades_lost", "journals_lost", "tails_lost", "runs", "unlookable_count",
+    "failure_count", "stranded",
 )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ class PassReport:
     steps_lost: int = 0
     trades_lost: int = 0
     journals_lost: int = 0
+    tails_lost: int = 0  # of episodes that ended by a journal without its tail: later steps lost, number unknown
     runs: int = 0
     runs_interrupted: list[str] = field(default_factory=list)
     unlookable: list[str] = field(default_factory=list)
@@ -137,6 +139,7 @@ class PassReport:
         """Take a verdict into account, before it is written."""
         self.cases[verdict.case] += 1
         if verdict.action is not Action.WAIT:
+            self.tails_lost += sighting.journal is not None and sighting.journal.tail_lost
             return
         look, facts = sighting.look, sighting.facts
         if row is not None and look.liveness is not Liveness.ALIVE:
@@ -172,7 +175,7 @@ class PassReport:
         """1: something failed; 3: data was lost or could not be looked at; 0: done."""
         if self.failure_count:
             return FAILED
-        lost = self.steps_lost or self.trades_lost or self.journals_lost or self.cases["M"]
+        lost = self.steps_lost or self.trades_lost or self.journals_lost or self.tails_lost or self.cases["M"]
         return DATA_LOST if self.unlookable_count or lost else DONE
 
     @property
@@ -197,6 +200,7 @@ class PassReport:
             (self.adopted, "of them had no row"),
             (self.replaced, "repaired by better evidence"),
             (self.overtaken, "ended by somebody else meanwhile"),
+            (self.tails_lost, "without their tail, later steps lost"),
         ):
             parts += [f"{count:,} {text}"] if count else []
         if self.steps_lost or self.trades_lost:

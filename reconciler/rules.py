@@ -142,7 +142,7 @@ CASES = (
     ),
     Case(
         "F",
-        "its writer died before the first step",
+        "its writer died, and no step is there",
         lambda f: _plain(f, Sight.OPEN) and f.status != COMPLETED and f.steps == 0,
         Action.END,
     ),

@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from journal import EndReason, Journal, State
+from journal.losses import TAIL_LOST
 from rsc.db.episodes import CALLBACK, RECONCILER, Ended, end_episode_by_callback
 from rsc.db.trades import Trades, trades_from
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
@@ -40,6 +41,8 @@ def ending_of(journal: Journal) -> Ending:
     status = STATUS_OF[reason] if reason else TRUNCATED
     if journal.state is State.FAILED:
         words += "; later steps lost, number unknown"
+    if journal.tail_lost:
+        words += f"; {TAIL_LOST}"
     if journal.steps_lost or journal.trades_lost:
         words += f"; {journal.steps_lost} steps and {journal.trades_lost} trades lost to damage"
     if journal.metrics_step < _known_steps(journal):

@@ -201,14 +201,18 @@ def say_what_was_met(journal: Journal, *, live: bool = False) -> int:
     """
     from journal.cli.lines import count_text
     from journal.console import DATA_LOST, DONE, remark
+    from journal.losses import TAIL_LOST
 
     name = journal.header.journal_id
-    if journal.torn and not live:
+    if journal.tail_lost:
+        remark(f"{name}: {TAIL_LOST}")
+    elif journal.torn and not live:
         remark(f"{name}: torn, its last write was cut; every acknowledged step is here")
     if journal.state == "failed":
         remark(f"{name}: a write failed behind step {journal.last_step}; later steps are lost, their number is unknown")
     if journal.findings or journal.steps_lost or journal.trades_lost:
         lost = f"{count_text(journal.steps_lost, 'step')} and {count_text(journal.trades_lost, 'trade')} lost"
         remark(f"{name}: damaged, {lost}; `journal info` has the findings")
-    lost_data = journal.steps_lost or journal.trades_lost or journal.findings or journal.state == "failed"
+    lost_data = journal.steps_lost or journal.trades_lost or journal.findings or journal.tail_lost
+    lost_data = lost_data or journal.state == "failed"
     return DATA_LOST if lost_data else DONE

@@ -48,7 +48,7 @@ def command(episode: str, batches: bool, as_json: bool, journal_root: Path | Non
     else:
         for line in _page(one, one.source, batches):
             click.echo(line)
-    lost = one.condition in ("damaged", "failed") or one.source.trades_lost
+    lost = one.condition in ("damaged", "failed") or one.source.trades_lost or one.tail_lost
     return DATA_LOST if lost else DONE
 
 
@@ -79,6 +79,7 @@ def facts_of(one: Overview, journal: Journal, batches: bool) -> dict[str, Any]:
         "trades": journal.trade_count,
         "steps_lost": journal.steps_lost,
         "trades_lost": journal.trades_lost,
+        "tail_lost": journal.tail_lost,
         "torn": journal.torn,
         "footer_intact": journal.footer_intact,
         "findings": [{**vars(finding), "kind": str(finding.kind)} for finding in journal.findings],
@@ -144,7 +145,7 @@ def _page(one: Overview, journal: Journal, batches: bool) -> Iterator[str]:
     yield from _figures(one, journal)
     if batches:
         yield from _batch_table(journal)
-    yield from _findings(one, journal)
+    yield from _findings(journal)
 
 
 def _section(title: str, facts: list[tuple[str, str]]) -> Iterator[str]:
@@ -227,12 +228,12 @@ def _batch_table(journal: Journal) -> Iterator[str]:
         )
 
 
-def _findings(one: Overview, journal: Journal) -> Iterator[str]:
-    from journal.cli.lines import NO_TAIL, finding_text
-    from journal.overview import tail_is_missing
+def _findings(journal: Journal) -> Iterator[str]:
+    from journal.cli.lines import finding_text
+    from journal.losses import TAIL_LOST
 
-    if tail_is_missing(one):
-        yield f"\nOdd: {NO_TAIL}."
+    if journal.tail_lost:
+        yield f"\nLost: {TAIL_LOST}."
     elif journal.torn:
         yield "\nTorn: a write was cut before its step was acknowledged, so nothing is lost."
     if not journal.findings:

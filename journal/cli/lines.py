@@ -23,7 +23,6 @@ _COLOURS = {
     Condition.DAMAGED: "red",
     Condition.UNREADABLE: "red",
 }
-NO_TAIL = "it was never closed and has no tail: its last steps may be lost"
 
 
 class Lines:

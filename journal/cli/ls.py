@@ -209,11 +209,14 @@ class _Printer:
         self._head()
         self._counts[str(one.condition)] += 1
         from journal.cli.lines import lost_text
+        from journal.losses import TAIL_LOST
 
         if one.problem:
             self._problems.append(f"{one.journal_id}: {one.problem}")
         elif one.steps_lost or one.trades_lost:
             self._problems.append(f"{one.journal_id}: {lost_text(one.steps_lost, one.trades_lost)}")
+        elif one.tail_lost:
+            self._problems.append(f"{one.journal_id}: {TAIL_LOST}")
         elif one.condition == "failed":
             self._problems.append(f"{one.journal_id}: a write failed; later steps are lost, their number is unknown")
         if self._ids:

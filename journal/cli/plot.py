@@ -112,6 +112,7 @@ class _Reader:
     def __iter__(self) -> Iterator[Series]:
         from journal.cli.lines import lost_text
         from journal.console import remark
+        from journal.losses import TAIL_LOST
         from journal.overview import overview
         from journal.reader import Journal
         from journal.series import series_of
@@ -125,6 +126,9 @@ class _Reader:
             if one.steps_lost or one.trades_lost:
                 self.problems += 1
                 remark(f"{one.journal_id}: damaged, {lost_text(one.steps_lost, one.trades_lost)}")
+            elif one.tail_lost:
+                self.problems += 1
+                remark(f"{one.journal_id}: {TAIL_LOST}")
             elif one.condition == "failed":
                 self.problems += 1
                 remark(f"{one.journal_id}: a write failed; later steps are lost, their number is unknown")

@@ -75,14 +75,12 @@ def command(
         done = recover(path, place, Mode(mode), lender)
     except NotAJournalError as error:
         _refuse(path, error)
-    if done.end_reason is None and not done.tail_steps:
-        _remark_on_a_missing_tail(path)
     if as_json:
         print_json(jsonable({**asdict(done), "output": str(done.output)}))
     else:
         _tell(done)
-    lost = done.steps_lost or done.trades_lost or done.findings or done.write_failed
-    return DATA_LOST if lost else DONE
+    unknown = done.write_failed or done.tail_lost
+    return DATA_LOST if unknown or done.steps_lost or done.trades_lost or done.findings else DONE
 
 
 def _place(output: str, name: str) -> Path:
@@ -116,18 +114,9 @@ def _remark_on_a_live_writer(path: Path) -> None:
         remark(f"{path.stem}: its writer is alive, so this is a snapshot")
 
 
-def _remark_on_a_missing_tail(path: Path) -> None:
-    from journal.cli.lines import NO_TAIL
-    from journal.console import remark
-    from journal.lock import Observer
-    from journal.overview import overview, tail_is_missing
-
-    if tail_is_missing(overview(str(path), Observer(), whole=True)):
-        remark(f"{path.stem}: {NO_TAIL}")
-
-
 def _tell(done: Recovery) -> None:
     from journal.cli.lines import count_text
+    from journal.losses import TAIL_LOST
 
     tail = f", {count_text(done.tail_steps, 'step')} of them from the tail" if done.tail_steps else ""
     end = f"ended as {done.end_reason}" if done.end_reason else "without an end: it does not say how it ended"
@@ -136,7 +125,9 @@ def _tell(done: Recovery) -> None:
     click.echo(f"  lost    {count_text(done.steps_lost, 'step')}, {count_text(done.trades_lost, 'trade')}")
     if done.write_failed:
         click.echo("  failed  a write of it failed; later steps are lost, their number is unknown")
-    if done.torn:
+    if done.tail_lost:
+        click.echo(f"  tail    {TAIL_LOST}")
+    elif done.torn:
         click.echo("  torn    a write that was cut before its step was acknowledged; nothing is lost by it")
     for kind, count in sorted(done.findings.items()):
         click.echo(f"  damage  {count} x {kind}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,18 +61,11 @@ def _kernel() -> Kernel:
 
 def _checked(path: str, observer: Any, kernel: Kernel | None) -> tuple[Overview, Audit | None]:
     from journal.audit import audit
-    from journal.checks import Oddity
-    from journal.cli.lines import NO_TAIL
-    from journal.overview import overview, tail_is_missing
+    from journal.overview import overview
     from journal.reader import Journal
 
     one = overview(path, observer, whole=True)
-    if not isinstance(one.source, Journal):
-        return one, None
-    found = audit(one.source, kernel)
-    if tail_is_missing(one):
-        found = replace(found, oddities=(*found.oddities, Oddity("tail", NO_TAIL)))
-    return one, found
+    return one, audit(one.source, kernel) if isinstance(one.source, Journal) else None
 
 
 class _Printer:
@@ -104,6 +96,7 @@ class _Printer:
 
     def _text(self, one: Overview, audit: Audit | None, word: str) -> list[str]:
         from journal.cli.lines import count_text, finding_text, painted
+        from journal.losses import TAIL_LOST
 
         state = painted(f"{word:<10}", one.condition, self._colours)
         if audit is None:
@@ -116,10 +109,14 @@ class _Printer:
             lines[0] += f"; {given_up} given up by an earlier recovery"
         if audit.write_failed:
             lines[0] += "; recovered from a journal of which a write failed: later steps are unknown"
+        if audit.known_tail_lost:
+            lines[0] += "; recovered from a journal without its tail: later steps are unknown"
         if audit.checkpoints is not None:
             lines[0] += f"; {count_text(audit.checkpoints, 'checkpoint')} recomputed"
         if audit.strange_checkpoints:
             lines[0] += f"; {count_text(audit.strange_checkpoints, 'checkpoint')} of another version"
+        if audit.tail_lost:
+            lines.append(f"  {TAIL_LOST}")
         lines += [f"  {finding_text(finding)}" for finding in audit.findings[:20]]
         if len(audit.findings) > 20:
             lines.append(f"  and {len(audit.findings) - 20} findings more")
@@ -161,11 +158,13 @@ def facts_of(one: Overview, audit: Audit | None, word: str) -> dict[str, Any]:
     return {
         **facts,
         "torn": one.condition == "torn",
+        "tail_lost": audit.tail_lost,
         "steps_lost": audit.steps_lost,
         "trades_lost": audit.trades_lost,
         "steps_lost_before_recovery": audit.known_lost,
         "trades_lost_before_recovery": audit.known_trades_lost,
         "write_failed_before_recovery": audit.write_failed,
+        "tail_lost_before_recovery": audit.known_tail_lost,
         "checkpoints_recomputed": audit.checkpoints,
         "checkpoints_of_another_version": audit.strange_checkpoints,
         "findings": [{**vars(finding), "kind": str(finding.kind)} for finding in audit.findings],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, remark
+from journal.losses import TAIL_LOST
 from reconciler.config import Hooks, Settings
 from reconciler.signals import stop_on_signals
 
@@ -172,6 +173,8 @@ def _lines_of(item: Item) -> tuple[str, str]:
     numbers = (str(evidence.get(name, "-")) for name in ("steps", "trades"))
     last = evidence.get("last_step_time")
     why = [item.why, *evidence.get("findings", ())]
+    if evidence.get("tail_lost"):
+        why.append(TAIL_LOST)
     if last:
         why.append(f"last step {str(last)[:19]}")
     return _LINE.format(

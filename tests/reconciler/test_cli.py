@@ -25,8 +25,8 @@ from tests.reconciler.world import LATER, World, abandon
 
 EVIDENCE = {"journal", "writer", "lease_age_s"}
 READ = {
-    "writer_host", "writer_pid", "steps", "trades", "last_step", "last_step_time", "torn", "steps_lost", "trades_lost",
-    "findings",
+    "writer_host", "writer_pid", "steps", "trades", "last_step", "last_step_time", "torn", "tail_lost", "steps_lost",
+    "trades_lost", "findings",
 }  # fmt: skip
 
 

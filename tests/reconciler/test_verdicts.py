@@ -130,6 +130,32 @@ def test_open_journal__torn_end__is_no_loss(world):
     assert (report.exit_code, world.row(journal_id).evidence_steps) == (0, 24)
 
 
+@pytest.mark.parametrize(("steps", "case"), [(25, "E"), (0, "F")])
+def test_open_journal__its_tail_is_gone__row_and_evidence_say_that_steps_are_lost(world, steps, case):
+    """From every intact row, as the table says; what stood behind the last batch nobody knows."""
+    writer = world.episode(steps)
+    writer.checkpoint()
+    walk(writer, 3)
+    abandon(writer)
+    tail_path(writer.path).unlink()
+    item = world.explain()[writer.journal_id]
+    assert (item.case, item.evidence["tail_lost"], item.evidence["steps"]) == (case, True, steps)
+    report = world.reconcile()
+    assert (report.ended, report.cases[case], report.tails_lost, report.exit_code) == ({"truncated": 1}, 1, 1, 3)
+    row = world.row(writer.journal_id)
+    assert (row.total_steps, row.steps_lost) == (steps, 0)
+    assert "its tail is gone: steps behind its last batch are lost, number unknown" in row.status_reason
+
+
+def test_open_journal__died_when_it_had_just_its_name__lost_nothing(world):
+    writer = world.episode(0)
+    abandon(writer)
+    assert world.explain()[writer.journal_id].evidence["tail_lost"] is False
+    report = world.reconcile()
+    assert (report.cases["F"], report.tails_lost, report.exit_code) == (1, 0, 0)
+    assert "tail" not in world.row(writer.journal_id).status_reason
+
+
 def test_open_journal__no_steps__is_truncated_at_zero(world):
     journal_id = world.dead(0)
     assert world.explain()[journal_id].case == "F"

@@ -73,7 +73,7 @@ def test_ls__damaged_journal_looked_at_whole__says_what_was_lost(world: World, t
 @pytest.mark.parametrize(
     ("condition", "ids"),
     [
-        ("state = torn", ["cut", "torn"]),
+        ("state = torn and steps = 209", ["torn"]),
         ("steps = 210", ["killed"]),
         ("writer = alive", ["live"]),
         ("end=superseded and steps<50", ["superseded"]),
@@ -83,6 +83,12 @@ def test_ls__damaged_journal_looked_at_whole__says_what_was_lost(world: World, t
 def test_ls__where__chooses(world: World, condition: str, ids: list[str]):
     result = world.run("ls", RUN, "--where", condition, "--ids")
     assert (result.code, result.lines) == (0, ids)
+
+
+def test_ls__tail_is_gone__is_told_as_a_loss(world: World):
+    result = world.run("ls", RUN, "--where", "state = torn", "--ids")
+    assert (result.code, result.lines) == (3, ["cut", "torn"])
+    assert "cut: its tail is gone" in result.err
 
 
 def test_ls__sort__by_figure_with_unreadable_ones_last(world: World):

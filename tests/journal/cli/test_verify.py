@@ -11,7 +11,7 @@ from journal.testing import abandon
 from tests.journal.cli.world import RUN, World, play, run, writer
 
 VERDICTS = {
-    "cut": "torn",
+    "cut": "damaged",
     "empty": "unreadable",
     "extra": "intact",
     "finished": "intact",
@@ -33,24 +33,45 @@ def test_verify__run__gives_each_kind_its_verdict_and_exits_3(world: World):
     result = world.run("verify", RUN, "--deep", "--json")
     assert result.code == 3
     assert {row["id"]: row["verdict"] for row in result.ndjson()} == VERDICTS
-    assert {row["id"]: [odd["kind"] for odd in row["oddities"]] for row in result.ndjson() if row.get("oddities")} == {
-        "cut": ["tail"]
-    }
+    assert not any(row.get("oddities") for row in result.ndjson())
+    assert [row["id"] for row in result.ndjson() if row.get("tail_lost")] == ["cut"]
 
 
-def test_verify__open_journal_whose_tail_is_gone__is_told(world: World, tmp_path: Path):
-    """Its rows since the last seal went with it; what `recover` made of one says so itself, and needs no tail."""
+def test_verify__open_journal_whose_tail_is_gone__is_a_loss_that_nobody_can_count(world: World, tmp_path: Path):
+    """Its rows since the last seal went with it. What `recover` makes of one says so itself, and needs no tail."""
     journal = play(writer(tmp_path, "one"), 200)
     path = journal.path
     abandon(journal)
-    assert "odd" not in run("verify", path).out
+    assert (run("verify", path).code, "tail" in run("verify", path).out) == (0, False)
     path.with_suffix(".tail").unlink()
-    assert "odd: it was never closed and has no tail" in run("verify", path).out
-    assert run("verify", path, "--strict", "-q").code == 3
-    assert "Odd: it was never closed and has no tail" in run("info", path).out
+    for verb in ("verify", "info", "cat", "ls", "plot"):
+        told = run(verb, path)
+        assert (told.code, "its tail is gone" in told.out + told.err) == (3, True), verb
     (tmp_path / "copies").mkdir()
-    assert "one: it was never closed and has no tail" in run("recover", path, "-o", tmp_path / "copies").err
-    assert "odd" not in run("verify", tmp_path / "copies" / "one.arrows").out
+    recovered = run("recover", path, "-o", tmp_path / "copies")
+    assert (recovered.code, "tail    its tail is gone" in recovered.out) == (3, True)
+    copy = run("verify", tmp_path / "copies" / "one.arrows")
+    assert (copy.code, "recovered from a journal without its tail" in copy.out) == (0, True)
+
+
+def test_verify__writer_that_dies_before_its_first_step__lost_nothing(tmp_path: Path):
+    """The tail is made before the journal has its name, so that a name without a tail is a loss."""
+    journal = writer(tmp_path, "one")
+    path = journal.path
+    abandon(journal)
+    assert path.with_suffix(".tail").exists()
+    assert (run("verify", path).code, "tail" in run("verify", path).out) == (0, False)
+
+
+def test_verify__tail_gone_behind_the_last_step_of_the_episode__lost_nothing(tmp_path: Path):
+    """The last seal holds the step that ended it, so nothing can have stood in the tail."""
+    journal = play(writer(tmp_path, "one"), 30)
+    journal.append(0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0, terminated=True, truncated=False)
+    journal.checkpoint()
+    path = journal.path
+    abandon(journal)
+    path.with_suffix(".tail").unlink()
+    assert "its tail is gone" not in run("verify", path).out
 
 
 @pytest.mark.parametrize(("kind", "verdict"), VERDICTS.items())
