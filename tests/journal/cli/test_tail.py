@@ -18,6 +18,7 @@ from journal.follow import Follower
 from tests.journal.cli.world import EVERY, World, play, run, tear_tail, writer
 
 PROGRAM = [sys.executable, "-c", "from journal.cli import main; main()"]
+PATIENCE_S = 120.0  # with a machine on which others take the cores
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def episode(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     assert child.stdout.readline() == "ready\n"
     yield child
     child.kill()
-    child.wait(timeout=30)
+    child.wait(timeout=PATIENCE_S)
 
 
 def tell(child: subprocess.Popen[str], what: object) -> None:
@@ -141,14 +142,13 @@ def follow(root: Path) -> subprocess.Popen[str]:
 
 
 def read_up_to(child: subprocess.Popen[str], step: int) -> list[int]:
-    """Steps as they come, until this one; a bound of the test's timeout."""
+    """Steps as they come, until this one, within the test's timeout."""
     steps: list[int] = []
     while not steps or steps[-1] < step:
         steps.append(json.loads(child.stdout.readline())["step"])
     return steps
 
 
-@pytest.mark.timeout(60)
 def test_tail__episode_killed_while_followed__gives_every_step_and_says_that_its_writer_died(episode, tmp_path: Path):
     tell(episode, 20)
     tail = follow(tmp_path)
@@ -157,30 +157,28 @@ def test_tail__episode_killed_while_followed__gives_every_step_and_says_that_its
         tell(episode, more)
     steps += read_up_to(tail, 114)
     os.kill(episode.pid, signal.SIGKILL)
-    out, err = tail.communicate(timeout=30)
+    out, err = tail.communicate(timeout=PATIENCE_S)
     assert (tail.returncode, out) == (0, "")
     assert steps == list(range(16, 115))
     assert err == "followed: its writer died after step 114: its lock is free, on this host and boot\n"
 
 
-@pytest.mark.timeout(60)
 def test_tail__episode_closed_while_followed__says_how_it_ended(episode, tmp_path: Path):
     tell(episode, 20)
     tail = follow(tmp_path)
     assert read_up_to(tail, 20)[0] == 16
     tell(episode, 200)
     tell(episode, "close")
-    out, err = tail.communicate(timeout=30)
+    out, err = tail.communicate(timeout=PATIENCE_S)
     assert [json.loads(line)["step"] for line in out.splitlines()] == list(range(21, 221))
     assert err == "followed: ended as time_limit after step 220: enough\n"
 
 
-@pytest.mark.timeout(60)
 def test_tail__interrupted__exits_130_without_a_traceback(episode, tmp_path: Path):
     tell(episode, 5)
     tail = follow(tmp_path)
     read_up_to(tail, 5)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     tail.send_signal(signal.SIGINT)
     code = tail.wait(timeout=max(1.0, deadline - time.monotonic()))
     assert (code, tail.stderr.read().strip()) == (130, "interrupted")
