@@ -45,6 +45,7 @@ def test_daemon__each_interval__ends_what_died_meanwhile(world, start):
     for _ in range(3):
         journal_id = world.dead()
         until(lambda journal_id=journal_id: world.row(journal_id).status == "truncated", what="the next pass")
+        assert len(world.trades(journal_id)) == 2
 
 
 def test_daemon__deadline__ends_a_pass_early_and_says_so(world, start):

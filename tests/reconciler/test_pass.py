@@ -54,6 +54,7 @@ def test_processes__killed_parent__takes_its_helpers_along(world):
     parent = subprocess.Popen([sys.executable, "-c", script])
     try:
         helpers = until(lambda: psutil.Process(parent.pid).children(), what="helpers")
+        assert parent.poll() is None, "the pass was over before it could be killed"
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
         until(lambda: not any(one.is_running() and one.status() != "zombie" for one in helpers), 10, "their end")

@@ -67,7 +67,8 @@ def test_config__bad_setting__one_clear_line(config: dict[str, Any], message: st
 
 
 def test_config__numpy_numbers__are_numbers() -> None:
-    TradingEnv({"window": np.int64(5), "fee": np.float32(0.25), "capital": np.int32(1000)})
+    config = TradingEnv({"window": np.int64(5), "fee": np.float32(0.25), "capital": np.int32(1000)}).config
+    assert (config.window, config.fee, config.capital) == (5, 0.25, 1000.0)
 
 
 def test_config__itself__is_taken_as_it_is() -> None:
@@ -108,7 +109,10 @@ def test_config__changed_unit__is_named_in_the_warning() -> None:
 def test_config__unchanged_units__do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        TradingConfig.of({"initial_balance": 1.0, "window_size": 3, "stop_loss_pct": None, "use_sharpe_ratio": True})
+        config = TradingConfig.of(
+            {"initial_balance": 1.0, "window_size": 3, "stop_loss_pct": None, "use_sharpe_ratio": True}
+        )
+    assert (config.capital, config.window, config.stop_loss, config.reward) == (1.0, 3, None, "sharpe")
 
 
 def test_config__old_and_new_key__is_refused() -> None:
