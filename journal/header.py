@@ -37,6 +37,8 @@ class About:
 
     def __post_init__(self) -> None:
         names = self.extra_columns
+        if not names:
+            return
         taken = set(STEP_COLUMNS) | {"trades"}
         if len(names) > MAX_EXTRA_COLUMNS:
             raise ValueError(f"at most {MAX_EXTRA_COLUMNS} extra columns, got {len(names)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 from crc32c import crc32c
 
 from journal.frames import End, Frame
@@ -71,4 +70,4 @@ def _looks_damaged(seen: Seen) -> bool:
     if seen.scan.damaged:
         return True
     steps = seen.scan.slots["step"]
-    return len(steps) > 0 and (int(steps[0]) != seen.sealed_step + 1 or bool((np.diff(steps) > 1).any()))
+    return len(steps) > 0 and (int(steps[0]) != seen.sealed_step + 1 or bool((steps[1:] - steps[:-1] > 1).any()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ STEP, TRADE = 1, 2
 _MOST_STEPS = 1 << 62
 _EXTRA = "extra "
 TERMINATED, TRUNCATED = 1, 2
+_FLAGS_AT = 8  # bits into a slot's last word, behind the kind
 MAX_TRADES_PER_STEP = 0xFFFF
 pack_crc = struct.Struct("<I").pack
 
@@ -42,60 +44,53 @@ class SlotLayout:
         # A prefix, since an env may well call a column "kind" or "flags".
         floats = [(name, "<f8") for name in (*STEP_FLOATS, *map(_EXTRA.__add__, extra))]
         self.dtype = np.dtype([("wall_time_ns", "<i8"), ("market_time", "<i8"), *floats, *end])
-        of_trade = ["quantity", "entry_price", "exit_price", "pnl", "costs", "trade_number"]
-        self.trade_dtype = np.dtype(
-            [
-                ("entry_time", "<i8"),
-                ("entry_step", "<i8"),
-                *((name, "<f8") for name in of_trade),
-                ("exit_time", "<i8"),
-                ("spare", f"V{spare * 8}"),
-                *end,
-            ]
-        )
-        assert self.dtype.itemsize == self.trade_dtype.itemsize == self.size
+        assert self.dtype.itemsize == self.size
 
     def columns(self, slots: NDArray[np.void]) -> tuple[Columns, Columns]:
         """Steps and trades of verified slots, a contiguous array per column (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
-        if slots["kind"].min(initial=STEP) == slots["kind"].max(initial=STEP):
-            return self._step_columns(slots), no_trades()
         is_step = slots["kind"] == STEP
+        if is_step.all():
+            return self._step_columns(slots), no_trades()
         steps = self._step_columns(np.compress(is_step, slots))  # indexing records by a mask takes five times as long
-        return steps, _trade_columns(np.compress(~is_step, slots.view(self.trade_dtype)))
+        return steps, self._trade_columns(np.compress(~is_step, slots))
+
+    def _words(self, slots: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The slots' words of 8 bytes, turned: a contiguous row for each place in a slot, as integers and as floats.
+
+        All columns in one copy, where a copy of each out of the records would take five times as long.
+        """
+        words = np.ascontiguousarray(np.ascontiguousarray(slots).view("<i8").reshape(-1, self.size // 8).T)
+        return words, words.view("<f8")
 
     def _step_columns(self, slots: NDArray[np.void]) -> Columns:
-        flags = slots["flags"]
-        columns: Columns = {
-            "step": slots["step"].astype("<i8"),
-            "wall_time": slots["wall_time_ns"] // 1000,
-            "market_time": np.ascontiguousarray(slots["market_time"]),
-        }
+        whole, real = self._words(slots)
+        columns: Columns = {"step": whole[-2], "wall_time": whole[0] // 1000, "market_time": whole[1]}
         # In the schema's order: Arrow takes a column by its place and looks at no type.
-        for name in STEP_FLOATS:
-            columns[name] = np.ascontiguousarray(slots[name])
-        columns["terminated"] = (flags & TERMINATED) != 0
-        columns["truncated"] = (flags & TRUNCATED) != 0
-        for name in self.extra:
-            columns[name] = np.ascontiguousarray(slots[_EXTRA + name])
+        columns.update(zip(STEP_FLOATS, real[2:], strict=False))
+        columns["terminated"] = (whole[-1] & TERMINATED << _FLAGS_AT) != 0
+        columns["truncated"] = (whole[-1] & TRUNCATED << _FLAGS_AT) != 0
+        columns.update(zip(self.extra, real[2 + len(STEP_FLOATS) :], strict=False))
         return columns
 
-
-def _trade_columns(slots: NDArray[np.void]) -> Columns:
-    with np.errstate(invalid="ignore"):  # a hostile slot may number a trade NaN
-        numbers = slots["trade_number"].astype("<i8")
-    return {
-        "trade_number": numbers,
-        "direction": np.where(slots["flags"] != 0, 1, -1).astype("<i1"),
-        "quantity": np.ascontiguousarray(slots["quantity"]),
-        "entry_step": np.ascontiguousarray(slots["entry_step"]),
-        "entry_time": np.ascontiguousarray(slots["entry_time"]),
-        "entry_price": np.ascontiguousarray(slots["entry_price"]),
-        "exit_step": slots["step"].astype("<i8"),
-        "exit_time": np.ascontiguousarray(slots["exit_time"]),
-        "exit_price": np.ascontiguousarray(slots["exit_price"]),
-        "pnl": np.ascontiguousarray(slots["pnl"]),
-        "costs": np.ascontiguousarray(slots["costs"]),
-    }
+    def _trade_columns(self, slots: NDArray[np.void]) -> Columns:
+        whole, real = self._words(slots)
+        entry_time, entry_step, *_, exit_time = whole[:9]
+        quantity, entry_price, exit_price, pnl, costs, number = real[2:8]
+        with np.errstate(invalid="ignore"):  # a hostile slot may number a trade NaN
+            numbers = number.astype("<i8")
+        return {
+            "trade_number": numbers,
+            "direction": np.where(whole[-1] & 0xFF << _FLAGS_AT, 1, -1).astype("<i1"),
+            "quantity": quantity,
+            "entry_step": entry_step,
+            "entry_time": entry_time,
+            "entry_price": entry_price,
+            "exit_step": whole[-2],
+            "exit_time": exit_time,
+            "exit_price": exit_price,
+            "pnl": pnl,
+            "costs": costs,
+        }
 
 
 @functools.cache
@@ -146,7 +141,7 @@ class TailScan:
 def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
     """Verify a tail; slots up to ``sealed_step`` stand in the stream already and are left out."""
     slots = np.frombuffer(data, layout.dtype, len(data) // layout.size)
-    used = _used(slots)
+    used = _used(data, layout.size)
     # A look at each byte would take ten times as long.
     blank_behind = data.endswith(bytes(len(data) - used * layout.size))
     if not blank_behind or (used and not _verifies(slots[:used], layout, journal_id)):
@@ -158,12 +153,10 @@ def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int
     return TailScan(whole, torn=len(whole) < len(keep), stated_trades=_stated_trades(whole))
 
 
-def _used(slots: NDArray[np.void]) -> int:
-    """How many slots from the front are not blank, by one vector look at their kinds."""
-    kinds = slots["kind"]
-    blank = (kinds != STEP) & (kinds != TRADE)
-    first = int(blank.argmax()) if len(blank) else 0
-    return first if len(blank) and blank[first] else len(slots)
+def _used(data: bytes, size: int) -> int:
+    """How many slots from the front are not blank, if all that are not blank stand in front."""
+    kinds = data[size - 8 : len(data) // size * size : size]
+    return bisect_left(kinds, 1, key=lambda kind: not kind)
 
 
 def _bodies(slots: NDArray[np.void], size: int) -> bytes:
@@ -180,10 +173,11 @@ def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> b
 
 
 def _count_up(slots: NDArray[np.void]) -> bool:
-    """Are their numbers in order, as each writer's are? A step's trades bear its number and stand before it."""
-    steps = slots["step"].astype("<i8")
-    in_order = (np.diff(steps) >= (slots["kind"][:-1] == STEP)).all()
-    return bool(in_order) and 0 < int(steps[0]) <= int(steps[-1]) < _MOST_STEPS
+    """Are they steps and trades, and their numbers in order? A step's trades bear its number and stand before it."""
+    steps, kinds = slots["step"].astype("<i8"), np.ascontiguousarray(slots["kind"])
+    in_order = (steps[1:] - steps[:-1] >= (kinds[:-1] == STEP)).all()
+    known = kinds.min() >= STEP and kinds.max() <= TRADE
+    return bool(in_order and known) and 0 < int(steps[0]) <= int(steps[-1]) < _MOST_STEPS
 
 
 def _scan_each(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
@@ -290,16 +284,16 @@ def _is_unfinished(slot: np.void) -> bool:
 
 def _whole_steps(slots: NDArray[np.void]) -> NDArray[np.void]:
     """Drop trades behind the last step: their step was never acknowledged."""
+    if len(slots) and slots["kind"][-1] == STEP:
+        return slots
     steps = np.flatnonzero(slots["kind"] == STEP)
     return slots[: int(steps[-1]) + 1 if len(steps) else 0]
 
 
 def _stated_trades(slots: NDArray[np.void]) -> int:
     """How many trades the steps among these slots say that they closed, and those that stand behind the last step."""
-    is_step = slots["kind"] == STEP
-    steps = np.flatnonzero(is_step)
-    behind = len(slots) - (int(steps[-1]) + 1 if len(steps) else 0)
-    return int(slots["trades"][is_step].sum()) + behind
+    stated = slots["trades"][slots["kind"] == STEP]
+    return int(stated.sum()) + len(slots) - len(_whole_steps(slots))
 
 
 def steps_of(slots: Sequence[np.void] | NDArray[np.void]) -> int:
