@@ -9,8 +9,11 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from journal.errors import JournalAccessError
 from journal.header import WriterIdentity
 from journal.schema import WRITERS_DIR
+from journal.source import open_regular
+from journal.untrusted import json_object, real, whole
 
 log = logging.getLogger("journal")
 
@@ -34,11 +37,12 @@ def lease_path(run_folder: Path, writer: WriterIdentity) -> Path:
 def read_lease(path: Path) -> Lease | None:
     """The lease, or None if there is none that can be read."""
     try:
-        with path.open("rb") as file:
-            raw = json.loads(file.read(4096))
-        return Lease(int(raw["beat"]), float(raw["interval_s"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        with os.fdopen(open_regular(path), "rb") as file:
+            raw = json_object(file.read(4096))
+        lease = Lease(whole(raw["beat"]), real(raw["interval_s"]))
+    except (JournalAccessError, OSError, ValueError, KeyError):
         return None
+    return lease if lease.interval_s > 0 else None  # no writer states less, and each look would find it run out
 
 
 class _Keeper(threading.Thread):

@@ -16,7 +16,10 @@ from journal.header import WriterIdentity, this_writer
 from journal.lock import Liveness, Look, Observer
 from journal.newfile import NewFile, sync_folder, write_all
 from journal.paths import marker_path
+from journal.source import open_regular
+from journal.untrusted import json_object, mapping
 
+_MOST_BYTES = 1 << 24
 _held: weakref.WeakSet[RunMarker] = weakref.WeakSet()
 
 
@@ -74,12 +77,12 @@ def read_marker(root: Path | str, run_id: str) -> tuple[WriterIdentity, dict[str
     """Who made the marker, and the run's parameters; raises JournalAccessError or NotAJournalError."""
     path = marker_path(root, run_id)
     try:
-        with path.open("rb") as file:
-            raw = json.loads(file.read(1 << 24))
-        return WriterIdentity(**raw["writer"]), dict(raw["parameters"])
+        with os.fdopen(open_regular(path), "rb") as file:
+            raw = json_object(file.read(_MOST_BYTES))
+        return WriterIdentity.from_json(raw["writer"]), mapping(raw["parameters"])
     except OSError as error:
         raise JournalAccessError(path, error) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
         raise NotAJournalError(path, "the run's marker is damaged") from error
 
 

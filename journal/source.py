@@ -45,7 +45,7 @@ class FileSource:
 
     def __init__(self, path: Path | str) -> None:
         self.name = os.fspath(path)  # not a Path: that costs as much as opening the file
-        self._fd = _open_regular(self.name)
+        self._fd = open_regular(self.name)
 
     def __enter__(self) -> FileSource:
         return self
@@ -75,7 +75,7 @@ class FileSource:
 def _whole(path: str) -> bytes | None:
     """A tail's bytes, None if there is no such file."""
     try:
-        fd = _open_regular(path)
+        fd = open_regular(path)
     except JournalAccessError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
@@ -86,7 +86,8 @@ def _whole(path: str) -> bytes | None:
         os.close(fd)
 
 
-def _open_regular(path: Path | str) -> int:
+def open_regular(path: Path | str) -> int:
+    """A descriptor for reading a regular file: no symlink is followed, and a pipe blocks nobody. JournalAccessError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

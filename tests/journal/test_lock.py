@@ -14,15 +14,18 @@ import pytest
 
 from journal import (
     EndReason,
+    JournalAccessError,
     JournalExistsError,
     Liveness,
+    NotAJournalError,
     Observer,
     RunMarker,
     journal_path,
     look_at_marker,
     read_header,
+    read_marker,
 )
-from journal.lease import lease_path
+from journal.lease import lease_path, read_lease
 from journal.testing import write_journal
 
 
@@ -117,7 +120,10 @@ def test_lease__that_beats__starts_the_watch_anew(tmp_path: Path) -> None:
     assert remote(clock).look(path, identity).liveness is Liveness.UNSURE, "a new observer watches from its own start"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b'{"beat": "x", "interval_s": 1}', b"\xff" * 9000])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"{}", b"[1]", b'{"beat": "x", "interval_s": 1}', b'{"beat": 1, "interval_s": -1.0}', b"\xff" * 9000],
+)
 def test_lease__missing_or_unreadable__is_unsure(tmp_path: Path, content: bytes | None) -> None:
     """Unsure means wait."""
     path = write_journal(tmp_path, 3, end=None)
@@ -152,3 +158,32 @@ def test_marker__of_a_living_driver__is_held_and_unique(tmp_path: Path) -> None:
     assert look is not None
     assert look.liveness is Liveness.DEAD
     assert look_at_marker(tmp_path, "elsewhere", Observer()) is None
+
+
+@pytest.mark.parametrize("change", [{"host": 5}, {"pid": "1"}, {"boot_id": None}, {"machine_id": ["x"]}])
+def test_marker__that_states_what_no_driver_does__is_unsure(tmp_path: Path, change: dict[str, object]) -> None:
+    """A marker has no checksum: whatever stands in it, looking at it does not raise, and it ends nothing."""
+    marker = RunMarker(tmp_path, "run", {})
+    marker.close()
+    raw = json.loads(marker.path.read_text())
+    marker.path.write_text(json.dumps({**raw, "writer": {**raw["writer"], **change}}))
+    observer = Observer(local=lambda folder: False)
+    assert look_at_marker(tmp_path, "run", observer).liveness is Liveness.UNSURE  # type: ignore[union-attr]
+    with pytest.raises(NotAJournalError, match="damaged"):
+        read_marker(tmp_path, "run")
+
+
+def test_marker__that_is_a_pipe_or_leads_elsewhere__is_refused_at_once(tmp_path: Path) -> None:
+    """As journals are: an open of a pipe would wait for a writer for ever."""
+    (tmp_path / "pipe").mkdir()
+    (tmp_path / "link").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "run")
+    os.symlink("/etc/hostname", tmp_path / "link" / "run")
+    for run_id in ("pipe", "link"):
+        with pytest.raises(JournalAccessError):
+            read_marker(tmp_path, run_id)
+
+
+def test_lease__that_is_a_pipe__is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.lease")
+    assert read_lease(tmp_path / "x.lease") is None
