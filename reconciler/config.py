@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Settings:
     """What a pass may do. ``journal_root`` overrides the runs' own; ``assume_dead`` ends what is unsure, not what is
-    locked; ``explain`` reads the journals of live episodes too, which a pass has no other need for;
+    locked; ``dry_run`` writes nothing, and reads the journals of live episodes too, to show their evidence;
     ``processes`` share a large run, and more than one is for programs without other threads."""
 
     journal_root: Path | None = None
@@ -25,7 +25,6 @@ class Settings:
     batch_episodes: int = defaults.BATCH_EPISODES
     dry_run: bool = False
     assume_dead: bool = False
-    explain: bool = False
     processes: int = 1
 
 

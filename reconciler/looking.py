@@ -92,7 +92,7 @@ def look_at_episode(run: RunSight, journal_id: str, row: Any, settings: Settings
     """Look at one episode. Never raises for what a file may hold."""
     try:
         path = f"{run.folder}/{check_name(journal_id, 'journal id')}{STREAM_SUFFIX}"
-        sight, look, journal = _look(path, run, settings.explain)
+        sight, look, journal = _look(path, run, settings)
     except JournalError as error:  # no writer makes such a name
         sight, look, journal = Sight.BLOCKED, Look(Liveness.UNSURE, str(error)), None
     if sight is Sight.MISSING:
@@ -118,13 +118,14 @@ def row_of(row: Any) -> Row:
     return Row.OURS if row.finalized_by == RECONCILER else Row.ENDED
 
 
-def _look(path: str, run: RunSight, explain: bool) -> tuple[Sight, Look, Journal | None]:
+def _look(path: str, run: RunSight, settings: Settings) -> tuple[Sight, Look, Journal | None]:
     """The lock before the read: once it is free nothing more is written, so what is read then is all there is."""
     try:
         held = is_locked(path)
-        if held and not explain:
+        if held and not settings.dry_run:
             return Sight.OPEN, _HELD, None
-        if not held and not run.local and not explain and (look := _lives_elsewhere(path, run)):
+        wanted = settings.dry_run or settings.assume_dead
+        if not (held or run.local or wanted) and (look := _lives_elsewhere(path, run)):
             return Sight.OPEN, look, None
         journal = read_journal(path)
         if held and not is_locked(path):

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from reconciler.config import Hooks, Settings
 from reconciler.looking import RunSight, Sighting, look_at_episode
 from reconciler.report import PassReport, item_of
-from reconciler.rules import Action, Verdict, decide
+from reconciler.rules import Action, Sight, Verdict, decide
 from reconciler.writing import Work, Writer
 from rsc.closing import ended_from, ended_without_evidence, start_row
 from rsc.db.episodes import RECONCILER
@@ -82,6 +82,8 @@ def reconcile_slice(context: Context, run: RunSight, candidates: Sequence[Candid
 def _judge(context: Context, run: RunSight, journal_id: str, row: Any, report: PassReport) -> Work | None:
     now = context.now
     sighting = look_at_episode(run, journal_id, row, context.settings, now)
+    if row is None and sighting.facts.sight is Sight.MISSING:  # somebody removed it since it was listed
+        return None
     verdict = decide(sighting.facts)
     if verdict.action is Action.LEAVE:
         return None

@@ -117,7 +117,6 @@ def command(
         journal_root=journal_root.absolute() if journal_root else None,
         grace_period_s=grace_s,
         dry_run=dry_run or explain,
-        explain=dry_run or explain,
         assume_dead=assume_dead,
         processes=1 if daemon else processes or min(os.cpu_count() or 1, 4),
     )

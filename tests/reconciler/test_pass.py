@@ -164,3 +164,19 @@ def test_two_runs__one_root_is_gone__the_other_is_reconciled(world, tmp_path):
     report = world.reconcile()
     assert (report.ended, report.exit_code, len(report.failures)) == ({"truncated": 1}, 1, 1)
     assert (world.row(mine).status, other.row(theirs).status) == ("truncated", "started")
+
+
+def test_journal__removed_between_listing_and_look__is_no_complaint(world, monkeypatch):
+    """It had no row, so nobody misses it."""
+    listed = reconciler.reconcile.list_journals
+
+    def removed(root, run_id):
+        for journal_id in listed(root, run_id):
+            world.path(journal_id).unlink()
+            yield journal_id
+
+    world.dead(row=False)
+    world.driver_dies()
+    monkeypatch.setattr(reconciler.reconcile, "list_journals", removed)
+    report = world.reconcile()
+    assert (report.exit_code, report.unlookable, world.count("episodes")) == (0, [], 0)

@@ -234,6 +234,18 @@ def test_another_machines_disk__nothing_ends_and_one_line_says_so(world):
     assert world.reconcile(replace(LATER, assume_dead=True)).ended == {"truncated": 1}
 
 
+def test_locks_that_prove_nothing__no_lease__wait_for_a_person_who_knows_better(world):
+    """On a network file system whose lease is gone; what was assumed may still be found wrong later."""
+    journal_id = world.dead()
+    world.driver_dies()
+    shutil.rmtree(world.root / world.run_id / "writers")
+    world.observer = Observer(local=lambda folder: False)
+    assert world.reconcile().ended == {}
+    assert world.reconcile(replace(LATER, assume_dead=True)).ended == {"truncated": 1}
+    assert_as_its_journal(world, journal_id, 25)
+    assert not world.row(journal_id).evidence_final
+
+
 def test_reboot__every_open_journal_of_this_host_is_dead_at_once(world):
     journal_ids = [world.dead() for _ in range(3)]
     world.insert("20260101T000000-lost")

@@ -135,7 +135,7 @@ class World:
         """A dry run's verdicts by journal id."""
         items: list[Item] = []
         hooks = Hooks(on_item=items.append, listening=True)
-        Pass(self.engine, self.observer, replace(settings, dry_run=True, explain=True), hooks).run()
+        Pass(self.engine, self.observer, replace(settings, dry_run=True), hooks).run()
         return {item.journal_id: item for item in items}
 
     def row(self, journal_id: str) -> Any:
