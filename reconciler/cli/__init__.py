@@ -59,8 +59,9 @@ Examples:
     type=click.IntRange(1),
     help="That share a large run, by default as many as there are cores, up to 4.",
 )
-@click.option("--dry-run", is_flag=True, help="Print each verdict with its evidence, and write nothing.")
-@click.option("--explain", is_flag=True, help="The same.")
+@click.option(
+    "--dry-run", "--explain", "dry_run", is_flag=True, help="Print each verdict with its evidence, and write nothing."
+)
 @click.option("--rebuild", is_flag=True, help="Restore the rows of runs that the database has lost, from journals.")
 @click.option("--audit", is_flag=True, help="Compare ended rows with their journals, and change nothing.")
 @click.option("--assume-dead", is_flag=True, help="You know better: take writers that cannot be judged for dead.")
@@ -81,7 +82,6 @@ def command(
     grace_s: float,
     processes: int | None,
     dry_run: bool,
-    explain: bool,
     rebuild: bool,
     audit: bool,
     assume_dead: bool,
@@ -108,7 +108,7 @@ def command(
     daemon = every_s is not None or cron is not None
     if every_s is not None and every_s < SHORTEST_INTERVAL_S:
         raise click.UsageError(f"--every takes {SHORTEST_INTERVAL_S:g}s at least")
-    _refuse_contradictions(daemon, both=every_s is not None and cron is not None, quiet=dry_run or explain or as_json)
+    _refuse_contradictions(daemon, both=every_s is not None and cron is not None, quiet=dry_run or as_json)
     if audit and (daemon or rebuild):
         raise click.UsageError("--audit goes with neither --rebuild nor a daemon", ctx)
     from reconciler.config import Settings
@@ -116,7 +116,7 @@ def command(
     settings = Settings(
         journal_root=journal_root.absolute() if journal_root else None,
         grace_period_s=grace_s,
-        dry_run=dry_run or explain,
+        dry_run=dry_run,
         assume_dead=assume_dead,
         processes=1 if daemon else processes or min(os.cpu_count() or 1, 4),
     )
