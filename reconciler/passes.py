@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from reconciler.reconcile import Pass
 from reconciler.report import PassReport
 from rsc.db import runs
-from rsc.db.session import database_now
+from rsc.db.session import database_now, first_line
 
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 """Outcomes: all was looked at (complaints are in the report), the database was gone, a signal or deadline came."""
@@ -37,7 +37,7 @@ def record_pass(engine: Engine, work: Pass, run_ids: Sequence[str] | None, wait_
 def _note_failure(engine: Engine, work: Pass, error: Exception) -> None:
     try:
         with engine.begin() as connection:
-            report = {**work.report.to_dict(), "failures": [str(error).splitlines()[0]]}
+            report = {**work.report.to_dict(), "failures": [first_line(error)]}
             runs.end_pass(connection, work.pass_id, FAILED, database_now(engine), report)
     except SQLAlchemyError:  # it is probably what failed; the pass stays unfinished
         return

@@ -129,7 +129,7 @@ class EpisodeCallbacks(RLlibCallback):
             return
         from sqlalchemy.exc import SQLAlchemyError
 
-        from rsc.db.session import DatabaseError, open_engine
+        from rsc.db.session import DatabaseError, first_line, open_engine
 
         try:
             if self._engine is None:
@@ -140,7 +140,7 @@ class EpisodeCallbacks(RLlibCallback):
             self._paused_until = time.monotonic() + DATABASE_PAUSE_S
             log.warning(
                 "%s: the database does not answer (%s); the next try is in %d s, and `reconcile` records what is missed",
-                what, str(error).splitlines()[0], DATABASE_PAUSE_S,
+                what, first_line(error), DATABASE_PAUSE_S,
             )  # fmt: skip
         except JournalError as error:
             log.warning("%s: %s; `reconcile` will look again", what, error)

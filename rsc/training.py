@@ -76,12 +76,12 @@ class Run:
         from sqlalchemy.exc import SQLAlchemyError
 
         from rsc.db import runs
-        from rsc.db.session import first_line, open_engine
+        from rsc.db.session import DatabaseError, first_line, open_engine
 
         try:
             with open_engine(self.database_url).begin() as connection:
                 runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
-        except SQLAlchemyError as failure:
+        except (SQLAlchemyError, DatabaseError) as failure:
             log.warning("run %s: its end is not recorded: %s", self.run_id, first_line(failure))
         self._marker.close()
 
@@ -137,22 +137,27 @@ def _refuse_what_cannot_be_journaled(config: AlgorithmConfig) -> None:
 
 
 def _start_run(run_id: str, root: Path, url: str, parameters: dict[str, Any]) -> Run:
-    from sqlalchemy.exc import IntegrityError
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
     from journal import JournalExistsError
     from rsc.db import runs
+    from rsc.db.hints import unusable
     from rsc.db.session import open_engine
     from rsc.db.upgrade import upgrade
 
     engine = open_engine(url)
     upgrade(engine)
-    marker = RunMarker(root, run_id, parameters)
     try:
         with engine.begin() as connection:
             runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC))
+            # The row first: the marker of a run that is refused would vouch for a root that is not the run's.
+            marker = RunMarker(root, run_id, parameters)
     except IntegrityError as error:
-        marker.close()
-        raise JournalExistsError(f"run {run_id} is in the database already", hint="choose another run id") from error
+        raise JournalExistsError(
+            f"run {run_id} exists already in the database", hint="choose another run id"
+        ) from error
+    except SQLAlchemyError as error:
+        raise unusable(engine, error) from error
     return Run(run_id, root, url, marker)
 
 

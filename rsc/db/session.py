@@ -135,5 +135,6 @@ def _finite(value: Any) -> Any:
 
 
 def first_line(error: BaseException | None) -> str:
-    """What the database said, in one line."""
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    """What the database said, in one line; of an error that says nothing, its name."""
+    said = str(getattr(error, "orig", None) or error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

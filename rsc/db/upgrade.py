@@ -35,7 +35,7 @@ def open_existing(
         upgrade(engine)
     elif not is_current(engine):
         raise DatabaseError(
-            f"the database {url} is not of this version, and this command writes nothing; run `rsc db upgrade`"
+            f"the database {engine.url!r} is not of this version, and this command writes nothing; run `rsc db upgrade`"
         )
     return engine
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pickle
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +24,11 @@ from ray.tune.registry import register_env
 
 import rsc
 from journal import JournalExistsError, JournalWriteError, State, journal_path, list_journals, read_journal
+from journal.lock import is_locked
+from journal.paths import marker_path
 from rsc import callbacks
 from rsc.db import episodes, runs
-from rsc.db.session import open_engine, reading
+from rsc.db.session import DatabaseError, open_engine, reading
 from rsc.env import TradingEnv
 from rsc.metrics import metrics_of
 from rsc.recording import Recorder
@@ -256,6 +261,42 @@ def test_attach__run_id_that_is_taken__refuses(world: World) -> None:
         pass
     with pytest.raises(JournalExistsError, match=RUN):
         world.attach(config_of())
+
+
+def test_attach__run_that_is_refused__leaves_no_marker(world: World, tmp_path: Path) -> None:
+    """A marker would vouch for a root that is not the run's: missing journals there would prove their loss."""
+    with world.attach(config_of()):
+        pass
+    with pytest.raises(JournalExistsError, match=RUN):
+        rsc.attach(config_of(), run_id=RUN, journal_root=tmp_path / "elsewhere", database_url=world.url)
+    assert not marker_path(tmp_path / "elsewhere", RUN).exists()
+
+
+def test_attach__database_that_fails_at_the_start__leaves_the_run_id_free(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.attach(config_of()):
+        pass
+    monkeypatch.setattr("rsc.db.session.open_engine", functools.partial(open_engine, timeout_s=0.0))
+    writer = sqlite3.connect(tmp_path / "rsc.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DatabaseError, match="another program is writing"):
+        rsc.attach(config_of(), run_id="next", journal_root=tmp_path / "journal", database_url=world.url)
+    writer.close()
+    with rsc.attach(config_of(), run_id="next", journal_root=tmp_path / "journal", database_url=world.url):
+        pass
+
+
+def test_run__database_that_cannot_be_made_any_more__ends_with_a_warning(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The training's own result, or error, is not lost to it; and its marker is free."""
+    folder = tmp_path / "folder"
+    with rsc.attach(config_of(), run_id=RUN, journal_root=tmp_path / "j", database_url=f"sqlite:///{folder}/rsc.db"):
+        shutil.rmtree(folder)
+        folder.touch()
+    assert "its end is not recorded" in caplog.text
+    assert not is_locked(marker_path(tmp_path / "j", RUN))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from rsc.db import episodes, runs
 from rsc.db.episodes import CALLBACK, RECONCILER, Ended
 from rsc.db.models import completed_trades
 from rsc.db.models import episodes as table
-from rsc.db.session import open_engine, reading, to_json
+from rsc.db.session import first_line, open_engine, reading, to_json
 from rsc.db.trades import driver_times, trades_from
 
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
@@ -265,3 +265,9 @@ def test_sqlite__locked_for_longer_than_the_timeout__fails_in_time(sqlite_url, m
     with engine.begin(), pytest.raises(OperationalError, match="locked"), engine.begin():
         pass
     engine.dispose()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), TimeoutError(" \n"), None])
+def test_first_line__of_an_error_that_says_nothing__is_its_name(error: BaseException | None) -> None:
+    """The line is for reports: making it must never fail."""
+    assert first_line(error) == ("None" if error is None else type(error).__name__)
