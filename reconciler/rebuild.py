@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
 
 from journal import JournalError, read_marker
 from journal.paths import marker_path
@@ -23,10 +24,12 @@ def adopt_runs(engine: Engine, root: Path, run_ids: Sequence[str]) -> Iterator[t
         try:
             _, parameters = read_marker(root, run_id)
             made = datetime.fromtimestamp(marker_path(root, run_id).stat().st_mtime, UTC)
-        except (JournalError, OSError) as error:
+        except (JournalError, OSError, ValueError) as error:  # a file's time may be one that no datetime holds
             yield False, f"run {run_id} cannot be rebuilt: {error}"
             continue
-        with engine.begin() as connection:
-            if runs.find_run(connection, run_id) is None:
+        try:
+            with engine.begin() as connection:
                 runs.start_run(connection, run_id, parameters, str(root), made)
-                yield True, f"run {run_id} had no row, and has one now"
+        except IntegrityError:  # it has one
+            continue
+        yield True, f"run {run_id} had no row, and has one now"
