@@ -49,9 +49,11 @@ class Shape:
     envs: int
     epochs: int = 10
     minibatch: int = 128
+    vector: bool = False  # a runner's envs are one TradingVectorEnv, as with `rsc train --vectorised`
 
     def __str__(self) -> str:
-        return f"{self.runners}x{self.envs}, {self.epochs} epochs of {self.minibatch}"
+        played = ", played by arrays" if self.vector else ""
+        return f"{self.runners}x{self.envs}{played}, {self.epochs} epochs of {self.minibatch}"
 
 
 SHAPES = {
@@ -59,6 +61,7 @@ SHAPES = {
     "0x32": Shape(0, 32),
     "2x4": Shape(2, 4),
     "0x32-light": Shape(0, 32, epochs=4, minibatch=512),
+    "0x32-vector": Shape(0, 32, vector=True),
 }
 LENGTHS = (250, 3000)
 COMPARED = (("journal", "bare"), ("journal+sqlite", "bare"), ("journal", "info"), ("journal+sqlite", "info"))
@@ -80,7 +83,10 @@ def config_of(shape: Shape, env: Any, length: int) -> Any:
     return (
         PPOConfig()
         .environment(env, env_config={"episode_length": length})
-        .env_runners(num_env_runners=shape.runners, num_envs_per_env_runner=shape.envs)
+        .env_runners(
+            num_env_runners=shape.runners, num_envs_per_env_runner=shape.envs,
+            gym_env_vectorize_mode="vector_entry_point" if shape.vector else "sync",
+        )
         .training(
             train_batch_size_per_learner=BATCH_STEPS, minibatch_size=shape.minibatch, num_epochs=shape.epochs
         )
@@ -88,17 +94,24 @@ def config_of(shape: Shape, env: Any, length: int) -> Any:
     )  # fmt: skip
 
 
-def makers(root: Path) -> dict[str, Callable[[Any], Any]]:
+def makers(root: Path, vector: bool) -> dict[str, Callable[[Any], Any]]:
     """The env of each variant; all have the same seeds, so that all play the same episodes."""
     from rsc.env import TradingEnv
     from rsc.journaling import JournalSettings
     from rsc.recording import Recorder
-    from rsc.seeds import IndependentSeeds
+    from rsc.seeds import IndependentSeeds, VectorIndependentSeeds
+    from rsc.vector_env import TradingVectorEnv
+    from rsc.vector_recording import VectorRecorder
 
     def bare(context: Any) -> Any:
         return IndependentSeeds(TradingEnv(context), context.worker_index)
 
+    def bare_vector(context: Any) -> Any:
+        return VectorIndependentSeeds(TradingVectorEnv(context), 0)
+
     settings = JournalSettings(str(root), "journal-alone")
+    if vector:
+        return {"bare": bare_vector, "journal": lambda context: VectorRecorder(bare_vector(context), settings)}
     return {"bare": bare, "info": lambda context: InInfo(bare(context)),
             "journal": lambda context: Recorder(bare(context), settings)}  # fmt: skip
 
@@ -110,13 +123,14 @@ def trainings(shape: Shape, length: int, folder: Path) -> Iterator[dict[str, Any
 
     import rsc
     from rsc.env import TradingEnv
+    from rsc.vector_env import TradingVectorEnv
 
     made: dict[str, Any] = {}
     try:
-        for name, make in makers(folder / "journals").items():
+        for name, make in makers(folder / "journals", shape.vector).items():
             register_env(f"benchmark-{name}", make)
             made[name] = config_of(shape, f"benchmark-{name}", length).build_algo()
-        config = config_of(shape, TradingEnv, length)
+        config = config_of(shape, TradingVectorEnv if shape.vector else TradingEnv, length)
         database = f"sqlite:///{folder / 'rsc.db'}"
         with rsc.attach(config, run_id="both", journal_root=folder / "journals", database_url=database):
             made["journal+sqlite"] = config.build_algo()
@@ -225,6 +239,8 @@ def main() -> None:
         print(f"\n{SHAPES[name]}; episodes of {length} steps; bare {bare:.0f} steps/s; load {os.getloadavg()[0]:.2f}")
         print(f"  {'':22} {'iteration':>22} {'with median update':>22} {'without update':>22}")
         for ours, theirs in COMPARED:
+            if theirs not in measured[0]:
+                continue
             found = comparisons(measured, ours, theirs)
             print(f"  {f'{ours} / {theirs}':22} " + " ".join(f"{text:>22}" for text in found), flush=True)
         rounds = [{variant: asdict(one) for variant, one in of_round.items()} for of_round in measured]
