@@ -35,7 +35,7 @@ _ID = pa.field("journal_id", pa.string(), nullable=False)
 
 @dataclass
 class Exported:
-    """What was written, and what could not be looked at: (path, reason)."""
+    """What was written, and what could not be looked at: (path, reason). See `Overview.cut_short`."""
 
     folder: Path
     rows: dict[str, int] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class Exported:
     episodes: int = 0
     steps_lost: int = 0
     trades_lost: int = 0
+    cut_short: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -75,6 +76,7 @@ def _take(path: str, observer: Observer, dataset: _Dataset, done: Exported) -> N
     done.runs.add(one.run_id)
     done.steps_lost += one.steps_lost
     done.trades_lost += one.trades_lost
+    done.cut_short += one.cut_short
     dataset.add(one, one.source)
 
 

@@ -67,6 +67,11 @@ class Overview:
         return isinstance(self.source, Journal) and self.source.tail_lost
 
     @property
+    def cut_short(self) -> bool:
+        """Did it lose steps that nobody can count: its tail, or those behind a write that failed?"""
+        return isinstance(self.source, Journal) and (self.source.tail_lost or self.source.state is State.FAILED)
+
+    @property
     def header(self) -> Header | None:
         """Its header; None where that cannot be read."""
         try:

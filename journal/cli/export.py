@@ -50,7 +50,8 @@ def command(
         print_json(_facts(done, form))
     else:
         _tell(done, form)
-    return DATA_LOST if done.unreadable or done.steps_lost or done.trades_lost else DONE
+    lost = done.unreadable or done.steps_lost or done.trades_lost or done.cut_short
+    return DATA_LOST if lost else DONE
 
 
 def _facts(done: Exported, form: str) -> dict[str, object]:
@@ -62,12 +63,13 @@ def _facts(done: Exported, form: str) -> dict[str, object]:
         "rows": done.rows,
         "steps_lost": done.steps_lost,
         "trades_lost": done.trades_lost,
+        "cut_short": done.cut_short,
         "unreadable": [{"path": path, "problem": problem} for path, problem in done.unreadable],
     }
 
 
 def _tell(done: Exported, form: str) -> None:
-    from journal.cli.lines import count_text
+    from journal.cli.lines import count_text, cut_short_text
     from journal.console import remark
 
     for table, rows in done.rows.items():
@@ -76,5 +78,7 @@ def _tell(done: Exported, form: str) -> None:
         remark(f"{Path(path).stem} is not a readable journal: {problem}")
     if done.steps_lost or done.trades_lost:
         remark(f"damage cost {count_text(done.steps_lost, 'step')} and {count_text(done.trades_lost, 'trade')}")
+    if done.cut_short:
+        remark(cut_short_text(done.cut_short))
     if form == "parquet" and done.rows.get("trades"):
         remark(f"""try: duckdb -c "select * from '{done.folder}/trades/*/*.parquet' limit 5\"""")

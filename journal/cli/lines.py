@@ -110,6 +110,11 @@ def finding_text(finding: Finding) -> str:
     return f"{finding.kind}{place}: {finding.message}"
 
 
+def cut_short_text(count: int) -> str:
+    """Of `Overview.cut_short`, over many journals."""
+    return f"{count_text(count, 'journal')} cut short: later steps are lost, their number is unknown"
+
+
 def count_text(count: int, noun: str) -> str:
     """`1 step`, `2 steps`, `1 batch`, `2 batches`."""
     plural = noun + ("es" if noun.endswith(("ch", "s")) else "s")

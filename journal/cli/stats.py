@@ -71,7 +71,7 @@ class _Gathered:
         self.groups: dict[str, list[Values]] = {}
         self.ends: dict[str, Counter[str]] = {}
         self.running = 0
-        self.lost = 0
+        self.lost = self.cut_short = 0
         self.problems: list[str] = []
 
     def read(self, paths: Any) -> None:
@@ -85,6 +85,7 @@ class _Gathered:
                 self.problems.append(f"{one.journal_id} is not a readable journal: {one.problem}")
                 continue
             self.lost += one.steps_lost
+            self.cut_short += one.cut_short
             self.running += one.live
             if self._live or not one.live:
                 self._take(one)
@@ -103,6 +104,7 @@ class _Gathered:
 
     def finish(self) -> int:
         """The remarks, and the exit code."""
+        from journal.cli.lines import cut_short_text
         from journal.console import DATA_LOST, DONE, remark
 
         for problem in self.problems[:20]:
@@ -113,7 +115,9 @@ class _Gathered:
             remark(f"{self.running:,} of the episodes still run, and are left out; --live counts them")
         if self.lost:
             remark(f"damage cost {self.lost:,} steps")
-        return DATA_LOST if self.problems or self.lost else DONE
+        if self.cut_short:
+            remark(cut_short_text(self.cut_short))
+        return DATA_LOST if self.problems or self.lost or self.cut_short else DONE
 
 
 def _everything(one: Overview) -> str:
@@ -226,4 +230,4 @@ def _print_json(gathered: _Gathered, names: tuple[str, ...]) -> None:
         for group, rows in gathered.groups.items()
     }
     facts = {"episodes": gathered.count, "running": gathered.running, "unreadable": len(gathered.problems)}
-    print_json(jsonable({**facts, "steps_lost": gathered.lost, "groups": groups}))
+    print_json(jsonable({**facts, "steps_lost": gathered.lost, "cut_short": gathered.cut_short, "groups": groups}))

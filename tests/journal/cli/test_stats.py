@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from journal import EndReason
 from journal.distributions import distribution_of
+from journal.paths import failed_path, tail_path
+from journal.testing import abandon
 from tests.journal.cli.world import RUN, World, play, run, writer
 
 
@@ -42,6 +44,19 @@ def test_stats__text__fits_80_columns(root: Path, world: World):
         world.run("stats", RUN, "--by", "end"),
     ):
         assert max(len(line) for line in result.lines) <= 80
+
+
+@pytest.mark.parametrize("verb", ["stats", "export"])
+@pytest.mark.parametrize("gone", ["tail", "write"])
+def test_cut_short__journal_that_lost_nobody_knows_what__is_told(tmp_path: Path, verb: str, gone: str):
+    """Its tail is gone, or a write of it failed."""
+    journal = play(writer(tmp_path, "short"), 30)
+    abandon(journal)
+    tail = tail_path(journal.path)
+    tail.unlink() if gone == "tail" else tail.rename(failed_path(journal.path))
+    output = ("-o", tmp_path / "out") if verb == "export" else ()
+    result = run(verb, RUN, *output, "--json", "--journal-root", tmp_path)
+    assert (result.code, result.json()["cut_short"]) == (3, 1)
 
 
 def test_stats__by_worker__groups_in_their_natural_order(root: Path):
