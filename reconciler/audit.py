@@ -9,13 +9,14 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from journal import JournalAccessError, JournalError, journal_path, read_journal
+from journal import JournalError, journal_path, read_journal
 from reconciler.config import Settings
 from reconciler.reconcile import known_runs
 from rsc.closing import ended_from
 from rsc.db import episodes, runs, trades
 from rsc.db.session import reading
 from rsc.metrics import METRIC_NAMES, RunningMetrics, stored
+from rsc.running import StateError
 
 AUDITED = (*METRIC_NAMES, "status", "end_reason", "end_time", "evidence_steps")
 
@@ -62,16 +63,12 @@ def _audit_run(engine: Engine, run_id: str, root: Path, report: AuditReport) -> 
             continue
         try:
             found = list(_differences(row, root, counts.get(row.episode_id, 0)))
-        except JournalAccessError as error:
-            gone = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
-            report.without_journal += gone
-            if not gone:
+        except (JournalError, StateError) as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                report.without_journal += 1
+            else:
                 report.unlookable += 1
                 yield f"{run_id}/{row.journal_id}: {error}"
-            continue
-        except JournalError as error:
-            report.unlookable += 1
-            yield f"{run_id}/{row.journal_id}: {error}"
             continue
         report.compared += 1
         report.differences += len(found)

@@ -34,6 +34,8 @@ def open_engine(url: str, timeout_s: float = DATABASE_TIMEOUT_S, statement_s: fl
     except ArgumentError as error:
         raise DatabaseError(f"{url!r} is no database URL, {_SQLITE_FORM}") from error
     if parsed.get_backend_name() == "sqlite":
+        if "?" in url and not parsed.query:  # what stands behind it would be dropped without a word
+            raise DatabaseError(f"{url!r}: the path of a SQLite file has no '?'; give --database-url")
         return _sqlite(parsed, timeout_s)
     if parsed.get_backend_name() == "postgresql":
         return _postgresql(parsed, timeout_s, statement_s or 12 * timeout_s)

@@ -82,7 +82,8 @@ def _migrate(connection: Connection) -> None:
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    here = str(Path(__file__).with_name("migrations"))
+    config.set_main_option("script_location", here.replace("%", "%%"))  # as its parser wants it
     config.attributes["connection"] = connection
     if current_revision(connection) is None and _adopt(connection):
         command.stamp(config, _BASELINE)

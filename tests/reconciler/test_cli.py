@@ -255,6 +255,22 @@ def test_audit__changed_figure__is_reported_and_left(world, run):
     assert good not in outcome.stdout
 
 
+def test_audit__damaged_journal_with_checkpoints_of_another_version__is_named_and_the_others_compared(
+    world, run, monkeypatch
+):
+    """Its metrics cannot be made anew; that is no difference, and no traceback."""
+    hurt, _ = world.ended(EndReason.TERMINATED, steps=250, every=64), world.dead()
+    world.reconcile(LATER)
+    data = bytearray(world.path(hurt).read_bytes())
+    data[len(data) // 3] ^= 0x10
+    world.path(hurt).write_bytes(data)
+    monkeypatch.setattr("rsc.running._VERSION", 99)
+    outcome = run("--all", "--audit")
+    assert outcome.code == 3
+    assert f"could not be looked at: run-1/{hurt}: running metrics of version" in outcome.output
+    assert "1 episodes compared" in outcome.output
+
+
 def test_status__tells_passes_and_what_waits(world, run):
     assert "no pass was made yet" in run("status").stdout
     alive = world.episode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +17,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+import journal
+import rsc
 from rsc.db.models import metadata
 from rsc.db.session import DatabaseError, open_engine
 from rsc.db.upgrade import HEAD, current_revision, is_current, upgrade
@@ -167,3 +170,24 @@ def test_upgrade__server_that_refuses__hint_is_of_its_cause(postgres_server: Pos
 def test_open_engine__other_urls__are_refused(url):
     with pytest.raises(DatabaseError, match="expected sqlite"):
         open_engine(url)
+
+
+def test_open_engine__path_that_a_url_cannot_hold__is_refused(tmp_path: Path):
+    """What stands behind the mark would be dropped: another file, perhaps another project's, would be made."""
+    with pytest.raises(DatabaseError, match="has no '\\?'"):
+        open_engine(f"sqlite:///{tmp_path}/what?/rsc.db")
+    assert not list(tmp_path.iterdir())
+
+
+def test_upgrade__installed_under_a_strange_path__finds_its_migrations(tmp_path: Path):
+    """The parser of alembic's settings takes a per cent sign for its own."""
+    (tmp_path / "100%s").mkdir()
+    for package in (rsc, journal):
+        folder = Path(package.__file__).parent
+        (tmp_path / "100%s" / folder.name).symlink_to(folder)
+    command = [sys.executable, "-m", "rsc", "db", "upgrade", "--database-url", f"sqlite:///{tmp_path}/rsc.db"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "100%s")}
+    done = subprocess.run(
+        command, check=False, env=environment, capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
