@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from journal.errors import UnsafeNameError
-from journal.schema import FAILED_SUFFIX, RUN_MARKER, STREAM_SUFFIX, TAIL_SUFFIX, WRITERS_DIR
+from journal.schema import FAILED_SUFFIX, RUN_MARKER, STREAM_SUFFIX, TAIL_SUFFIX
 
 # No separator, no leading dot, no control character, short enough for any file system with a suffix behind it.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -69,11 +69,6 @@ def failed_path(stream: Path) -> Path:
 def marker_path(root: Path | str, run_id: str) -> Path:
     """The run's marker: made and locked by the driver."""
     return run_dir(root, run_id) / RUN_MARKER
-
-
-def writers_dir(root: Path | str, run_id: str) -> Path:
-    """The folder of the leases of a run's writer processes."""
-    return run_dir(root, run_id) / WRITERS_DIR
 
 
 def list_runs(root: Path | str) -> Iterator[str]:

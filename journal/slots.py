@@ -10,14 +10,13 @@ from __future__ import annotations
 import functools
 import struct
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from journal.schema import STEP_FLOATS
+from journal.schema import STEP_FLOATS, TRADE_COLUMNS
 
 STEP, TRADE = 1, 2
 _MOST_STEPS = 1 << 62
@@ -94,15 +93,9 @@ class SlotLayout:
 
 
 @functools.cache
-def _no_trades() -> Columns:
-    from journal.schema import TRADE_COLUMNS
-
-    return {name: np.empty(0, dtype) for name, dtype in TRADE_COLUMNS.items()}
-
-
 def no_trades() -> Columns:
     """Empty trade columns; shared, so never written to."""
-    return _no_trades()
+    return {name: np.empty(0, dtype) for name, dtype in TRADE_COLUMNS.items()}
 
 
 @functools.lru_cache(maxsize=64)
@@ -294,8 +287,3 @@ def _stated_trades(slots: NDArray[np.void]) -> int:
     """How many trades the steps among these slots say that they closed, and those that stand behind the last step."""
     stated = slots["trades"][slots["kind"] == STEP]
     return int(stated.sum()) + len(slots) - len(_whole_steps(slots))
-
-
-def steps_of(slots: Sequence[np.void] | NDArray[np.void]) -> int:
-    """How many of the slots are steps."""
-    return int(np.count_nonzero(np.asarray(slots)["kind"] == STEP))

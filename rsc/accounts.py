@@ -93,7 +93,7 @@ class DiscreteAccounts:
         self._upper = _by_action(0.0, long_take, short_stop)
         self._lots, self._spare = np.zeros((_ROWS, n)), np.zeros((_ROWS, n))
         self.position, self.worth, self.unrealized, self.fees = (np.zeros(n) for _ in range(4))
-        self._value, self._costs = np.zeros(n), np.zeros(n)
+        self._value = np.zeros(n)
         self._wants = np.zeros(n, np.bool_)
         self._actions: Any = None
         self._turned: tuple[Floats, Floats] | None = None
