@@ -25,7 +25,6 @@ from journal.reader import Journal, read_header
 from journal.tables import flat
 
 TABLES = ("steps", "trades", "episodes")
-FORMATS = ("parquet", "csv", "arrow")
 _GROUP_ROWS = 1 << 17
 _PART_ROWS = 1 << 23
 _EPISODES = 1024

@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from journal.frames import empty_batch
 
-FORMATS = ("text", "csv", "ndjson", "parquet", "arrow")
 SUFFIXES = {
     ".txt": "text",
     ".csv": "csv",

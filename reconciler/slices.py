@@ -6,6 +6,7 @@ import ctypes
 import gc
 import logging
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
@@ -132,7 +133,7 @@ def in_processes(
         except BrokenProcessPool:  # whatever they wrote has this pass's id, and counts once
             return reconcile_slice(context, run, candidates)
 
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _enter, (context, run))
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _enter, (context, run, os.getpid()))
     try:
         for candidates in slices:
             handed_out.append((candidates, _hand_out(pool, candidates)))
@@ -162,12 +163,14 @@ def spare_the_collector() -> None:
     gc.set_threshold(_YOUNG_OBJECTS)
 
 
-def _enter(context: Context, run: RunSight) -> None:
+def _enter(context: Context, run: RunSight, parent: int) -> None:
     """A helper's first act: leave signals to the parent, die with it, and have database connections of its own."""
     global _here  # noqa: PLW0603 - a helper serves one pass over one run
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before that, and nobody else would end this one
+        os._exit(1)
     context.engine.dispose(close=False)
     spare_the_collector()
     _here = context, run

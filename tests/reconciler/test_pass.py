@@ -38,7 +38,8 @@ def test_processes__share_a_run__and_give_the_rows_that_one_gives(world, monkeyp
     assert not world.reconcile(settings).wrote
 
 
-def test_processes__killed_parent__takes_its_helpers_along(world):
+@pytest.mark.parametrize("slow", ["s.look_at_episode", "s.signal.signal"], ids=["at work", "at its start"])
+def test_processes__killed_parent__takes_its_helpers_along(world, slow):
     for number in range(60):
         world.dead(20, seed=number)
     url = world.engine.url.render_as_string(False)
@@ -47,8 +48,8 @@ def test_processes__killed_parent__takes_its_helpers_along(world):
         "from reconciler.config import Settings; from journal import Observer\n"
         "from rsc.db.session import open_engine\n"
         "r._WORTH_PROCESSES = 1\n"
-        "real = s.look_at_episode\n"
-        "s.look_at_episode = lambda *a: (time.sleep(0.2), real(*a))[1]\n"
+        f"real = {slow}\n"
+        f"{slow} = lambda *a: (time.sleep(0.2), real(*a))[1]\n"
         f"r.Pass(open_engine({url!r}), Observer(), Settings(processes=2, batch_episodes=5)).run()\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])
