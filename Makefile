@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# setuptools warns of every editable installation that its folder comes first among imports: it is meant to.
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 
 MINUTES ?= 60
 
@@ -16,19 +18,19 @@ help:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(INSTALL) --upgrade pip
 
 $(VENV)/.demo: $(BIN)/python setup.py
 	@echo "Installing into $(VENV) (about a minute)..."
-	$(BIN)/python -m pip install --quiet --editable ".[train]"
+	@$(INSTALL) --editable ".[train]"
 	@touch $@
 
 $(VENV)/.tox: $(BIN)/python
-	$(BIN)/python -m pip install --quiet "tox>=4.23"
+	@$(INSTALL) "tox>=4.23"
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python setup.py
-	$(BIN)/python -m pip install --quiet --editable ".[train,postgres,plot,test]"
+	@$(INSTALL) --editable ".[train,postgres,plot,test]"
 	@touch $@
 
 demo: $(VENV)/.demo
