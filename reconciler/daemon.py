@@ -22,7 +22,7 @@ from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_when_event_set
 
 from journal import Observer
-from journal.lease import LEASE_INTERVAL_S
+from reconciler.attention import AttentiveClock
 from reconciler.config import Hooks, Settings
 from reconciler.gauges import Gauges
 from reconciler.passes import record_pass
@@ -35,26 +35,6 @@ from rsc.db.upgrade import upgrade
 _JITTER = 0.1  # of the interval, so that many daemons do not come at once
 _LONGEST_BACKOFF_S = 30.0
 _FAREWELL_S = 10.0
-
-
-class AttentiveClock:
-    """Counts only time that was spent watching, for leases: a gap is worth one lease interval at most.
-
-    After an outage, a suspended machine or a mount that hung, a lease that stands still proves nothing yet, since its
-    writer may have hung as well. So a writer is dead by its lease only after several looks that were apart.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._last = clock()
-        self._watched = 0.0
-
-    def __call__(self) -> float:
-        """Seconds watched."""
-        now = self._clock()
-        self._watched += min(now - self._last, LEASE_INTERVAL_S)
-        self._last = now
-        return self._watched
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.daemon import AttentiveClock, Schedule
+from journal import Observer
+from reconciler.attention import AttentiveClock
+from reconciler.daemon import Schedule
 from reconciler.gauges import Gauges
 from reconciler.report import PassReport
 from tests.reconciler.daemons import Process, get, until
@@ -152,6 +154,17 @@ def test_attentive_clock__gap__counts_as_one_interval_at_most():
         now[0] = moment
         watched.append(clock())
     assert watched == [3.0, 6.0, 16.0, 19.0]
+
+
+def test_lease__mount_that_hung_for_writer_and_observer_alike__proves_nothing(world):
+    """Invariant L4: who saw nothing in between has not watched it stand still."""
+    now = [0.0]
+    world.observer = Observer(local=lambda folder: False, clock=AttentiveClock(lambda: now[0]))
+    journal_id = world.dead()
+    world.driver_dies()
+    assert world.reconcile().waiting == 1
+    now[0] = 3600.0
+    assert (world.reconcile().waiting, world.row(journal_id).status) == (1, "started")
 
 
 def test_health__passes_that_stop_succeeding__make_it_ill():
