@@ -10,6 +10,7 @@ from pathlib import Path
 
 # What file systems without hard links say of one: FAT, shared folders of virtual machines, some of FUSE.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+NEW_SUFFIX = ".new"
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
 
 
@@ -22,7 +23,7 @@ class NewFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._hidden = f"{path.parent}/.{path.stem}.{secrets.token_hex(4)}.new"
+        self._hidden = f"{path.parent}/.{path.stem}.{secrets.token_hex(4)}{NEW_SUFFIX}"
         try:
             self.fd = os.open(self._hidden, _FLAGS, 0o644)
         except FileNotFoundError:

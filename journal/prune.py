@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -11,8 +12,12 @@ from pathlib import Path
 from journal import plugins
 from journal.errors import JournalError
 from journal.lock import Liveness, Observer, is_locked
+from journal.newfile import NEW_SUFFIX
 from journal.overview import overview
 from journal.paths import failed_path, tail_path
+from journal.tail import SPARE_SUFFIX
+
+_LONGEST_MAKING_S = 3600.0
 
 
 class PruneError(JournalError):
@@ -64,6 +69,20 @@ def _why_not(path: Path, settled: set[str] | None, age_s: float, older_than_s: f
     if one.writer is not None and one.writer.liveness is not Liveness.DEAD:
         return f"its writer is {one.writer.liveness}: {one.writer.reason}"
     return ""
+
+
+def litter(folder: Path, older_than_s: float) -> Iterator[tuple[Path, int]]:
+    """Hidden files of a run, and their sizes, that killed programs left: blank tails, and files in the making.
+
+    A writer that lives can do without a blank tail, and makes no file for as long as an hour.
+    """
+    latest = time.time() - max(older_than_s, _LONGEST_MAKING_S)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith((SPARE_SUFFIX, NEW_SUFFIX)):
+                state = entry.stat(follow_symlinks=False)
+                if state.st_mtime < latest:
+                    yield Path(entry.path), state.st_size
 
 
 def remove(verdict: Verdict) -> bool:

@@ -30,15 +30,18 @@ def open_tail(path: Path, capacity: int, *, sync_each_step: bool) -> Tail:
 
     Raises FileExistsError and OSError.
     """
-    waiting = _spares.get((path.parent, capacity))
-    if waiting and not sync_each_step:
+    waiting = [] if sync_each_step else _spares.get((path.parent, capacity), [])
+    while waiting:
         spare = waiting.pop()
         try:
             spare.rename(path)
+        except FileNotFoundError:  # somebody tidied up
+            spare.discard()
         except OSError:
             spare.discard()
             raise
-        return spare
+        else:
+            return spare
     return Tail(path, capacity, sync_each_step=sync_each_step)
 
 

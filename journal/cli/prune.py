@@ -27,7 +27,8 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
     """Remove journals whose episodes have ended for good, in the database too; without --yes only say which.
 
     Never touched: an open journal whose writer may live, one whose row is missing or not final (`reconcile` first), and
-    a file that is no readable journal. What stays is told with the reason. A journal is the evidence behind its row:
+    a file that is no readable journal. What stays is told with the reason. Hidden files that killed programs left in the
+    runs' folders go, too. A journal is the evidence behind its row:
     once it is gone, the row can't be checked any more, and `journal export` has what is worth keeping.
 
     \b
@@ -38,11 +39,12 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
     from journal.cli.lines import Lines, count_text, json_line, size_text
     from journal.cli.opening import paths_of
     from journal.console import remark
-    from journal.prune import judge, remove
+    from journal.prune import judge, litter, remove
 
-    lines, kept = Lines(), Counter[str]()
+    lines, kept, folders = Lines(), Counter[str](), set[Path]()
     gone, size = 0, 0
     for verdict in judge(paths_of(targets, journal_root), older_than):
+        folders.add(verdict.path.parent)
         removed = not verdict.why and yes and remove(verdict)
         if as_json:
             facts = {"path": str(verdict.path), "may_go": not verdict.why, "why_not": verdict.why or None}
@@ -55,5 +57,12 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
             lines.write(f"{'removed' if removed else 'would remove'} {verdict.path}")
     for why, count in kept.most_common(10):
         remark(f"{count_text(count, 'journal')} kept: {why}")
-    remark(f"{count_text(gone, 'journal')}, {size_text(size)}" + ("" if yes else " would go; --yes does it"))
+    litters = [found for folder in sorted(folders) for found in litter(folder, older_than)]
+    for path, _ in litters if yes else ():
+        path.unlink(missing_ok=True)
+    would = "" if yes else " would go; --yes does it"
+    remark(f"{count_text(gone, 'journal')}, {size_text(size)}{would}")
+    if litters:
+        files, taken = count_text(len(litters), "hidden file"), size_text(sum(size for _, size in litters))
+        remark(f"{files} that killed programs left, {taken}{would}")
     return 0

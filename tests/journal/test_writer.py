@@ -346,6 +346,15 @@ def test_fold__state_too_large__is_told_and_costs_no_step(tmp_path: Path) -> Non
     assert read_journal(writer.path).step_count == 29
 
 
+def test_spare_tail__that_somebody_removed__is_made_anew(tmp_path: Path) -> None:
+    writer_in(tmp_path, "first").close(EndReason.CLOSED)
+    for spare in tmp_path.rglob(".*.spare"):
+        spare.unlink()
+    writer = writer_in(tmp_path, "second")
+    append_step(writer, 1)
+    assert (writer.failure, read_journal(writer.path).step_count) == (None, 1)
+
+
 def test_refused_name__leaves_no_tail(tmp_path: Path) -> None:
     path = write_journal(tmp_path, 5)
     with pytest.raises(JournalExistsError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,6 +128,20 @@ def test_prune__yes__removes_the_final_ones_with_their_tails_and_nothing_else(ru
     assert "not a readable journal" in verdicts["broken"]
     left = {file.stem for file in (run_of_all_kinds / RUN).glob("[!.]*") if file.is_file()} - {"run"}
     assert left == {"unknown", "young", "started", "live", "broken"}
+
+
+def test_prune__hidden_files_that_killed_programs_left__go_when_they_are_old(run_of_all_kinds: Path):
+    folder = run_of_all_kinds / RUN
+    old, young = [folder / ".0a.spare", folder / ".ep.0b.new"], [folder / ".0c.spare", folder / ".ep.0d.new"]
+    for file in (*old, *young):
+        file.write_bytes(bytes(100))
+    for file in old:
+        os.utime(file, (time.time() - 7200,) * 2)
+    kept = run("prune", RUN, "--older-than", "0s", "--journal-root", run_of_all_kinds)
+    assert "2 hidden files that killed programs left, 200 would go; --yes does it" in kept.err
+    assert all(file.exists() for file in old)
+    run("prune", RUN, "--older-than", "0s", "--yes", "--journal-root", run_of_all_kinds)
+    assert [file.exists() for file in (*old, *young)] == [False, False, True, True]
 
 
 def test_prune__unknown_run_or_no_database__removes_nothing(
