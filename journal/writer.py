@@ -88,8 +88,7 @@ class JournalWriter:
         self.journal_id = check_name(journal_id, "journal id")
         self.about = about
         self.fold = fold
-        self.steps = 0
-        self.trades = 0
+        self.steps = self.trades = 0
         self.failure: OSError | None = None
         self.closed = False
         self._durability = durability
@@ -99,8 +98,7 @@ class JournalWriter:
         self._rows: list[bytes] = []
         self._filled = 0  # slots since the last seal
         self._sealing = False
-        self._sealed_steps = 0
-        self._sealed_trades = 0
+        self._sealed_steps = self._sealed_trades = 0
         self._kept: dict[int, tuple[Any, ...]] = {}
         self._last: tuple[int, int, int] = (0, about.start_market_time_us or 0, 0)
         self._journal_seed = self._mask = mask_of(self.journal_id)
@@ -108,9 +106,8 @@ class JournalWriter:
         self._fd = -1
         self._tail: Tail | None = None
         self._put: Callable[[bytes], int] = _nowhere
-        start = datetime.now(UTC)
         self.header = header = Header(
-            FORMAT_VERSION, run_id, journal_id, start, checkpoint_every_steps, this_writer(), about
+            FORMAT_VERSION, run_id, journal_id, datetime.now(UTC), checkpoint_every_steps, this_writer(), about
         )
         try:
             self._open(encode_header(header.to_json(), about.extra_columns))
@@ -296,14 +293,14 @@ class JournalWriter:
         self.fold = None
         if self._tail is None:
             return
-        next_crc = seed(self.journal_id, self.steps + 1)
         try:
             size = os.fstat(self._fd).st_size
             if size != self._stream_bytes and size != self._intended_bytes:
                 raise OSError(errno.EINTR, "a seal was interrupted in its write")
             if size != self._stream_bytes:
                 self._stream_bytes, self._rows = size, []
-                self._sealed_steps, self._sealed_trades, self._crc = self.steps, self.trades, next_crc
+                self._sealed_steps, self._sealed_trades = self.steps, self.trades
+                self._crc = seed(self.journal_id, self.steps + 1)
             if not self._rows:
                 if self._durability != "process":
                     os.fdatasync(self._fd)
@@ -396,9 +393,8 @@ def _ended(data: bytes) -> int:
 
 
 def _abandon_all() -> None:
-    for writer in list(_open_writers):
-        writer._abandon()
-    _open_writers.clear()
+    while _open_writers:
+        _open_writers.pop()._abandon()
 
 
 os.register_at_fork(after_in_child=_abandon_all)

@@ -127,7 +127,7 @@ class EpisodeCallbacks(RLlibCallback):
         """Invariant D2: one transaction, or one warning and a pause."""
         if time.monotonic() < self._paused_until:
             return
-        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
         from rsc.db.session import DatabaseError, first_line, open_engine
 
@@ -138,9 +138,10 @@ class EpisodeCallbacks(RLlibCallback):
                 work(connection)
         except (SQLAlchemyError, DatabaseError, OSError) as error:
             self._paused_until = time.monotonic() + DATABASE_PAUSE_S
+            failed = "refuses it" if isinstance(error, IntegrityError) else "does not answer"
             log.warning(
-                "%s: the database does not answer (%s); the next try is in %d s, and `reconcile` records what is missed",
-                what, first_line(error), DATABASE_PAUSE_S,
+                "%s: the database %s (%s); the next try is in %d s, and `reconcile` records what is missed",
+                what, failed, first_line(error), DATABASE_PAUSE_S,
             )  # fmt: skip
         except JournalError as error:
             log.warning("%s: %s; `reconcile` will look again", what, error)

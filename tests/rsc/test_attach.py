@@ -353,6 +353,18 @@ def test_callbacks__database_that_is_down__costs_one_warning_and_sampling_goes_o
     assert sum(journal.state is State.CLOSED for journal in world.journals().values()) >= 4
 
 
+def test_callbacks__run_that_somebody_removed__says_that_the_database_refuses_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with world.runner(config_of()) as runner, caplog.at_level(logging.WARNING, "rsc"):
+        with open_engine(world.url).begin() as connection:
+            connection.exec_driver_sql("DELETE FROM training_runs")
+        sample(runner, 90)
+    warnings = [record for record in caplog.records if record.name == "rsc"]
+    assert len(warnings) == 1
+    assert "the database refuses it (FOREIGN KEY" in warnings[0].getMessage()
+
+
 def test_callbacks__insert_was_missed__the_end_makes_the_row(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
