@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
 
-from journal.frames import DecodeError, End, Frame, batch_of, decode, verified
+from journal.decoding import DecodeError, decode
+from journal.frames import End, Frame, batch_of, verified
 from journal.reader import Journal, header_json
 from journal.slots import layout_of, scan_tail
 from journal.source import FileSource

@@ -20,7 +20,6 @@ import pyarrow as pa
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from journal.flatbuffer import decoded_size
 from journal.schema import STEP_COLUMNS, TRADE_COLUMNS
 from journal.slots import Columns
 from journal.untrusted import blob, column, json_object, mapping, text, whole
@@ -37,7 +36,6 @@ MAX_HEADER = 1 << 24
 MAX_END_MESSAGE = 4096
 MAX_CHECKPOINT = 1 << 16
 MAX_MESSAGE = 1 << 28
-MAX_DECODED = 1 << 28
 
 _TIMES = ("wall_time", "market_time", "entry_time", "exit_time")
 _TIME = pa.timestamp("us", "UTC")
@@ -325,59 +323,6 @@ def _value(message: bytes, marker: bytes) -> bytes | None:
         return None
     length = int.from_bytes(message[at - 4 : at], "little")
     return message[at + len(marker) : at + length]
-
-
-class DecodeError(ValueError):
-    """A verified message does not hold what its seal says: another writer's bug, or malice."""
-
-
-def decode(message: bytes, extra: tuple[str, ...], seal: Seal) -> pa.RecordBatch:
-    """The rows of a verified message; raise DecodeError and nothing else."""
-    try:
-        schema = arrow_schema(extra)
-        if decoded_size(message) > MAX_DECODED:
-            raise DecodeError(f"a batch of more than {MAX_DECODED >> 20} MiB")
-        batch = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
-        batch.validate(full=True)
-        _check(batch, seal)
-    except (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, EOFError) as error:
-        raise DecodeError(str(error)) from error
-    return batch
-
-
-def _check(batch: pa.RecordBatch, seal: Seal) -> None:
-    lists = batch.column(batch.num_columns - 1)
-    if any(column.null_count for column in batch.columns) or lists.values.null_count:
-        raise DecodeError("a batch with nulls")
-    trades = lists.flatten()
-    if batch.num_rows != seal.steps or len(trades) != seal.trades:
-        raise DecodeError("a batch with other rows than its seal says")
-    if not _counts_up(batch.column(0), seal.first_step) or not _counts_up(trades.field(0), seal.first_trade):
-        raise DecodeError("a batch with other numbers than its seal says")
-
-
-def _counts_up(numbers: pa.Array, first: int) -> bool:
-    values = numpy_of(numbers)
-    return not len(values) or (int(values[0]) == first and bool((np.diff(values) == 1).all()))
-
-
-def block_of(batch: pa.RecordBatch) -> tuple[Columns, Columns]:
-    """Steps and trades of a batch as contiguous arrays (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
-    names = batch.schema.names[:-1]
-    steps = {name: numpy_of(batch.column(index)) for index, name in enumerate(names)}
-    flat = batch.column(len(names)).flatten()
-    return steps, {name: numpy_of(flat.field(index)) for index, name in enumerate(TRADE_COLUMNS)}
-
-
-def numpy_of(column: pa.Array) -> Any:
-    """A column's values without a copy, bools apart; times are microseconds. `Array.to_numpy` would import pandas."""
-    count, start = len(column), column.offset
-    data = column.buffers()[1]
-    if pa.types.is_boolean(column.type):
-        bits = np.frombuffer(data if count else b"", np.uint8)
-        return np.unpackbits(bits, count=start + count, bitorder="little")[start:].astype(bool)
-    dtype = np.dtype("<i8") if pa.types.is_timestamp(column.type) else np.dtype(column.type.to_pandas_dtype())
-    return np.frombuffer(data, dtype, count, start * dtype.itemsize) if count else np.empty(0, dtype)
 
 
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:

@@ -16,17 +16,15 @@ import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
 
+from journal.decoding import DecodeError, block_of, decode, trades_of
 from journal.errors import JournalAccessError, NewerFormatError, NotAJournalError
 from journal.footer import Footer
 from journal.frames import (
     MAX_HEADER,
     TRADE_TYPE,
-    DecodeError,
     Frame,
     arrow_schema,
     batch_of,
-    block_of,
-    decode,
     header_text,
     metadata_length,
     seal_of,
@@ -251,13 +249,13 @@ class Journal:
                     if not lenient:
                         raise
 
-    def _decode(self, source: Source, frame: Frame) -> pa.RecordBatch:
+    def _decode(self, source: Source, frame: Frame, *, only_trades: bool = False) -> pa.RecordBatch:
         """Verified again: the file may have changed since the walk."""
         message = source.read(frame.offset, frame.length)
         if not verified(message, self._seed) or seal_of(message) != frame.seal:
             raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
         try:
-            return decode(message, self.header.about.extra_columns, frame.seal)
+            return decode(message, self.header.about.extra_columns, frame.seal, only_trades=only_trades)
         except DecodeError as error:
             what = (
                 f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} verifies, and is none: {error}"
@@ -283,25 +281,25 @@ class Journal:
     def trade_rows(self) -> list[tuple[Any, ...]]:
         """All intact trades as tuples in the order of schema.TRADE_COLUMNS; times in microseconds."""
         rows: list[tuple[Any, ...]] = []
-        for _, trades in self._trade_blocks():
+        for trades in self._trade_blocks():
             rows += zip(*(column.tolist() for column in trades.values()), strict=True)
         return rows
 
     def trade_columns(self) -> Columns:
         """The same as a contiguous array per column."""
-        blocks = [trades for _, trades in self._trade_blocks()]
+        blocks = list(self._trade_blocks())
         if len(blocks) < 2:
             return blocks[0] if blocks else no_trades()
         return {name: np.concatenate([trades[name] for trades in blocks]) for name in no_trades()}
 
-    def _trade_blocks(self) -> Iterator[tuple[Columns, Columns]]:
+    def _trade_blocks(self) -> Iterator[Columns]:
         wanted = [frame for frame in self._frames if frame.seal.trades]
         if wanted:
             with self._reopen() as source:
                 for frame in wanted:
-                    yield block_of(self._decode(source, frame))
+                    yield trades_of(self._decode(source, frame, only_trades=True))
         if len(self.tail_trades["pnl"]):
-            yield self.tail_steps, self.tail_trades
+            yield self.tail_trades
 
 
 def read_header(path: Path | str) -> Header:

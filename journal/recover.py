@@ -20,10 +20,11 @@ import numpy as np
 from crc32c import crc32c
 
 from journal.audit import audit
+from journal.decoding import DecodeError, decode
 from journal.diagnosis import batches_without_header
 from journal.errors import JournalError, JournalExistsError
 from journal.footer import Footer
-from journal.frames import END_OF_STREAM, DecodeError, Frame, Seal, decode, encode_header, encoder_of, verified
+from journal.frames import END_OF_STREAM, Frame, Seal, encode_header, encoder_of, verified
 from journal.header import Header
 from journal.newfile import sync_folder, take_name
 from journal.paths import failed_path, parse_journal_path, tail_path

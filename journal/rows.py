@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from journal.frames import TRADE_TYPE, arrow_schema, bool_array, numpy_of
+from journal.decoding import numpy_of
+from journal.frames import TRADE_TYPE, arrow_schema, bool_array
 from journal.header import microseconds
 from journal.reader import Journal
 from journal.where import Clause

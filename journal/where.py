@@ -44,7 +44,7 @@ class Clause:
         import numpy as np
         import pyarrow as pa
 
-        from journal.frames import numpy_of
+        from journal.decoding import numpy_of
 
         column, value = batch.column(self.name), self._value_like(batch.schema.field(self.name).type)
         if pa.types.is_list(column.type):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from journal import Journal, NotAJournalError, State, read_journal, reader
-from journal.frames import block_of
+from journal.decoding import block_of
 from journal.slots import Columns
 from journal.testing import DigestFold, MemorySource, rows_of
 
