@@ -208,7 +208,7 @@ def _summary(run: Any, plan: TrainingPlan) -> int:
     counts = _counts(run)
     if counts is not None:
         left, unrecorded = counts.pop("started", 0), counts.pop("unrecorded", 0)
-        ended = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none ended"
         without = f"; {unrecorded} without a row, which the database did not take" if unrecorded else ""
         click.echo(f"episodes: {ended}; {left} left running by RLlib{without}")
         if not left + unrecorded:
@@ -217,8 +217,9 @@ def _summary(run: Any, plan: TrainingPlan) -> int:
     if plan.database_url:
         arguments += ["--database-url", plan.database_url]
     if plan.reconcile:
-        # No grace: envs of this very process closed their journals just now, and no callback comes any more.
-        command = [sys.executable, "-m", "reconciler", *arguments, "--grace", "0s"]
+        # No grace: envs of this very process closed their journals just now, and no callback comes any more. Env
+        # runners that were told to end still may take long on a busy machine, since Ray makes them nice.
+        command = [sys.executable, "-m", "reconciler", *arguments, "--grace", "0s", "--wait", "60s"]
         return subprocess.run(command, check=False, timeout=RECONCILE_TIMEOUT_S).returncode
     click.echo(f"to end them: {shlex.join(['reconcile', *arguments])}")
     return int(counts is None)

@@ -16,6 +16,9 @@ from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
 from tests.postgres import PostgresServer, find_programs
 
+# Ray makes its workers so nice that on a machine with other work they hardly train, and take minutes to die.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 

@@ -73,7 +73,7 @@ class Project:
 
     def reconcile_and_check(self) -> None:
         """After `reconcile` nothing is started, nothing NULL, every row its journal's; again changes nothing."""
-        self.run("reconciler", "--run-id", "r1")
+        self.run("reconciler", "--run-id", "r1", "--wait", "120s")
         self.run("rsc", "check", "r1")
         before = self.rows()
         assert before

@@ -153,7 +153,7 @@ def test_summary__journals_beyond_the_rows__are_counted_and_reconciled(run_of_tw
     run_of_two.end("completed")
     assert _summary(run_of_two, TrainingPlan()) == 0
     first, last = capfd.readouterr().out.splitlines()
-    assert first.startswith("episodes: none; 1 left running by RLlib; 1 without a row")
+    assert first.startswith("episodes: none ended; 1 left running by RLlib; 1 without a row")
     assert last == "to end them: reconcile --run-id r1"
     assert _summary(run_of_two, TrainingPlan(reconcile=True)) == 0
     assert "2 episodes ended" in capfd.readouterr().out
