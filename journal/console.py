@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -71,6 +72,13 @@ class LazyGroup(click.Group):
 def remark(message: str) -> None:
     """A line for a human, on stderr."""
     click.echo(message, err=True)
+
+
+def folded(text: str, start: str) -> list[str]:
+    """A text behind the start of its first line, in lines of 80 columns; a word that is longer, a path, stays whole."""
+    room = max(80 - len(start), 20)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    return [(start if not number else " " * len(start)) + line for number, line in enumerate(lines)]
 
 
 def fail(message: str, hint: str = "", code: int = FAILED) -> NoReturn:

@@ -140,7 +140,7 @@ def _of_journal(path: str, run_id: str, observer: Observer) -> Overview:
 
 def condition_of(journal: Journal, live: bool) -> Condition:
     """Its word; a live journal's cut end is a write that is just happening."""
-    if journal.findings or journal.steps_lost:
+    if journal.findings or journal.steps_lost or journal.trades_lost or journal.tail_lost:
         return Condition.DAMAGED
     if journal.state is State.FAILED:
         return Condition.FAILED

@@ -48,7 +48,7 @@ def command(episode: str, batches: bool, as_json: bool, journal_root: Path | Non
     else:
         for line in _page(one, one.source, batches):
             click.echo(line)
-    lost = one.condition in ("damaged", "failed") or one.source.trades_lost or one.tail_lost
+    lost = one.condition in ("damaged", "failed")
     return DATA_LOST if lost else DONE
 
 
@@ -150,12 +150,13 @@ def _page(one: Overview, journal: Journal, batches: bool) -> Iterator[str]:
 
 def _section(title: str, facts: list[tuple[str, str]]) -> Iterator[str]:
     from journal.cli.lines import plain
+    from journal.console import folded
 
     if title:
         yield f"\n{title}"
-    width = max(len(name) for name, _ in facts)
+    width = max(10, *(len(name) for name, _ in facts))
     for name, value in facts:
-        yield f"  {plain(name):<{max(width, 10)}}  {plain(value)}"
+        yield from folded(plain(value), f"  {plain(name):<{width}}  ")
 
 
 def _extent(one: Overview, journal: Journal) -> list[tuple[str, str]]:

@@ -122,7 +122,8 @@ def _tell(done: Recovery) -> None:
     end = f"ended as {done.end_reason}" if done.end_reason else "without an end: it does not say how it ended"
     click.echo(f"{done.output}")
     click.echo(f"  kept    {count_text(done.steps, 'step')}, {count_text(done.trades, 'trade')}{tail}; {end}")
-    click.echo(f"  lost    {count_text(done.steps_lost, 'step')}, {count_text(done.trades_lost, 'trade')}")
+    least = "at least " if done.write_failed or done.tail_lost else ""
+    click.echo(f"  lost    {least}{count_text(done.steps_lost, 'step')}, {count_text(done.trades_lost, 'trade')}")
     if done.write_failed:
         click.echo("  failed  a write of it failed; later steps are lost, their number is unknown")
     if done.tail_lost:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, remark
+from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, folded, remark
 from journal.losses import TAIL_LOST
 from reconciler.config import Hooks, Settings
 from reconciler.signals import stop_on_signals
@@ -166,7 +166,7 @@ def complain(report: PassReport) -> None:
         remark(f"and {unsaid:,} more")
 
 
-def _lines_of(item: Item) -> tuple[str, str]:
+def _lines_of(item: Item) -> list[str]:
     """The verdict, and below it what it rests on."""
     evidence: dict[str, Any] = item.evidence
     letter = f"J, {item.case}" if item.adopted else item.case
@@ -178,6 +178,5 @@ def _lines_of(item: Item) -> tuple[str, str]:
         why.append(TAIL_LOST)
     if last:
         why.append(f"last step {str(last)[:19]}")
-    return _LINE.format(
-        letter, episode, item.journal_id, item.status or item.action, *numbers
-    ), f"      {'; '.join(why)}"
+    verdict = _LINE.format(letter, episode, item.journal_id, item.status or item.action, *numbers)
+    return [verdict, *folded("; ".join(why), " " * 6)]

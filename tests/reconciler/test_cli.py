@@ -152,9 +152,10 @@ def test_single_pass__judges_leases_by_the_time_that_it_watched(world, run, monk
     assert isinstance(observers[0].clock, AttentiveClock)
 
 
-def test_explain__is_readable_and_writes_nothing(world, run):
+def test_explain__fits_80_columns_and_writes_nothing(world, run):
     journal_id = world.dead()
     outcome = run("--all", "--explain")
+    assert max(len(line) for line in outcome.stdout.splitlines()) <= 80
     assert journal_id in outcome.stdout
     assert "its writer died" in outcome.stdout
     assert "nothing written" in outcome.stdout

@@ -43,6 +43,7 @@ def test_recover__any_kind_in_any_mode__makes_what_verifies(
         return
     code = 3 if kind == "cut" else kept[1]  # its tail is gone, and nobody knows what stood there
     assert (result.code, [file.name for file in tmp_path.iterdir()]) == (code, [f"{kind}.arrows"])
+    assert ("lost    at least" in result.out) == (kind == "cut")
     made = read_journal(tmp_path / f"{kind}.arrows")
     assert made.step_count == kept[0]
     assert run("verify", made.path, "--deep").code == 0
