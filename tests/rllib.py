@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from journal import journal_path, read_journal
 from rsc.db import episodes, runs
@@ -28,6 +29,11 @@ class Project:
         (folder / "env.json").write_text(env_config)
         self.url = f"sqlite:///{folder / 'rsc-data' / 'rsc.db'}"
         self.root = folder / "rsc-data" / "journal"
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """One for all questions: each engine holds a connection until a collector finds it, and a server has 100."""
+        return open_engine(self.url)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `rsc train` in a session of its own."""
@@ -60,14 +66,14 @@ class Project:
         return self.run("rsc", "train", "--env-config", "env.json", *SMALL, *arguments)
 
     def rows(self, run_id: str = "r1") -> list[Any]:
-        return list(episodes.episodes_of(open_engine(self.url), run_id))
+        return list(episodes.episodes_of(self.engine, run_id))
 
     def run_row(self, run_id: str = "r1") -> Any:
-        with reading(open_engine(self.url)) as connection:
+        with reading(self.engine) as connection:
             return runs.find_run(connection, run_id)
 
     def trades_of(self, episode_id: int) -> list[Any]:
-        with reading(open_engine(self.url)) as connection:
+        with reading(self.engine) as connection:
             query = select(completed_trades).where(completed_trades.c.episode_id == episode_id)
             return list(connection.execute(query.order_by(completed_trades.c.trade_number)))
 

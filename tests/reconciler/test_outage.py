@@ -12,7 +12,6 @@ import pytest
 
 from journal import list_journals
 from rsc.db.episodes import episodes_of
-from rsc.db.session import open_engine
 from rsc.defaults import CALLBACK_TIMEOUT_S
 from tests.reconciler.daemons import Process, until
 from tests.rllib import Project, descendants, kill_all
@@ -65,7 +64,6 @@ def test_database_restarts__training_goes_on_and_every_row_is_right(postgres_ser
     training = project.start(
         "--database-url", project.url, "--num-env-runners", "1", "--num-envs-per-env-runner", "4", "--iterations", "400"
     )
-    engine = open_engine(project.url)
     started: list = []
     try:
         until(lambda: project.root.exists() and journals(project) >= 8, 120, "the first episodes")
@@ -81,11 +79,11 @@ def test_database_restarts__training_goes_on_and_every_row_is_right(postgres_ser
         training.wait()
 
         def all_ended() -> bool:
-            rows = list(episodes_of(engine, "r1"))
+            rows = list(episodes_of(project.engine, "r1"))
             return len(rows) == journals(project) and all(row.status != "started" for row in rows)
 
         until(all_ended, 60, "every episode to be ended")
-        for row in episodes_of(engine, "r1"):
+        for row in episodes_of(project.engine, "r1"):
             project.assert_row_is_its_journals(row)
         assert daemon.stop(signal.SIGTERM) == 0
     finally:
@@ -93,4 +91,4 @@ def test_database_restarts__training_goes_on_and_every_row_is_right(postgres_ser
         kill_all([*started, *descendants(training.pid)])
         training.kill()
         training.wait()
-        engine.dispose()
+        project.engine.dispose()
