@@ -393,8 +393,8 @@ def _ended(data: bytes) -> int:
 
 
 def _abandon_all() -> None:
-    while _open_writers:
-        _open_writers.pop()._abandon()
+    for writer in list(_open_writers):
+        writer._abandon()
 
 
 os.register_at_fork(after_in_child=_abandon_all)
