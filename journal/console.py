@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -76,6 +75,8 @@ def remark(message: str) -> None:
 
 def folded(text: str, start: str) -> list[str]:
     """A text behind the start of its first line, in lines of 80 columns; a word that is longer, a path, stays whole."""
+    import textwrap
+
     room = max(80 - len(start), 20)
     lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
     return [(start if not number else " " * len(start)) + line for number, line in enumerate(lines)]
