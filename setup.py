@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TRAIN = [
-    "ray[rllib]>=2.60,<2.61",  # the RLlib facts that rsc.callbacks leans on were measured on 2.60
+    "ray[rllib]>=2.60,<2.61",  # the RLlib facts that rsc.rllib leans on were measured on 2.60
     "torch>=2.6,<2.14",  # a wider range pulls gigabytes of CUDA
     "gymnasium>=1.2,<1.3",
     "TA-Lib>=0.6.5",
@@ -37,7 +37,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["rsc", "rsc.*", "reconciler", "reconciler.*", "journal", "journal.*"]),
     package_data={
-        "rsc": ["py.typed", "data/*", "db/migrations/script.py.mako"],
+        "rsc": ["py.typed", "trading/data/*", "db/migrations/script.py.mako"],
         "journal": ["py.typed"],
         "reconciler": ["py.typed"],
     },
@@ -66,13 +66,13 @@ setup(
             "reconcile = reconciler.cli:main",
             "journal = journal.cli:main",
         ],
-        # How `journal` shows metrics without importing the trading side: see journal/figures.py.
+        # How `journal` shows metrics without importing the trading side: see journal/inspect/figures.py.
         "journal.figures": ["trading = rsc.metrics:figures"],
-        "journal.kernels": ["trading = rsc.lookup:TradingKernel"],
+        "journal.kernels": ["trading = rsc.journal_plugins:TradingKernel"],
         # How it asks the database for an episode's journal, and whether its row has ended.
         "journal.episodes": [
-            "journal_of = rsc.lookup:journal_of",
-            "settled_journals = rsc.lookup:settled_journals",
+            "journal_of = rsc.journal_plugins:journal_of",
+            "settled_journals = rsc.journal_plugins:settled_journals",
         ],
     },
     classifiers=[

@@ -28,12 +28,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rsc.env import TradingEnv
-from rsc.journaling import JournalSettings
-from rsc.market import Market, load_market
-from rsc.recording import Recorder
-from rsc.vector_env import TradingVectorEnv
-from rsc.vector_recording import VectorRecorder
+from rsc.recording.episode import JournalSettings
+from rsc.recording.recorder import Recorder
+from rsc.recording.vector import VectorRecorder
+from rsc.trading.env import TradingEnv
+from rsc.trading.market import Market, load_market
+from rsc.trading.vector_env import TradingVectorEnv
 
 TICKER, EPISODE = "AAPL", 250
 FEATURES_ON = {

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc.market import Market
 from rsc.metrics import max_drawdown, returns, sharpe_ratio
-from rsc.vector_env import TradingVectorEnv
+from rsc.trading.market import Market
+from rsc.trading.vector_env import TradingVectorEnv
 
 Settings = dict[str, Any]
 RANDOM_ACCOUNTS = 200
@@ -85,7 +85,7 @@ def trained(settings: Settings, seed: int, iterations: int) -> Any:
     """A function from observations to the likeliest actions of a policy trained by `rsc train`'s configuration."""
     import torch
 
-    from rsc.runner import TrainingPlan, algorithm_config
+    from rsc.rllib.train import TrainingPlan, algorithm_config
 
     torch.set_num_threads(1)  # so small a network gains nothing by more
     plan = TrainingPlan(env_config=settings, num_env_runners=0, num_envs_per_env_runner=8, seed=seed)
@@ -158,7 +158,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     import ray
 
-    from rsc.runner import quieten
+    from rsc.rllib.train import quieten
 
     quieten()
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")

@@ -29,15 +29,15 @@ from typing import Any
 from crc32c import crc32c
 
 from journal import About, JournalWriter, Observer, RunMarker, Trade, new_journal_id
-from journal.testing import abandon
-from reconciler.config import Settings
-from reconciler.looking import look_at_episode, look_at_run
-from reconciler.reconcile import Pass
+from reconciler.evidence import gather_evidence, run_state
+from reconciler.recording import Pass
+from reconciler.settings import Settings
 from reconciler.slices import spare_the_collector
 from rsc.db import episodes, runs
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
 from rsc.metrics import RunningMetrics, metrics_of
+from tests.support.journals import abandon
 
 PROCESSES = min(os.cpu_count() or 1, 4)
 RUN, STEPS, TRADE_EVERY, BATCH = "bench", 250, 10, 500
@@ -230,8 +230,8 @@ def long(home: Path, steps: int = 1_000_000) -> None:
 
 def _timed_answer(root: Path, journal_id: str) -> float:
     started = time.perf_counter()
-    run = look_at_run(RUN, root, Observer())
-    sighting = look_at_episode(run, journal_id, None, Settings(), datetime.now(UTC))
+    run = run_state(RUN, root, Observer())
+    sighting = gather_evidence(run, journal_id, None, Settings(), datetime.now(UTC))
     assert sighting.journal is not None
     assert metrics_of(sighting.journal).total_steps == sighting.journal.last_step
     return time.perf_counter() - started

@@ -96,12 +96,12 @@ def config_of(shape: Shape, env: Any, length: int) -> Any:
 
 def makers(root: Path, vector: bool) -> dict[str, Callable[[Any], Any]]:
     """The env of each variant; all have the same seeds, so that all play the same episodes."""
-    from rsc.env import TradingEnv
-    from rsc.journaling import JournalSettings
-    from rsc.recording import Recorder
-    from rsc.seeds import IndependentSeeds, VectorIndependentSeeds
-    from rsc.vector_env import TradingVectorEnv
-    from rsc.vector_recording import VectorRecorder
+    from rsc.recording.episode import JournalSettings
+    from rsc.recording.recorder import Recorder
+    from rsc.recording.vector import VectorRecorder
+    from rsc.rllib.seeds import IndependentSeeds, VectorIndependentSeeds
+    from rsc.trading.env import TradingEnv
+    from rsc.trading.vector_env import TradingVectorEnv
 
     def bare(context: Any) -> Any:
         return IndependentSeeds(TradingEnv(context), context.worker_index)
@@ -122,8 +122,8 @@ def trainings(shape: Shape, length: int, folder: Path) -> Iterator[dict[str, Any
     from ray.tune.registry import register_env
 
     import rsc
-    from rsc.env import TradingEnv
-    from rsc.vector_env import TradingVectorEnv
+    from rsc.trading.env import TradingEnv
+    from rsc.trading.vector_env import TradingVectorEnv
 
     made: dict[str, Any] = {}
     try:
@@ -224,7 +224,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     import ray
 
-    from rsc.runner import quieten
+    from rsc.rllib.train import quieten
 
     given = arguments()
     quieten()

@@ -25,16 +25,15 @@ if TYPE_CHECKING:
         NotAJournalError,
         UnsafeNameError,
     )
-    from journal.figures import Fold
-    from journal.glances import Glance, glance
-    from journal.header import About, Header, WriterIdentity
-    from journal.lock import Liveness, Look, Observer
-    from journal.marker import RunMarker, look_at_marker, read_marker
-    from journal.paths import journal_path, list_journals, list_runs, new_journal_id, parse_journal_path
-    from journal.reader import Checkpoint, Journal, State, read_header, read_journal
-    from journal.schema import EndReason, Trade
-    from journal.walk import Damage, Finding
-    from journal.writer import Durability, JournalWriter
+    from journal.format.header import About, Header, WriterIdentity
+    from journal.format.schema import EndReason, Fold, Trade
+    from journal.host.liveness import Liveness, LivenessReport, Observer
+    from journal.host.paths import journal_path, list_journals, list_runs, new_journal_id, parse_journal_path
+    from journal.read.peek import Peek, peek
+    from journal.read.reader import Checkpoint, Journal, State, read_header, read_journal
+    from journal.read.walk import Damage, Finding
+    from journal.write.marker import RunMarker, marker_liveness, read_marker
+    from journal.write.writer import Durability, JournalWriter
 
 _HOME = {
     "journal.errors": (
@@ -46,16 +45,53 @@ _HOME = {
         "NotAJournalError",
         "UnsafeNameError",
     ),
-    "journal.figures": ("Fold",),
-    "journal.glances": ("Glance", "glance"),
-    "journal.header": ("About", "Header", "WriterIdentity"),
-    "journal.lock": ("Liveness", "Look", "Observer"),
-    "journal.marker": ("RunMarker", "look_at_marker", "read_marker"),
-    "journal.paths": ("journal_path", "list_journals", "list_runs", "new_journal_id", "parse_journal_path"),
-    "journal.reader": ("Checkpoint", "Journal", "State", "read_header", "read_journal"),
-    "journal.schema": ("EndReason", "Trade"),
-    "journal.walk": ("Damage", "Finding"),
-    "journal.writer": ("Durability", "JournalWriter"),
+    "journal.format.header": (
+        "About",
+        "Header",
+        "WriterIdentity",
+        "__version__",
+    ),
+    "journal.format.schema": (
+        "EndReason",
+        "Fold",
+        "Trade",
+    ),
+    "journal.host.liveness": (
+        "Liveness",
+        "LivenessReport",
+        "Observer",
+    ),
+    "journal.host.paths": (
+        "journal_path",
+        "list_journals",
+        "list_runs",
+        "new_journal_id",
+        "parse_journal_path",
+    ),
+    "journal.read.peek": (
+        "Peek",
+        "peek",
+    ),
+    "journal.read.reader": (
+        "Checkpoint",
+        "Journal",
+        "State",
+        "read_header",
+        "read_journal",
+    ),
+    "journal.read.walk": (
+        "Damage",
+        "Finding",
+    ),
+    "journal.write.marker": (
+        "RunMarker",
+        "marker_liveness",
+        "read_marker",
+    ),
+    "journal.write.writer": (
+        "Durability",
+        "JournalWriter",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -67,7 +103,6 @@ __all__ = [
     "EndReason",
     "Finding",
     "Fold",
-    "Glance",
     "Header",
     "Journal",
     "JournalAccessError",
@@ -76,22 +111,24 @@ __all__ = [
     "JournalWriteError",
     "JournalWriter",
     "Liveness",
-    "Look",
+    "LivenessReport",
     "NewerFormatError",
     "NotAJournalError",
     "Observer",
+    "Peek",
     "RunMarker",
     "State",
     "Trade",
     "UnsafeNameError",
     "WriterIdentity",
-    "glance",
+    "__version__",
     "journal_path",
     "list_journals",
     "list_runs",
-    "look_at_marker",
+    "marker_liveness",
     "new_journal_id",
     "parse_journal_path",
+    "peek",
     "read_header",
     "read_journal",
     "read_marker",
@@ -99,7 +136,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # slow to import, and rarely asked for
+
+        return version("reinforce-strategy-creator")
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'journal' has no attribute {name!r}")
     return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

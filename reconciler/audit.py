@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import Engine
 
 from journal import JournalError, journal_path, read_journal
-from reconciler.config import Settings
-from reconciler.reconcile import known_runs
+from reconciler.passes import known_runs
+from reconciler.settings import Settings
 from rsc.closing import ended_from
 from rsc.db import episodes, runs, trades
 from rsc.db.session import reading
 from rsc.metrics import METRIC_NAMES, RunningMetrics, stored
-from rsc.running import StateError
+from rsc.metrics.running import StateError
 
 AUDITED = (*METRIC_NAMES, "status", "end_reason", "end_time", "evidence_steps")
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from journal import JournalError, read_marker
-from journal.paths import marker_path
+from journal.host.paths import marker_path
 from rsc.db import runs
 
 

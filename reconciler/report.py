@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from journal import Liveness
 from journal.console import DATA_LOST, DONE, FAILED
-from reconciler.looking import RunSight, Sighting
+from reconciler.evidence import Evidence, RunState
 from reconciler.rules import Action, Verdict
 
 _NAMED = 1000  # complaints kept in words; the rest is counted
@@ -36,7 +38,7 @@ class Item:
         return asdict(self)
 
 
-def item_of(run: RunSight, journal_id: str, row: Any, sighting: Sighting, verdict: Verdict) -> Item:
+def item_of(run: RunState, journal_id: str, row: Any, sighting: Evidence, verdict: Verdict) -> Item:
     """A verdict and what it rests on."""
     status, end_reason = verdict.ending[:2] if verdict.ending else (None, None)
     return Item(
@@ -54,7 +56,7 @@ def item_of(run: RunSight, journal_id: str, row: Any, sighting: Sighting, verdic
     )
 
 
-def _evidence(sighting: Sighting) -> dict[str, Any]:
+def _evidence(sighting: Evidence) -> dict[str, Any]:
     journal, look = sighting.journal, sighting.look
     evidence: dict[str, Any] = {
         "journal": str(sighting.facts.sight),
@@ -135,7 +137,7 @@ class PassReport:
         self.oldest_stale = min(starts, default=None)
         self.stopped = self.stopped or other.stopped
 
-    def count(self, verdict: Verdict, sighting: Sighting, run: RunSight, journal_id: str, row: Any) -> None:
+    def count(self, verdict: Verdict, sighting: Evidence, run: RunState, journal_id: str, row: Any) -> None:
         """Take a verdict into account, before it is written."""
         self.cases[verdict.case] += 1
         if verdict.action is not Action.WAIT:
@@ -206,3 +208,27 @@ class PassReport:
         if self.steps_lost or self.trades_lost:
             parts.append(f"{self.steps_lost:,} steps and {self.trades_lost:,} trades lost")
         return ", ".join(parts) + f" in {self.seconds:.1f} s"
+
+
+def _ignore_item(item: Item) -> None:
+    pass
+
+
+def _ignore_count(judged: int) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who listens to a pass, and who may end it early: ``should_stop`` is asked between episodes,
+    ``pause`` waits between looks."""
+
+    on_item: Callable[[Item], None] = _ignore_item
+    on_progress: Callable[[int], None] = _ignore_count
+    should_stop: Callable[[], bool] = _never
+    pause: Callable[[float], object] = time.sleep
+    listening: bool = False  # items are made only for somebody

@@ -20,10 +20,10 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from reconciler.config import Hooks, Settings
-from reconciler.looking import RunSight, Sighting, look_at_episode
-from reconciler.report import PassReport, item_of
+from reconciler.evidence import Evidence, RunState, gather_evidence
+from reconciler.report import Hooks, PassReport, item_of
 from reconciler.rules import Action, Sight, Verdict, decide
+from reconciler.settings import Settings
 from reconciler.writing import Work, Writer
 from rsc.closing import ended_from, ended_without_evidence, start_row
 from rsc.db.episodes import RECONCILER
@@ -53,7 +53,7 @@ class Context:
         return self.start_time + timedelta(seconds=time.monotonic() - self.started)
 
 
-def reconcile_slice(context: Context, run: RunSight, candidates: Sequence[Candidate]) -> PassReport:
+def reconcile_slice(context: Context, run: RunState, candidates: Sequence[Candidate]) -> PassReport:
     """Judge each episode in a try of its own, and write the verdicts in one transaction.
 
     Stops between two episodes when it is asked to, and writes what it has. Raises SQLAlchemyError where the database
@@ -80,9 +80,9 @@ def reconcile_slice(context: Context, run: RunSight, candidates: Sequence[Candid
     return report
 
 
-def _judge(context: Context, run: RunSight, journal_id: str, row: Any, report: PassReport) -> Work | None:
+def _judge(context: Context, run: RunState, journal_id: str, row: Any, report: PassReport) -> Work | None:
     now = context.now
-    sighting = look_at_episode(run, journal_id, row, context.settings, now)
+    sighting = gather_evidence(run, journal_id, row, context.settings, now)
     if row is None and sighting.facts.sight is Sight.MISSING:  # somebody removed it since it was listed
         return None
     verdict = decide(sighting.facts)
@@ -97,7 +97,7 @@ def _judge(context: Context, run: RunSight, journal_id: str, row: Any, report: P
 
 
 def _work(
-    pass_id: str, run: RunSight, journal_id: str, row: Any, sighting: Sighting, verdict: Verdict, now: datetime
+    pass_id: str, run: RunState, journal_id: str, row: Any, sighting: Evidence, verdict: Verdict, now: datetime
 ) -> Work:
     assert verdict.ending is not None, "Invariant: an episode ends with an ending"
     known: dict[str, Any] = {"now": now, "pass_id": pass_id, "episode_id": None if row is None else row.episode_id}
@@ -110,14 +110,14 @@ def _work(
     return Work(run.run_id, verdict, ended, insert, None if row is None else row.status)
 
 
-def in_turn(context: Context, run: RunSight, slices: Iterable[Sequence[Candidate]]) -> Iterator[PassReport]:
+def in_turn(context: Context, run: RunState, slices: Iterable[Sequence[Candidate]]) -> Iterator[PassReport]:
     """The reports of slices, one after the other."""
     for candidates in slices:
         yield reconcile_slice(context, run, candidates)
 
 
 def in_processes(
-    context: Context, run: RunSight, slices: Iterable[Sequence[Candidate]], processes: int
+    context: Context, run: RunState, slices: Iterable[Sequence[Candidate]], processes: int
 ) -> Iterator[PassReport]:
     """The same by several forked processes; only for a program without other threads, and for runs judged by locks.
 
@@ -154,7 +154,7 @@ def _hand_out(pool: ProcessPoolExecutor, candidates: Sequence[Candidate]) -> Fut
         return answer
 
 
-_here: tuple[Context, RunSight] | None = None
+_here: tuple[Context, RunState] | None = None
 
 
 def spare_the_collector() -> None:
@@ -163,7 +163,7 @@ def spare_the_collector() -> None:
     gc.set_threshold(_YOUNG_OBJECTS)
 
 
-def _enter(context: Context, run: RunSight, parent: int) -> None:
+def _enter(context: Context, run: RunState, parent: int) -> None:
     """A helper's first act: leave signals to the parent, die with it, and have database connections of its own."""
     global _here  # noqa: PLW0603 - a helper serves one pass over one run
     signal.signal(signal.SIGINT, signal.SIG_IGN)

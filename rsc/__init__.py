@@ -1,18 +1,58 @@
-"""The trading side: an env, its metrics, and what puts the recorder on an RLlib config. Importing it does nothing."""
+"""Record trading episodes in crash-proof journals, and train on a trading environment.
+
+The names below are the public API; everything else may move. Each is imported at its first use, so `import rsc` imports
+neither Ray nor gymnasium.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rsc.training import attach
+    from rsc.recording.recorder import Recorder
+    from rsc.recording.vector import VectorRecorder
+    from rsc.rllib.attach import attach
+    from rsc.trading.config import TradingConfig
+    from rsc.trading.env import TradingEnv
+    from rsc.trading.market import Market
+    from rsc.trading.rewards import StepOutcome
+    from rsc.trading.vector_env import TradingVectorEnv
 
-__all__ = ["attach"]
+_MODULE_OF = {
+    "Market": "rsc.trading.market",
+    "Recorder": "rsc.recording.recorder",
+    "StepOutcome": "rsc.trading.rewards",
+    "TradingConfig": "rsc.trading.config",
+    "TradingEnv": "rsc.trading.env",
+    "TradingVectorEnv": "rsc.trading.vector_env",
+    "VectorRecorder": "rsc.recording.vector",
+    "attach": "rsc.rllib.attach",
+}
+
+__all__ = [
+    "Market",
+    "Recorder",
+    "StepOutcome",
+    "TradingConfig",
+    "TradingEnv",
+    "TradingVectorEnv",
+    "VectorRecorder",
+    "__version__",
+    "attach",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "attach":  # pulls in Ray, so only for those who train
-        from rsc.training import attach
+    if name == "__version__":
+        from importlib.metadata import version  # slow to import, and rarely asked for
 
-        return attach
-    raise AttributeError(f"module 'rsc' has no attribute {name!r}")
+        return version("reinforce-strategy-creator")
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'rsc' has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -19,6 +19,10 @@ from tests.postgres import PostgresServer, find_programs
 # Ray makes its workers so nice that on a machine with other work they hardly train, and take minutes to die.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+# Scripts that tests start import `journals` from here. The folder holds nothing that hides an installed package.
+_SUPPORT = str(Path(__file__).with_name("support"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_SUPPORT, os.environ.get("PYTHONPATH"))))
+
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 

@@ -53,7 +53,7 @@ VERBS = (
 )
 @click.version_option(package_name="reinforce-strategy-creator")
 def command() -> None:
-    """Look into the journals of episodes: finished, running, torn or damaged.
+    """Inspect the journals of episodes: finished, running, torn or damaged.
 
     An episode is named by its journal's path, by its id or the beginning of it, by `latest`, or by the database's
     episode number. Results go to stdout, remarks to stderr.

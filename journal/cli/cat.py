@@ -58,8 +58,8 @@ def print_rows(
 ) -> int:
     """Write the chosen rows, and say what kind of journal they came from."""
     from journal.cli.opening import journal_named
-    from journal.rows import rows
-    from journal.tables import write
+    from journal.inspect.rows import rows
+    from journal.inspect.tables import write
 
     form = choosing.chosen_format(form, output)
     journal = journal_named(episode, journal_root)

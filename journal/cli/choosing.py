@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from journal.newfile import take_name
+from journal.host.files import take_name
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     import pyarrow as pa
 
-    from journal.reader import Journal
-    from journal.rows import Selection
+    from journal.inspect.rows import Selection
+    from journal.read.reader import Journal
 
 # What fits in 80 columns.
 TEXT_STEPS = ("step", "market_time", "action", "reward", "portfolio_value", "price", "position")
@@ -92,9 +92,9 @@ def selection_of(
     form: str = "text",
 ) -> Selection:
     """What the options ask for; raises click.BadParameter for columns, conditions and ends that make no sense."""
-    from journal import where as conditions
-    from journal.frames import empty_batch
-    from journal.rows import Selection, schema_of
+    from journal.format.frames import empty_batch
+    from journal.inspect import where as conditions
+    from journal.inspect.rows import Selection, schema_of
 
     names = schema_of(journal, trades).names
     try:
@@ -129,7 +129,7 @@ def _columns(text: str | None, names: list[str], trades: bool, form: str) -> tup
 
 
 def _end(text: str | None, option: str) -> tuple[int | None, datetime | None]:
-    from journal.where import time_of
+    from journal.inspect.where import time_of
 
     if text is None:
         return None, None
@@ -149,7 +149,7 @@ def schema_for(journal: Journal, selection: Selection) -> pa.Schema:
     """The columns that the selected rows will have."""
     import pyarrow as pa
 
-    from journal.rows import schema_of
+    from journal.inspect.rows import schema_of
 
     full = schema_of(journal, selection.trades)
     return full if selection.columns is None else pa.schema([full.field(name) for name in selection.columns])
@@ -157,7 +157,7 @@ def schema_for(journal: Journal, selection: Selection) -> pa.Schema:
 
 def chosen_format(form: str | None, output: Path | None) -> str:
     """The format by option, else by the file's name, else text."""
-    from journal.tables import BINARY, format_of
+    from journal.inspect.tables import BINARY, format_of
 
     chosen = form or (format_of(output) if output else None) or "text"
     if chosen in BINARY and output is None and sys.stdout.isatty():
@@ -201,7 +201,7 @@ def say_what_was_met(journal: Journal, *, live: bool = False) -> int:
     """
     from journal.cli.lines import count_text
     from journal.console import DATA_LOST, DONE, remark
-    from journal.losses import TAIL_LOST
+    from journal.read.losses import TAIL_LOST
 
     name = journal.header.journal_id
     if journal.tail_lost:

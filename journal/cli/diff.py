@@ -10,8 +10,8 @@ import click
 from journal.cli import choosing, options
 
 if TYPE_CHECKING:
-    from journal.diff import Difference
-    from journal.reader import Journal
+    from journal.ops.diff import Difference
+    from journal.read.reader import Journal
 
 
 @click.command("diff", short_help="Compare two episodes.")
@@ -38,9 +38,9 @@ def command(left: str, right: str, tolerance: float, wall_time: bool, as_json: b
     """
     from journal.cli.opening import journal_named
     from journal.console import FAILED, print_json
-    from journal.diff import diff
-    from journal.figures import figures_of
-    from journal.tables import jsonable
+    from journal.inspect.figures import figures_of
+    from journal.inspect.tables import jsonable
+    from journal.ops.diff import diff
 
     ours, others = journal_named(left, journal_root), journal_named(right, journal_root)
     found = diff(ours, others, tolerance=tolerance, wall_time=wall_time)
@@ -106,7 +106,7 @@ def _tell_steps(found: Difference) -> None:
 
 def _value_text(name: str, value: float | int | bool) -> str:
     """Every digit of a number; a time as a time."""
-    from journal.header import from_microseconds
+    from journal.format.header import from_microseconds
 
     if name not in ("market_time", "wall_time"):
         return str(value)
@@ -118,7 +118,7 @@ def _value_text(name: str, value: float | int | bool) -> str:
 
 
 def _tell_figures(left: dict[str, Any], right: dict[str, Any]) -> None:
-    from journal.cli.lines import number_text
+    from journal.inspect.figures import number_text
 
     names = [name for name in left if name in right]
     if not names:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from journal.cli import options
-from journal.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
+from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
 
 _BLOCK = 512  # what st_blocks counts, whatever the file system's own blocks are
 
@@ -51,9 +51,9 @@ def command(targets: tuple[str, ...], as_json: bool, journal_root: Path | None) 
     Example: journal du
     """
     from journal.cli.lines import Lines, json_line
-    from journal.find import find_target
-    from journal.find import journal_root as root_of
-    from journal.paths import list_runs
+    from journal.host.paths import list_runs
+    from journal.inspect.find import find_target
+    from journal.inspect.find import journal_root as root_of
 
     root = root_of(journal_root)
     folders = [find_target(name, root).folder for name in targets] or [root / run for run in sorted(list_runs(root))]

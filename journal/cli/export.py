@@ -10,7 +10,7 @@ import click
 from journal.cli import options
 
 if TYPE_CHECKING:
-    from journal.export import Exported
+    from journal.ops.export import Exported
 
 
 @click.command("export", short_help="Write a run's steps and trades as Parquet, CSV or Arrow.")
@@ -43,7 +43,7 @@ def command(
     """
     from journal.cli.opening import paths_of
     from journal.console import DATA_LOST, DONE, print_json
-    from journal.export import TABLES, export
+    from journal.ops.export import TABLES, export
 
     done = export(paths_of(targets, journal_root), output, form, tables or TABLES)
     if as_json:

@@ -11,9 +11,9 @@ import click
 from journal.cli import options
 
 if TYPE_CHECKING:
-    from journal.lock import Look
-    from journal.overview import Overview
-    from journal.reader import Journal
+    from journal.host.liveness import LivenessReport
+    from journal.inspect.overview import Overview
+    from journal.read.reader import Journal
 
 
 @click.command("info", short_help="Tell all about one journal.")
@@ -32,12 +32,12 @@ def command(episode: str, batches: bool, as_json: bool, journal_root: Path | Non
       journal info 42 --json | jq .metrics
     """
     from journal.console import DATA_LOST, DONE, fail, print_json
-    from journal.find import find_journal
-    from journal.find import journal_root as root_of
-    from journal.lock import Observer
-    from journal.overview import overview
-    from journal.reader import Journal
-    from journal.tables import jsonable
+    from journal.host.liveness import Observer
+    from journal.inspect.find import find_journal
+    from journal.inspect.find import journal_root as root_of
+    from journal.inspect.overview import overview
+    from journal.inspect.tables import jsonable
+    from journal.read.reader import Journal
 
     path = find_journal(episode, root_of(journal_root))
     one = overview(str(path), Observer(), whole=True)
@@ -101,7 +101,7 @@ def facts_of(one: Overview, journal: Journal, batches: bool) -> dict[str, Any]:
     return {**facts, "batches": _batches(journal)} if batches else facts
 
 
-def _look(look: Look | None) -> dict[str, Any]:
+def _look(look: LivenessReport | None) -> dict[str, Any]:
     return {"liveness": str(look.liveness) if look else None, "liveness_reason": look.reason if look else None}
 
 
@@ -202,7 +202,7 @@ def _format(journal: Journal) -> list[tuple[str, str]]:
 
 
 def _figures(one: Overview, journal: Journal) -> Iterator[str]:
-    from journal.cli.lines import number_text
+    from journal.inspect.figures import number_text
 
     figures = one.figures()
     if not figures:
@@ -231,7 +231,7 @@ def _batch_table(journal: Journal) -> Iterator[str]:
 
 def _findings(journal: Journal) -> Iterator[str]:
     from journal.cli.lines import finding_text
-    from journal.losses import TAIL_LOST
+    from journal.read.losses import TAIL_LOST
 
     if journal.tail_lost:
         yield f"\nLost: {TAIL_LOST}."

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from journal.overview import Condition
-from journal.walk import Damage, Finding
+from journal.inspect.overview import Condition
+from journal.read.walk import Damage, Finding
 
 _FLUSH_S = 0.1
 _COLOURS = {
@@ -48,7 +48,7 @@ def json_line(value: Mapping[str, Any]) -> str:
     """One JSON object in one line; times as ISO 8601, what is undefined as null."""
     import json
 
-    from journal.tables import jsonable
+    from journal.inspect.tables import jsonable
 
     return json.dumps(jsonable(value))
 
@@ -85,13 +85,6 @@ def age_text(time_: datetime | None, now: datetime) -> str:
         if seconds < most * length:
             return f"{int(seconds / length)}{unit}"
     return "old"
-
-
-def number_text(value: float | int | None) -> str:
-    """A figure; `-` where it is undefined."""
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
 
 
 def time_text(time_: datetime | None) -> str:

@@ -13,8 +13,8 @@ import click
 from journal.cli import options
 
 if TYPE_CHECKING:
-    from journal.overview import Overview
-    from journal.where import Clause
+    from journal.inspect.overview import Overview
+    from journal.inspect.where import Clause
 
 FIELDS = (
     "id",
@@ -70,7 +70,7 @@ def command(
       journal ls 20261122-120000 --where 'state != closed'
       journal ls 20261122-120000 --figure pnl --figure sharpe_ratio --sort pnl --limit 10
     """
-    from journal.find import journal_root as root_of
+    from journal.inspect.find import journal_root as root_of
 
     if ids and as_json:
         raise click.UsageError("--ids and --json exclude each other")
@@ -98,7 +98,7 @@ def _found(
     paths: list[str], clauses: list[Clause], sort: str | None, reverse: bool, figures: set[str], now: datetime
 ) -> Iterator[tuple[Overview, dict[str, Any]]]:
     """The chosen episodes in the order asked for; without --sort each as soon as it was looked at."""
-    from journal.lock import Observer
+    from journal.host.liveness import Observer
 
     wanted = {clause.name for clause in clauses} | figures | ({sort} if sort else set())
     if reverse and not sort:
@@ -108,7 +108,7 @@ def _found(
 
 
 def _clauses(where: tuple[str, ...]) -> list[Clause]:
-    from journal.where import parse
+    from journal.inspect.where import parse
 
     known = _AnyName(FIELDS)
     try:
@@ -127,7 +127,7 @@ class _AnyName(tuple[str, ...]):
 def _chosen(
     paths: Iterable[str], observer: Any, clauses: list[Clause], with_figures: bool, now: datetime
 ) -> Iterator[tuple[Overview, dict[str, Any]]]:
-    from journal.overview import overview
+    from journal.inspect.overview import overview
 
     for path in paths:
         one = overview(path, observer)
@@ -209,7 +209,7 @@ class _Printer:
         self._head()
         self._counts[str(one.condition)] += 1
         from journal.cli.lines import lost_text
-        from journal.losses import TAIL_LOST
+        from journal.read.losses import TAIL_LOST
 
         if one.problem:
             self._problems.append(f"{one.journal_id}: {one.problem}")
@@ -234,7 +234,8 @@ class _Printer:
             raise click.BadParameter(f"there is no {unknown[0]!r}, there are: {names}", param_hint="--figure")
 
     def _line(self, one: Overview, values: dict[str, Any]) -> str:
-        from journal.cli.lines import age_text, number_text, painted, size_text
+        from journal.cli.lines import age_text, painted, size_text
+        from journal.inspect.figures import number_text
 
         state = painted(f"{one.condition!s:<10}", one.condition, self._colours)
         end = f"writer {one.writer.liveness}" if one.writer else one.end_reason or "-"

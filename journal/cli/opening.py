@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from journal.reader import Journal
+    from journal.read.reader import Journal
 
 
 def journal_named(name: str, journal_root: Path | None) -> Journal:
     """The journal, read and verified; one that cannot be read ends the command, with the reason."""
     from journal.console import fail
-    from journal.diagnosis import diagnosed
     from journal.errors import NotAJournalError
-    from journal.find import find_journal
-    from journal.find import journal_root as root_of
-    from journal.reader import read_journal
+    from journal.inspect.diagnosis import diagnosed
+    from journal.inspect.find import find_journal
+    from journal.inspect.find import journal_root as root_of
+    from journal.read.reader import read_journal
 
     path = find_journal(name, root_of(journal_root))
     try:
@@ -28,8 +28,8 @@ def journal_named(name: str, journal_root: Path | None) -> Journal:
 
 def paths_of(targets: Iterable[str], journal_root: Path | None) -> Iterator[str]:
     """The paths of all journals that the targets name, each once."""
-    from journal.find import find_target
-    from journal.find import journal_root as root_of
+    from journal.inspect.find import find_target
+    from journal.inspect.find import journal_root as root_of
 
     root = root_of(journal_root)
     found = [find_target(name, root) for name in targets]

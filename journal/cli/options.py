@@ -12,8 +12,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from journal.console import TextType
-from journal.find import LATEST, ROOT_VARIABLE, journal_root
-from journal.paths import list_journals, list_runs
+from journal.host.paths import list_journals, list_runs
+from journal.inspect.find import LATEST, ROOT_VARIABLE, journal_root
 
 _MOST = 500
 

@@ -11,7 +11,7 @@ import click
 from journal.cli import options
 
 if TYPE_CHECKING:
-    from journal.series import Series
+    from journal.plot.series import Series
 
 _OVERLAID = 8  # more curves than this in one panel cannot be told apart
 _FORMS = ("png", "svg", "html")
@@ -101,7 +101,7 @@ class _Reader:
     """Reads episodes one by one; those that cannot be read, and damage, are told and counted in ``problems``."""
 
     def __init__(self, paths: list[str], most: int) -> None:
-        from journal.lock import Observer
+        from journal.host.liveness import Observer
 
         self.paths = paths
         self._most = most
@@ -112,10 +112,10 @@ class _Reader:
     def __iter__(self) -> Iterator[Series]:
         from journal.cli.lines import lost_text
         from journal.console import remark
-        from journal.losses import TAIL_LOST
-        from journal.overview import overview
-        from journal.reader import Journal
-        from journal.series import series_of
+        from journal.inspect.overview import overview
+        from journal.plot.series import series_of
+        from journal.read.losses import TAIL_LOST
+        from journal.read.reader import Journal
 
         for path in self.paths:
             one = overview(path, self._observer, whole=True)
@@ -137,10 +137,10 @@ class _Reader:
 
 
 def _in_terminal(reader: _Reader, kind: str) -> None:
-    from journal.cli import terminal
     from journal.cli.lines import Lines, coloured
+    from journal.plot import terminal
 
-    lines, look = Lines(), terminal.Look.of_terminal(coloured())
+    lines, look = Lines(), terminal.Terminal.of_terminal(coloured())
     if kind == "overlay":
         for line in terminal.overlay_lines(list(reader), look):
             lines.write(line)
@@ -158,7 +158,7 @@ def _in_terminal(reader: _Reader, kind: str) -> None:
 def _in_file(reader: _Reader, kind: str, title: str, output: Path, form: str) -> None:
     from journal.cli.choosing import opened
     from journal.console import fail, remark
-    from journal.pictures import MissingPlotError
+    from journal.plot.pictures import MissingPlotError
 
     many = list(reader)
     if not many:
@@ -172,7 +172,7 @@ def _in_file(reader: _Reader, kind: str, title: str, output: Path, form: str) ->
 
 
 def _draw(many: list[Series], kind: str, title: str, paths: list[str], sink: BinaryIO, form: str) -> None:
-    from journal import page, pictures
+    from journal.plot import page, pictures
 
     if kind == "episode":
         if form == "html":
@@ -188,8 +188,8 @@ def _draw(many: list[Series], kind: str, title: str, paths: list[str], sink: Bin
 
 
 def _episode_page(series: Series, path: str) -> str:
-    from journal.page import episode_page
-    from journal.reader import read_journal
+    from journal.plot.page import episode_page
+    from journal.read.reader import read_journal
 
     journal = read_journal(path)
     about = journal.header.about

@@ -39,7 +39,7 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
     from journal.cli.lines import Lines, count_text, json_line, size_text
     from journal.cli.opening import paths_of
     from journal.console import remark
-    from journal.prune import judge, litter, remove
+    from journal.ops.prune import judge, litter, remove
 
     lines, kept, folders = Lines(), Counter[str](), set[Path]()
     gone, size = 0, 0

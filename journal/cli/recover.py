@@ -14,7 +14,7 @@ from journal.cli import options
 
 if TYPE_CHECKING:
     from journal.errors import NotAJournalError
-    from journal.recover import Recovery
+    from journal.ops.recover import Recovery
 
 
 @click.command("recover", short_help="Make a new journal from what is intact.")
@@ -61,10 +61,10 @@ def command(
     """
     from journal.console import DATA_LOST, DONE, print_json
     from journal.errors import NotAJournalError
-    from journal.find import find_journal
-    from journal.find import journal_root as root_of
-    from journal.recover import Mode, recover
-    from journal.tables import jsonable
+    from journal.inspect.find import find_journal
+    from journal.inspect.find import journal_root as root_of
+    from journal.inspect.tables import jsonable
+    from journal.ops.recover import Mode, recover
 
     root = root_of(journal_root)
     path = find_journal(episode, root)
@@ -97,7 +97,7 @@ def _place(output: str, name: str) -> Path:
 
 def _refuse(path: Path, error: NotAJournalError) -> NoReturn:
     from journal.console import fail
-    from journal.diagnosis import diagnosed
+    from journal.inspect.diagnosis import diagnosed
 
     if error.path is not None and str(error.path) != str(path):
         raise error
@@ -108,7 +108,7 @@ def _refuse(path: Path, error: NotAJournalError) -> NoReturn:
 
 def _remark_on_a_live_writer(path: Path) -> None:
     from journal.console import remark
-    from journal.lock import is_locked
+    from journal.host.liveness import is_locked
 
     if is_locked(path):
         remark(f"{path.stem}: its writer is alive, so this is a snapshot")
@@ -116,7 +116,7 @@ def _remark_on_a_live_writer(path: Path) -> None:
 
 def _tell(done: Recovery) -> None:
     from journal.cli.lines import count_text
-    from journal.losses import TAIL_LOST
+    from journal.read.losses import TAIL_LOST
 
     tail = f", {count_text(done.tail_steps, 'step')} of them from the tail" if done.tail_steps else ""
     end = f"ended as {done.end_reason}" if done.end_reason else "without an end: it does not say how it ended"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from journal.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
+from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RunSummary:
 
 def summary_of(root: Path, run_id: str, observer: Any) -> RunSummary:
     """Count a run's files; raises JournalError where its marker cannot be looked at."""
-    from journal.marker import look_at_marker
+    from journal.write.marker import marker_liveness
 
     kinds: Counter[str] = Counter()
     size, newest = 0, 0.0
@@ -43,7 +43,7 @@ def summary_of(root: Path, run_id: str, observer: Any) -> RunSummary:
                 kinds[suffix] += 1
                 size += state.st_size
                 newest = max(newest, state.st_mtime)
-    look = look_at_marker(root, run_id, observer)
+    look = marker_liveness(root, run_id, observer)
     return RunSummary(
         run_id,
         kinds[STREAM_SUFFIX],
@@ -60,9 +60,9 @@ def list_all(root: Path, ids: bool, as_json: bool, limit: int | None, reverse: b
     """Print every run, by id."""
     from journal.cli.lines import Lines, age_text, json_line, size_text
     from journal.console import fail, remark
-    from journal.find import ROOT_VARIABLE
-    from journal.lock import Observer
-    from journal.paths import list_runs
+    from journal.host.liveness import Observer
+    from journal.host.paths import list_runs
+    from journal.inspect.find import ROOT_VARIABLE
 
     if not root.is_dir():
         fail(f"there is no folder {root}", f"give --journal-root, or set ${ROOT_VARIABLE}")

@@ -70,7 +70,7 @@ def _extra(episode: str | None, journal_root: Path | None) -> tuple[str, ...]:
 
 
 def _tables(extra: tuple[str, ...]) -> dict[str, list[dict[str, str]]]:
-    from journal.frames import TRADE_TYPE, arrow_schema
+    from journal.format.frames import TRADE_TYPE, arrow_schema
 
     steps = [_column(field, STEPS.get(field.name, "a column that the env added")) for field in arrow_schema(extra)]
     return {"steps": steps, "trades": [_column(field, TRADES[field.name]) for field in TRADE_TYPE]}

@@ -12,7 +12,7 @@ import click
 from journal.cli import options
 
 if TYPE_CHECKING:
-    from journal.overview import Overview
+    from journal.inspect.overview import Overview
 
 FIGURES = ("steps", "trades", "total_return", "pnl", "sharpe_ratio", "max_drawdown", "win_rate", "total_reward")
 _BY = ("worker", "end", "env", "run", "host")
@@ -75,8 +75,8 @@ class _Gathered:
         self.problems: list[str] = []
 
     def read(self, paths: Any) -> None:
-        from journal.lock import Observer
-        from journal.overview import overview
+        from journal.host.liveness import Observer
+        from journal.inspect.overview import overview
 
         observer = Observer()
         for path in paths:
@@ -157,9 +157,9 @@ def _check(names: tuple[str, ...], gathered: _Gathered) -> None:
 def _print_spread(gathered: _Gathered, names: tuple[str, ...]) -> None:
     import numpy as np
 
-    from journal.canvas import sparkline
     from journal.cli.lines import count_text
-    from journal.distributions import distribution_of
+    from journal.inspect.distributions import distribution_of
+    from journal.plot.canvas import sparkline
 
     rows = gathered.groups.get("all", [])
     click.echo(count_text(len(rows), "episode"))
@@ -183,7 +183,7 @@ def _unicode() -> bool:
 
 
 def _print_groups(gathered: _Gathered, names: tuple[str, ...], by: str) -> None:
-    from journal.distributions import distribution_of
+    from journal.inspect.distributions import distribution_of
 
     width = max([len(group) for group in gathered.groups] + [len(by), 6])
     shown = _fitting(names, 72 - width)
@@ -218,8 +218,8 @@ def _cell(value: float) -> str:
 
 def _print_json(gathered: _Gathered, names: tuple[str, ...]) -> None:
     from journal.console import print_json
-    from journal.distributions import distribution_of
-    from journal.tables import jsonable
+    from journal.inspect.distributions import distribution_of
+    from journal.inspect.tables import jsonable
 
     groups = {
         group: {

@@ -15,9 +15,9 @@ from journal.console import DURATION
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from journal.follow import Follower, Growth
-    from journal.reader import Journal
-    from journal.rows import Selection
+    from journal.inspect.rows import Selection
+    from journal.read.follow import Follower, Growth
+    from journal.read.reader import Journal
 
 _POLL_S = 0.2
 _LOOK_S = 1.0  # how often a silent writer's life is looked at
@@ -63,7 +63,7 @@ def command(
     import sys
 
     from journal.cli.opening import journal_named
-    from journal.tables import write
+    from journal.inspect.tables import write
 
     if idle_timeout is not None and not follow:
         raise click.UsageError("--idle-timeout is for --follow")
@@ -84,7 +84,7 @@ def _last(journal: Journal, selection: Selection, count: int) -> Iterator[pa.Rec
     from collections import deque
     from dataclasses import replace
 
-    from journal.rows import rows
+    from journal.inspect.rows import rows
 
     if not selection.trades and not selection.where:
         selection = replace(selection, first_step=max(journal.last_step - count + 1, 1))
@@ -108,8 +108,8 @@ class _Following:
     """Follows until the journal's end, its writer's death or too long a silence."""
 
     def __init__(self, journal: Journal, idle_timeout: float | None) -> None:
-        from journal.follow import Follower
-        from journal.lock import Observer
+        from journal.host.liveness import Observer
+        from journal.read.follow import Follower
 
         self._journal = journal
         self._follower: Follower | None = None if journal.end else Follower(journal)
@@ -121,7 +121,7 @@ class _Following:
 
     def batches(self, selection: Selection) -> Iterator[pa.RecordBatch]:
         """The selected rows as they come."""
-        from journal.rows import picked
+        from journal.inspect.rows import picked
 
         while self._follower is not None and not self.stopped:
             for batch in self._new(self._follower):
@@ -150,7 +150,7 @@ class _Following:
 
     def _look_at_writer(self, follower: Follower) -> Iterator[pa.RecordBatch]:
         """A dead writer's last rows: what it wrote between our look at the rows and our look at its lock."""
-        from journal.lock import Liveness
+        from journal.host.liveness import Liveness
 
         look = self._observer.look(follower.path, follower.header.writer)
         if look.liveness is not Liveness.DEAD:
@@ -177,7 +177,7 @@ class _Following:
     def say_why_it_ended(self) -> int:
         """The remark; and what the whole journal is like now, with the exit code that it deserves."""
         from journal.console import remark
-        from journal.reader import read_journal
+        from journal.read.reader import read_journal
 
         remark(f"{self._journal.header.journal_id}: {self._why}")
         over = self._follower is None or "may go on" not in self._why

@@ -11,9 +11,9 @@ import click
 from journal.cli import options
 
 if TYPE_CHECKING:
-    from journal.audit import Audit
-    from journal.figures import Kernel
-    from journal.overview import Overview
+    from journal.inspect.audit import Audit
+    from journal.inspect.figures import Kernel
+    from journal.inspect.overview import Overview
 
 
 @click.command("verify", short_help="Check every byte, row and checkpoint.")
@@ -39,7 +39,7 @@ def command(
       journal verify -q latest && echo intact
     """
     from journal.cli.opening import paths_of
-    from journal.lock import Observer
+    from journal.host.liveness import Observer
 
     kernel = _kernel() if deep else None
     printer = _Printer(quiet, as_json, strict)
@@ -51,7 +51,7 @@ def command(
 
 def _kernel() -> Kernel:
     from journal.console import fail
-    from journal.figures import kernel
+    from journal.inspect.figures import kernel
 
     found = kernel()
     if found is None:
@@ -60,9 +60,9 @@ def _kernel() -> Kernel:
 
 
 def _checked(path: str, observer: Any, kernel: Kernel | None) -> tuple[Overview, Audit | None]:
-    from journal.audit import audit
-    from journal.overview import overview
-    from journal.reader import Journal
+    from journal.inspect.audit import audit
+    from journal.inspect.overview import overview
+    from journal.read.reader import Journal
 
     one = overview(path, observer, whole=True)
     return one, audit(one.source, kernel) if isinstance(one.source, Journal) else None
@@ -96,7 +96,7 @@ class _Printer:
 
     def _text(self, one: Overview, audit: Audit | None, word: str) -> list[str]:
         from journal.cli.lines import count_text, finding_text, painted
-        from journal.losses import TAIL_LOST
+        from journal.read.losses import TAIL_LOST
 
         state = painted(f"{word:<10}", one.condition, self._colours)
         if audit is None:

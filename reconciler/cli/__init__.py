@@ -111,7 +111,7 @@ def command(
     _refuse_contradictions(daemon, both=every_s is not None and cron is not None, quiet=dry_run or as_json)
     if audit and (daemon or rebuild):
         raise click.UsageError("--audit goes with neither --rebuild nor a daemon", ctx)
-    from reconciler.config import Settings
+    from reconciler.settings import Settings
 
     settings = Settings(
         journal_root=journal_root.absolute() if journal_root else None,

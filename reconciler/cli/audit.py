@@ -8,7 +8,7 @@ import click
 
 from journal.console import DATA_LOST, DONE, remark
 from reconciler.cli.once import JsonDocument
-from reconciler.config import Settings
+from reconciler.settings import Settings
 
 
 def show_audit(url: str, run_ids: Sequence[str] | None, settings: Settings, as_json: bool) -> int:

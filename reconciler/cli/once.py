@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, folded, remark
-from journal.losses import TAIL_LOST
-from reconciler.config import Hooks, Settings
+from journal.read.losses import TAIL_LOST
+from reconciler.report import Hooks
+from reconciler.settings import Settings
 from reconciler.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def reconcile_once(
 ) -> int:
     """Make one pass, show it, and return the exit code."""
     from journal import Observer
-    from reconciler.attention import AttentiveClock
-    from reconciler.passes import record_pass
-    from reconciler.reconcile import Pass
+    from reconciler.daemon.clock import AttentiveClock
+    from reconciler.passes import Pass
+    from reconciler.recording import record_pass
     from reconciler.slices import spare_the_collector
     from rsc.db.upgrade import open_existing
 

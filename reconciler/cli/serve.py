@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from journal.console import DONE, fail, remark
-from reconciler.config import Settings
+from reconciler.settings import Settings
 from reconciler.signals import stop_on_signals
 
 
@@ -22,8 +22,8 @@ def serve(
     metrics_address: str,
 ) -> int:
     """Make passes until SIGINT or SIGTERM. Exit 0: being told to stop is how a daemon ends."""
-    from reconciler.daemon import Daemon, Schedule
-    from reconciler.gauges import Gauges, serve_gauges
+    from reconciler.daemon.metrics import Gauges, serve_gauges
+    from reconciler.daemon.service import Daemon, Schedule
     from reconciler.slices import spare_the_collector
     from rsc.db.session import open_engine
 

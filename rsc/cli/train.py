@@ -1,4 +1,4 @@
-"""`rsc train`: parses, calls, renders. What it trains is in `rsc.runner`."""
+"""`rsc train`: parses, calls, renders. What it trains is in `rsc.rllib.train`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def command(**arguments: Any) -> int:
     missing = [name for name in ("ray", "torch", "gymnasium", "talib") if find_spec(name) is None]
     if missing:
         fail(f"training needs {', '.join(missing)}", "pip install 'reinforce-strategy-creator[train]'")
-    from rsc.runner import TrainingPlan, train
+    from rsc.rllib.train import TrainingPlan, train
 
     env_config = _env_config(arguments.pop("env_config"))
     data = arguments.pop("data")

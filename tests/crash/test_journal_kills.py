@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from journal import Liveness, Observer, journal_path, read_journal
-from journal.testing import model_columns, told_steps
+from tests.support.journals import model_columns, told_steps
 
 
 def assert_nothing_told_is_missing(root: Path, told: list[int]) -> None:
@@ -46,7 +46,7 @@ def test_sigkill__at_any_time__no_told_step_is_missing(tmp_path: Path, mapped: b
 
 def test_reader__that_looks_all_the_while__never_sees_a_hole(tmp_path: Path) -> None:
     """Tail before stream: rows move from the one to the other, never back."""
-    command = [sys.executable, "-m", "journal.testing", str(tmp_path), "1", "16"]
+    command = [sys.executable, "-m", "journals", str(tmp_path), "1", "16"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         try:
@@ -68,8 +68,8 @@ def test_reader__that_looks_all_the_while__never_sees_a_hole(tmp_path: Path) -> 
 KILLER = """
 import json, os, signal, sys
 from pathlib import Path
-import journal.tail, journal.writer
-from journal.testing import append_step
+import journal.write.tail, journal.write.writer
+from journals import append_step
 from journal import About, EndReason, JournalWriter
 
 class Os:
@@ -108,7 +108,7 @@ while not survived:
         listen, tell = os.pipe()
         child = os.fork()
         if child == 0:
-            journal.writer.os = journal.tail.os = journal.newfile.os = Os(fatal, when == "before")
+            journal.write.writer.os = journal.write.tail.os = journal.newfile.os = Os(fatal, when == "before")
             episodes(root, tell)
             os._exit(0)
         os.close(tell)

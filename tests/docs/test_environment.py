@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rsc.env_config import DEFAULT_FEATURES, TradingConfig
-from rsc.forerunner import FORERUNNER_KEYS
+from rsc.trading.config import DEFAULT_FEATURES, TradingConfig
+from rsc.trading.forerunner import FORERUNNER_KEYS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "environment.md").read_text(encoding="utf-8")
 

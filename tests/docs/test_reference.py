@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from journal import find
-from journal.lease import LEASE_INTERVAL_S
-from journal.lock import LEASE_INTERVALS
-from journal.writer import CHECKPOINT_EVERY_STEPS
+from journal.format.schema import LEASE_INTERVAL_S
+from journal.host.liveness import LEASE_INTERVALS
+from journal.inspect import find
+from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
-from rsc.env_config import TradingConfig
+from rsc.trading.config import TradingConfig
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference.md"
 

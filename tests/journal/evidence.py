@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from journal import Journal, NotAJournalError, State, read_journal, reader
-from journal.decoding import block_of
-from journal.slots import Columns
-from journal.testing import DigestFold, MemorySource, rows_of
+from journal import Journal, NotAJournalError, State, read_journal
+from journal.format.decoding import block_of
+from journal.format.slots import Columns
+from journal.read import reader
+from tests.support.journals import DigestFold, MemorySource, rows_of
 
 
 class Undamaged:

@@ -19,10 +19,10 @@ from crc32c import crc32c
 from hypothesis import strategies as st
 
 from journal import EndReason, read_journal
-from journal.frames import arrow_schema
-from journal.slots import layout_of
-from journal.testing import ABOUT, DigestFold, Fate, MemorySource, write_journal
-from journal.writer import JournalWriter
+from journal.format.frames import arrow_schema
+from journal.format.slots import layout_of
+from journal.write.writer import JournalWriter
+from tests.support.journals import ABOUT, DigestFold, Fate, MemorySource, write_journal
 
 FRAME, HEADER, SEAL = b"\x01frame=", b"\x01header=", b"\x01seal="
 EOS = b"\xff\xff\xff\xff\0\0\0\0"

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pytest
 
 from journal import About, Journal, NotAJournalError, read_journal
-from journal.frames import arrow_schema, empty_batch
-from journal.glances import glance
-from journal.paths import tail_path
-from journal.recover import Mode, recover
-from journal.source import MAX_TAIL_BYTES
-from journal.testing import ABOUT, Fate, MemorySource, abandon, write_journal
-from journal.walk import Damage
-from journal.writer import JournalWriter
+from journal.format.frames import arrow_schema, empty_batch
+from journal.format.schema import MAX_TAIL_BYTES
+from journal.host.paths import tail_path
+from journal.ops.recover import Mode, recover
+from journal.read.peek import peek
+from journal.read.walk import Damage
+from journal.write.writer import JournalWriter
 from tests.journal.hostile import first_message, footer_of, message_of, parts_of, stamped
+from tests.support.journals import ABOUT, Fate, MemorySource, abandon, write_journal
 
 MIB = 1 << 20
 
@@ -31,14 +31,14 @@ MEASURE = """
 import sys
 from pathlib import Path
 from journal import JournalError, Observer, read_journal
-from journal.audit import audit
-from journal.glances import glance
-from journal.overview import overview
-from journal.testing import DigestFold
+from journal.inspect.audit import audit
+from journal.read.peek import peek
+from journal.inspect.overview import overview
+from journals import DigestFold
 # Not ru_maxrss: a process inherits that of its parent, which may well be larger than all that happens here.
 def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 before, path = peak(), Path(sys.argv[1])
-asked = [lambda: glance(path), lambda: overview(str(path), Observer()), lambda: read_journal(path),
+asked = [lambda: peek(path), lambda: overview(str(path), Observer()), lambda: read_journal(path),
          lambda: audit(read_journal(path)), lambda: read_journal(path).folded(DigestFold, DigestFold)]
 for ask in asked:
     try:
@@ -85,7 +85,7 @@ def test_footer__of_a_hundred_mebibytes__is_not_even_read(tmp_path: Path) -> Non
     bomb = footer_of(b'{"a":[' + b"[]," * (33 * MIB) + b"1]}", parts.seed)
     path = Path(parts.name)
     path.write_bytes(stream[: stream.rindex(b"\xff\xff\xff\xff\0\0\0\0") + 8] + bomb)
-    assert glance(path) is None
+    assert peek(path) is None
     journal = read_journal(path)
     assert (journal.footer_intact, journal.step_count, journal.end is not None) == (False, 5, True)
     assert growth_mib(path) < 60
@@ -232,7 +232,7 @@ def test_file__sparse__takes_no_memory(tmp_path: Path) -> None:
 
 def test_tail__longer_than_readers_read__is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded, and so what stands behind is not read; that is no secret. Ours writes no such tail."""
-    monkeypatch.setattr("journal.writer.MAX_TAIL_BYTES", 1 << 30)
+    monkeypatch.setattr("journal.write.writer.MAX_TAIL_BYTES", 1 << 30)
     columns = tuple(f"x{number}" for number in range(1000))
     writer = JournalWriter(
         tmp_path, "run", "j", about=About("Model", 1.0, 1.0, {}, columns), checkpoint_every_steps=20_000

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from journal import EndReason, State
-from journal.frames import END_OF_STREAM
-from journal.schema import STREAM_SUFFIX
-from journal.slots import layout_of
-from journal.testing import DigestFold, Fate, MemorySource, simulate_episode, write_journal
+from journal.format.frames import END_OF_STREAM
+from journal.format.schema import STREAM_SUFFIX
+from journal.format.slots import layout_of
 from tests.journal.evidence import Undamaged, assert_nothing_is_wrong, look_at, remember_decoded
+from tests.support.journals import DigestFold, Fate, MemorySource, simulate_episode, write_journal
 
 STEPS, SEAL = 14, 6
 SLOT = layout_of(()).size

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from journal import EndReason
-from journal.testing import DigestFold, Fate, MemorySource, write_journal
 from tests.journal.evidence import (
     Undamaged,
     assert_losses_are_named,
@@ -17,6 +16,7 @@ from tests.journal.evidence import (
     look_at,
     remember_decoded,
 )
+from tests.support.journals import DigestFold, Fate, MemorySource, write_journal
 
 STEPS, SEAL = 12, 6
 # Closed; open with rows in its tail; open just behind a seal, when no row of the tail tells what stands before it.

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from journal import EndReason, Journal, NotAJournalError, decoding, frames, read_journal, schema, slots, source
-from journal.footer import MAX_FOOTER
-from journal.testing import ABOUT, DigestFold, Fate, MemorySource, append_step, write_journal
-from journal.writer import JournalWriter
+from journal import EndReason, Journal, NotAJournalError, read_journal
+from journal.format import decoding, frames, schema, slots
+from journal.format.footer import MAX_FOOTER
+from journal.read import source
+from journal.write.writer import JournalWriter
 from tests.journal import by_the_book
+from tests.support.journals import ABOUT, DigestFold, Fate, MemorySource, append_step, write_journal
 
 BOOK = Path(__file__).parents[2] / "docs" / "journal-format.md"
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from journal.testing import model_trades
+from tests.support.journals import model_trades
 
 # In the child: a store into a page that the file system has no room for would be a SIGBUS, which no test survives.
 PREAMBLE = """
 import json, logging, os, sys
 from pathlib import Path
 from journal import About, EndReason, JournalWriter, read_journal
-from journal.audit import audit
-from journal.testing import append_step, model_columns
+from journal.inspect.audit import audit
+from journals import append_step, model_columns
 from rsc.metrics import RunningMetrics
 
 class Warnings(logging.Handler):

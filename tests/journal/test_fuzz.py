@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from journal import About, Journal, JournalError, Observer, read_journal
-from journal.audit import audit
-from journal.glances import glance
-from journal.overview import overview
-from journal.paths import tail_path
-from journal.recover import Mode, recover
-from journal.testing import DigestFold, MemorySource
+from journal.host.paths import tail_path
+from journal.inspect.audit import audit
+from journal.inspect.overview import overview
+from journal.ops.recover import Mode, recover
+from journal.read.peek import peek
 from tests.journal.hostile import Parts, bases, hostile, rotten
+from tests.support.journals import DigestFold, MemorySource
 
 MINUTES = float(os.environ.get("RSC_FUZZ_MINUTES", "5"))
 GROWTH_MIB = 200  # of the whole process; a single hostile length would ask for gigabytes
@@ -101,7 +101,7 @@ def look_at_file(source: MemorySource, folder: Path, mode: Mode) -> None:
     copy.unlink(missing_ok=True)
     path.write_bytes(source.stream)
     tail_path(path).write_bytes((source.tail() or (b"",))[0])
-    glanced = answered(lambda: glance(path))
+    glanced = answered(lambda: peek(path))
     if glanced is not None:
         answered(
             lambda: (glanced.header, glanced.last_step_time, glanced.end_reason, glanced.folded(DigestFold, restored))

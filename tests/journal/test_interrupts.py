@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from journal import About, EndReason, JournalWriter, read_journal
-from journal.testing import DigestFold, append_step, model_trades, write_journal
+from tests.support.journals import DigestFold, append_step, model_trades, write_journal
 
 ABOUT = About("Model", 10_000.0, 252.0)
 STEPS, LIMIT = 6, 4
@@ -38,7 +38,7 @@ def _is_ours(frame: FrameType) -> bool:
     while at.f_back is not None:
         names.add(at.f_code.co_name)
         at = at.f_back
-    return module.startswith("journal.") and module != "journal.testing" and "__del__" not in names
+    return module.startswith("journal.") and "__del__" not in names
 
 
 def new_writer(root: Path, journal_id: str = "journal") -> JournalWriter:

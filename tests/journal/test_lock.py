@@ -21,12 +21,12 @@ from journal import (
     Observer,
     RunMarker,
     journal_path,
-    look_at_marker,
+    marker_liveness,
     read_header,
     read_marker,
 )
-from journal.lease import lease_path, read_lease
-from journal.testing import write_journal
+from journal.host.liveness import lease_path, read_lease
+from tests.support.journals import write_journal
 
 
 class Clock:
@@ -53,7 +53,7 @@ def beat(path: Path, number: int, interval_s: float = 10.0) -> Path:
 @pytest.mark.parametrize("stopped", [False, True])
 def test_writer__alive_or_paused__is_never_taken_for_dead(tmp_path: Path, stopped: bool) -> None:
     """A held lock is alive, on whatever file system, however long it is silent; SIGKILL frees it at once."""
-    command = [sys.executable, "-m", "journal.testing", str(tmp_path), "1", "16"]
+    command = [sys.executable, "-m", "journals", str(tmp_path), "1", "16"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         try:
@@ -148,16 +148,16 @@ def test_process_is_gone__only_its_own_host_can_tell(tmp_path: Path) -> None:
 def test_marker__of_a_living_driver__is_held_and_unique(tmp_path: Path) -> None:
     """Free once the driver lets go; and no second driver gets the same run."""
     marker = RunMarker(tmp_path, "run", {"seed": 1})
-    look = look_at_marker(tmp_path, "run", Observer())
+    look = marker_liveness(tmp_path, "run", Observer())
     assert look is not None
     assert look.liveness is Liveness.ALIVE
     with pytest.raises(JournalExistsError, match="exists already"):
         RunMarker(tmp_path, "run", {})
     marker.close()
-    look = look_at_marker(tmp_path, "run", Observer())
+    look = marker_liveness(tmp_path, "run", Observer())
     assert look is not None
     assert look.liveness is Liveness.DEAD
-    assert look_at_marker(tmp_path, "elsewhere", Observer()) is None
+    assert marker_liveness(tmp_path, "elsewhere", Observer()) is None
 
 
 @pytest.mark.parametrize("change", [{"host": 5}, {"pid": "1"}, {"boot_id": None}, {"machine_id": ["x"]}])
@@ -168,7 +168,7 @@ def test_marker__that_states_what_no_driver_does__is_unsure(tmp_path: Path, chan
     raw = json.loads(marker.path.read_text())
     marker.path.write_text(json.dumps({**raw, "writer": {**raw["writer"], **change}}))
     observer = Observer(local=lambda folder: False)
-    assert look_at_marker(tmp_path, "run", observer).liveness is Liveness.UNSURE  # type: ignore[union-attr]
+    assert marker_liveness(tmp_path, "run", observer).liveness is Liveness.UNSURE  # type: ignore[union-attr]
     with pytest.raises(NotAJournalError, match="damaged"):
         read_marker(tmp_path, "run")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from journal import EndReason, Journal, State, read_journal
-from journal.frames import END_OF_STREAM
-from journal.testing import ABOUT, DigestFold, Fate, MemorySource, append_step, simulate_episode, write_journal
-from journal.writer import JournalWriter
+from journal.format.frames import END_OF_STREAM
+from journal.write.writer import JournalWriter
 from tests.journal.evidence import Undamaged, assert_losses_are_named, assert_nothing_is_wrong, look_at
+from tests.support.journals import ABOUT, DigestFold, Fate, MemorySource, append_step, simulate_episode, write_journal
 
 STEPS, SEAL = 22, 5
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-import journal.newfile
+import journal.host.files
 from journal import EndReason, JournalExistsError, JournalWriter, State, read_journal
-from journal.newfile import take_name
-from journal.recover import Mode, recover
-from journal.testing import ABOUT, Fate, append_step, failing, write_journal
+from journal.host.files import take_name
+from journal.ops.recover import Mode, recover
+from tests.support.journals import ABOUT, Fate, append_step, failing, write_journal
 
 REFUSALS = [errno.EPERM, errno.ENOTSUP, errno.ENOSYS]
 
 
 def without_links(error: int = errno.EPERM):
-    return failing(journal.newfile, "link", 1, OSError(error, os.strerror(error)))
+    return failing(journal.host.files, "link", 1, OSError(error, os.strerror(error)))
 
 
 @pytest.mark.parametrize("error", [None, *REFUSALS])

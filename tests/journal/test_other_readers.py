@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from journal import EndReason, read_journal
-from journal.testing import DigestFold, Fate, simulate_episode, write_journal
+from tests.support.journals import DigestFold, Fate, simulate_episode, write_journal
 
 STEPS, SEAL = 1300, 520  # zstd, zstd, and LZ4 or a tail
 

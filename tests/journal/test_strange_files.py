@@ -24,13 +24,13 @@ from journal import (
     list_journals,
     read_journal,
 )
-from journal.glances import glance
-from journal.overview import Condition, overview
-from journal.paths import failed_path, tail_path
-from journal.reader import read_header
-from journal.recover import Mode, RecoverError, recover
-from journal.testing import ABOUT, DigestFold, Fate, abandon, append_step, write_journal
-from journal.writer import JournalWriter
+from journal.host.paths import failed_path, tail_path
+from journal.inspect.overview import Condition, overview
+from journal.ops.recover import Mode, RecoverError, recover
+from journal.read.peek import peek
+from journal.read.reader import read_header
+from journal.write.writer import JournalWriter
+from tests.support.journals import ABOUT, DigestFold, Fate, abandon, append_step, write_journal
 
 
 def as_pipe(path: Path, whole: Path) -> None:
@@ -64,7 +64,7 @@ STRANGE = [as_pipe, as_folder, as_link, as_link_to_itself, as_socket, as_device]
 READERS: list[Callable[[Path], Any]] = [
     read_journal,
     read_header,
-    glance,
+    peek,
     lambda path: recover(path, path.with_name("new.arrows"), Mode.SALVAGE),
 ]
 
@@ -150,7 +150,7 @@ def test_name__that_is_not_utf8__is_read_or_refused(tmp_path: Path) -> None:
         seen = overview(name, Observer(), whole=True)
         assert seen.problem or seen.steps == 5
         try:
-            glanced = glance(name)
+            glanced = peek(name)
         except NotAJournalError:
             continue
         assert glanced is not None

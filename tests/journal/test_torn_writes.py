@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from journal import JournalWriter, State, read_journal
-from journal.schema import Trade
-from journal.slots import layout_of
-from journal.testing import ABOUT, DigestFold, MemorySource, abandon, append_step, step_of, write_journal
+from journal.format.schema import Trade
+from journal.format.slots import layout_of
+from tests.support.journals import ABOUT, DigestFold, MemorySource, abandon, append_step, step_of, write_journal
 
 SIZE = layout_of(()).size
 Order = Callable[[int, int, int], list[tuple[int, int]]]

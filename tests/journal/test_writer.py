@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import journal.newfile
-import journal.tail
-import journal.writer
+import journal.host.files
+import journal.write.tail
+import journal.write.writer
 from journal import (
     About,
     EndReason,
@@ -32,9 +32,9 @@ from journal import (
     list_journals,
     read_journal,
 )
-from journal.paths import failed_path, parse_journal_path, tail_path
-from journal.testing import append_step, failing, model_trades, step_of, trades_of_step, write_journal
+from journal.host.paths import failed_path, parse_journal_path, tail_path
 from rsc.metrics import RunningMetrics
+from tests.support.journals import append_step, failing, model_trades, step_of, trades_of_step, write_journal
 
 ABOUT = About("Model", 10_000.0, 252.0)
 ENOSPC = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -60,7 +60,7 @@ def test_seal__write_fails__episode_goes_on_and_its_figures_are_exact(
 ) -> None:
     """J6: one warning, nothing appended behind the hole, the tail kept as `.failed`, lock held, figures in memory."""
     monkeypatch.setenv("RSC_MAPPED_TAIL", mapped)
-    with failing(journal.newfile, "write", at, error), caplog.at_level(logging.WARNING):
+    with failing(journal.host.files, "write", at, error), caplog.at_level(logging.WARNING):
         writer = writer_in(tmp_path / "bad")
         for step in range(1, 101):
             append_step(writer, step)
@@ -84,7 +84,7 @@ def test_seal__write_fails__episode_goes_on_and_its_figures_are_exact(
 
 def test_open__no_space__episode_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Not even the tail could be reserved."""
-    with failing(journal.tail, "posix_fallocate", 1, ENOSPC), caplog.at_level(logging.WARNING):
+    with failing(journal.write.tail, "posix_fallocate", 1, ENOSPC), caplog.at_level(logging.WARNING):
         writer = writer_in(tmp_path)
         append_step(writer, 1)
         writer.close(EndReason.CLOSED)
@@ -96,7 +96,7 @@ def test_open__no_space__episode_goes_on(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_on_error_raise__write_fails__is_told_at_once(tmp_path: Path) -> None:
     """For those who prefer to stop."""
-    with failing(journal.newfile, "write", 2, ENOSPC):
+    with failing(journal.host.files, "write", 2, ENOSPC):
         writer = writer_in(tmp_path, on_error="raise")
         for step in range(1, 7):  # with their trades ten slots
             append_step(writer, step)
@@ -106,7 +106,7 @@ def test_on_error_raise__write_fails__is_told_at_once(tmp_path: Path) -> None:
 
 def test_fsync__fails__is_never_tried_again(tmp_path: Path) -> None:
     """The kernel has dropped the pages; the tail, which still has the rows, is kept."""
-    with failing(journal.writer, "fdatasync", 1, EIO) as fault:
+    with failing(journal.write.writer, "fdatasync", 1, EIO) as fault:
         writer = writer_in(tmp_path, durability="checkpoint")
         for step in range(1, 60):
             append_step(writer, step)
@@ -120,7 +120,7 @@ def test_disk_full__really__rlimit(tmp_path: Path) -> None:
     script = f"""
 import resource, sys
 from pathlib import Path
-from journal.testing import append_step
+from journals import append_step
 from journal import About, EndReason, JournalWriter
 from rsc.metrics import RunningMetrics
 writer = JournalWriter(Path({str(tmp_path)!r}), "run", "journal", about=About("Model", 10_000.0, 252.0),
@@ -171,8 +171,8 @@ def test_durability__order__stream_is_synced_before_the_tail_is_used_anew(
 ) -> None:
     """And files and folders before the first step is acknowledged."""
     order = Order()
-    monkeypatch.setattr(journal.writer, "os", order)
-    monkeypatch.setattr(journal.newfile, "os", order)
+    monkeypatch.setattr(journal.write.writer, "os", order)
+    monkeypatch.setattr(journal.host.files, "os", order)
     writer = writer_in(tmp_path, durability=durability)
     restarts: list[int] = []
     tail = writer._tail
@@ -189,7 +189,7 @@ def test_durability__order__stream_is_synced_before_the_tail_is_used_anew(
 def test_durability_step__each_step__is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One write and one sync a step."""
     order = Order()
-    monkeypatch.setattr(journal.tail, "os", order)
+    monkeypatch.setattr(journal.write.tail, "os", order)
     writer = writer_in(tmp_path, durability="step")
     for step in (1, 2, 3):
         append_step(writer, step)

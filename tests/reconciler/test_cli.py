@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
 
-import reconciler.reconcile
+import reconciler.passes
 from journal import EndReason, list_journals
-from reconciler.attention import AttentiveClock
 from reconciler.cli import command
+from reconciler.daemon.clock import AttentiveClock
 from rsc.db import runs
 from rsc.db.session import open_engine
 from tests.reconciler.daemons import Process, until
@@ -146,8 +146,8 @@ def test_json__dry_run__is_the_documented_contract(world, run):
 def test_single_pass__judges_leases_by_the_time_that_it_watched(world, run, monkeypatch):
     """As the daemon does: a mount that hangs for longer than three intervals must not end what lives."""
     observers = []
-    made = reconciler.reconcile.Pass
-    monkeypatch.setattr(reconciler.reconcile, "Pass", lambda *given: observers.append(given[1]) or made(*given))
+    made = reconciler.passes.Pass
+    monkeypatch.setattr(reconciler.passes, "Pass", lambda *given: observers.append(given[1]) or made(*given))
     run("--all")
     assert isinstance(observers[0].clock, AttentiveClock)
 
@@ -276,7 +276,7 @@ def test_audit__damaged_journal_with_checkpoints_of_another_version__is_named_an
     data = bytearray(world.path(hurt).read_bytes())
     data[len(data) // 3] ^= 0x10
     world.path(hurt).write_bytes(data)
-    monkeypatch.setattr("rsc.running._VERSION", 99)
+    monkeypatch.setattr("rsc.metrics.running._VERSION", 99)
     outcome = run("--all", "--audit")
     assert outcome.code == 3
     assert f"could not be looked at: run-1/{hurt}: running metrics of version" in outcome.output

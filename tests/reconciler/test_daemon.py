@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from journal import Observer
-from reconciler.attention import AttentiveClock
-from reconciler.daemon import Schedule
-from reconciler.gauges import Gauges
+from reconciler.daemon.clock import AttentiveClock
+from reconciler.daemon.metrics import Gauges
+from reconciler.daemon.service import Schedule
 from reconciler.report import PassReport
 from tests.reconciler.daemons import Process, get, until
 from tests.reconciler.world import World, abandon

@@ -11,7 +11,7 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 
 from reconciler.cli import command
-from reconciler.gauges import Gauges
+from reconciler.daemon.metrics import Gauges
 from reconciler.report import Item, PassReport
 from reconciler.rules import CASES
 

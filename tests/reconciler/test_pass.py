@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-import reconciler.reconcile
+import reconciler.passes
 import reconciler.slices
 from journal import EndReason
-from reconciler.config import Hooks
-from reconciler.reconcile import Pass
+from reconciler.recording import Pass
+from reconciler.report import Hooks
 from rsc.db import runs
 from rsc.db.session import database_now
 from tests.reconciler.daemons import until
@@ -25,7 +25,7 @@ from tests.reconciler.world import LATER, World
 
 
 def test_processes__share_a_run__and_give_the_rows_that_one_gives(world, monkeypatch):
-    monkeypatch.setattr(reconciler.reconcile, "_WORTH_PROCESSES", 10)
+    monkeypatch.setattr(reconciler.passes, "_WORTH_PROCESSES", 10)
     for number in range(40):
         world.dead(20, seed=number)
     world.insert("20260101T000000-gone")
@@ -38,13 +38,13 @@ def test_processes__share_a_run__and_give_the_rows_that_one_gives(world, monkeyp
     assert not world.reconcile(settings).wrote
 
 
-@pytest.mark.parametrize("slow", ["s.look_at_episode", "s.signal.signal"], ids=["at work", "at its start"])
+@pytest.mark.parametrize("slow", ["s.gather_evidence", "s.signal.signal"], ids=["at work", "at its start"])
 def test_processes__killed_parent__takes_its_helpers_along(world, slow):
     for number in range(60):
         world.dead(20, seed=number)
     url = world.engine.url.render_as_string(False)
     script = (
-        "import time, reconciler.reconcile as r, reconciler.slices as s\n"
+        "import time, reconciler.passes as r, reconciler.slices as s\n"
         "from reconciler.config import Settings; from journal import Observer\n"
         "from rsc.db.session import open_engine\n"
         "r._WORTH_PROCESSES = 1\n"
@@ -64,17 +64,17 @@ def test_processes__killed_parent__takes_its_helpers_along(world, slow):
 
 
 def test_processes__killed_helper__costs_nothing(world, monkeypatch):
-    monkeypatch.setattr(reconciler.reconcile, "_WORTH_PROCESSES", 10)
+    monkeypatch.setattr(reconciler.passes, "_WORTH_PROCESSES", 10)
     journal_ids = [world.dead(20, seed=number) for number in range(40)]
     world.driver_dies()
-    here, real = os.getpid(), reconciler.slices.look_at_episode
+    here, real = os.getpid(), reconciler.slices.gather_evidence
 
     def die_at_one(run, journal_id, *rest):
         if journal_id == journal_ids[17] and os.getpid() != here:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(run, journal_id, *rest)
 
-    monkeypatch.setattr(reconciler.slices, "look_at_episode", die_at_one)
+    monkeypatch.setattr(reconciler.slices, "gather_evidence", die_at_one)
     report = world.reconcile(replace(LATER, processes=2, batch_episodes=3))
     assert (report.ended, report.overtaken, report.exit_code) == ({"truncated": 40}, 0, 0)
     assert world.count("completed_trades") == 80
@@ -93,8 +93,8 @@ def test_stop__between_two_episodes__writes_what_it_has(world, monkeypatch):
     for number in range(10):
         world.dead(seed=number)
     looked: list[str] = []
-    real = reconciler.slices.look_at_episode
-    monkeypatch.setattr(reconciler.slices, "look_at_episode", lambda *a: looked.append(a[1]) or real(*a))
+    real = reconciler.slices.gather_evidence
+    monkeypatch.setattr(reconciler.slices, "gather_evidence", lambda *a: looked.append(a[1]) or real(*a))
     report = Pass(world.engine, world.observer, LATER, Hooks(should_stop=lambda: len(looked) >= 6)).run()
     assert (report.stopped, report.ended) == (True, {"truncated": 6})
     monkeypatch.undo()
@@ -106,9 +106,9 @@ def test_quiet_run__is_listed_again_only_when_its_folder_changed(world, monkeypa
     world.driver_dies()
     world.reconcile()
     listed: list[str] = []
-    real = reconciler.reconcile.list_journals
+    real = reconciler.passes.list_journals
     monkeypatch.setattr(
-        reconciler.reconcile, "list_journals", lambda root, run_id: listed.append(run_id) or real(root, run_id)
+        reconciler.passes, "list_journals", lambda root, run_id: listed.append(run_id) or real(root, run_id)
     )
     os.utime(world.root / world.run_id, (1, 1))
     quiet: dict[str, int] = {}
@@ -169,7 +169,7 @@ def test_two_runs__one_root_is_gone__the_other_is_reconciled(world, tmp_path):
 
 def test_journal__removed_between_listing_and_look__is_no_complaint(world, monkeypatch):
     """It had no row, so nobody misses it."""
-    listed = reconciler.reconcile.list_journals
+    listed = reconciler.passes.list_journals
 
     def removed(root, run_id):
         for journal_id in listed(root, run_id):
@@ -178,6 +178,6 @@ def test_journal__removed_between_listing_and_look__is_no_complaint(world, monke
 
     world.dead(row=False)
     world.driver_dies()
-    monkeypatch.setattr(reconciler.reconcile, "list_journals", removed)
+    monkeypatch.setattr(reconciler.passes, "list_journals", removed)
     report = world.reconcile()
     assert (report.exit_code, report.unlookable, world.count("episodes")) == (0, [], 0)

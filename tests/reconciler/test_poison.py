@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from journal import EndReason, read_header
-from journal.frames import encode_header
-from journal.paths import tail_path
+from journal.format.frames import encode_header
+from journal.host.paths import tail_path
 from tests.reconciler.world import LATER, World
 
 

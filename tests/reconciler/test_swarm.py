@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from journal import EndReason, Observer
-from reconciler.config import Settings
-from reconciler.reconcile import Pass
+from reconciler.recording import Pass
+from reconciler.settings import Settings
 from rsc.db.models import completed_trades, episodes, metadata
 from rsc.db.session import open_engine, reading
 from tests.reconciler.world import LATER, World

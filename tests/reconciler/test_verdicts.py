@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import update
 
 from journal import EndReason, Liveness, Observer, read_journal
-from journal.paths import tail_path
-from reconciler.config import Settings
-from reconciler.looking import look_at_episode, look_at_run
+from journal.host.paths import tail_path
+from reconciler.evidence import gather_evidence, run_state
 from reconciler.rules import decide
+from reconciler.settings import Settings
 from rsc.db import runs
 from rsc.db.models import episodes as episodes_table
 from rsc.db.models import training_runs
@@ -396,8 +396,8 @@ def test_no_permission__cannot_be_looked_at(world):
     if os.geteuid() == 0:
         os.seteuid(65534)
     try:
-        run = look_at_run(world.run_id, world.root, world.observer)
-        sighting = look_at_episode(run, journal_id, row, LATER, datetime.now(UTC))
+        run = run_state(world.run_id, world.root, world.observer)
+        sighting = gather_evidence(run, journal_id, row, LATER, datetime.now(UTC))
     finally:
         if os.getuid() == 0:
             os.seteuid(0)

@@ -11,18 +11,18 @@ from typing import Any
 from sqlalchemy import Engine, select, update
 
 from journal import About, EndReason, JournalWriter, Observer, RunMarker, Trade, new_journal_id
-from journal.header import this_writer
-from journal.paths import failed_path, journal_path, tail_path
-from journal.testing import abandon
-from reconciler.config import Hooks, Settings
-from reconciler.reconcile import Pass
-from reconciler.report import Item, PassReport
+from journal.host.identity import this_writer
+from journal.host.paths import failed_path, journal_path, tail_path
+from reconciler.recording import Pass
+from reconciler.report import Hooks, Item, PassReport
+from reconciler.settings import Settings
 from rsc.closing import close_episode
 from rsc.db import episodes, runs
 from rsc.db.models import completed_trades, training_runs
 from rsc.db.models import episodes as episodes_table
 from rsc.db.session import reading
 from rsc.metrics import RunningMetrics
+from tests.support.journals import abandon
 
 CAPITAL, PERIODS = 10_000.0, 252.0
 DAY_US = 86_400_000_000

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rsc.env import TradingEnv
-from rsc.market import Market
+from rsc.trading.env import TradingEnv
+from rsc.trading.market import Market
 
 WARM_BARS = 40  # before the first bar that an episode may start at
 START_PRICE = 100.0

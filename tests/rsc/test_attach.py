@@ -24,15 +24,15 @@ from ray.tune.registry import register_env
 
 import rsc
 from journal import JournalExistsError, JournalWriteError, State, journal_path, list_journals, read_journal
-from journal.lock import is_locked
-from journal.paths import marker_path
-from rsc import callbacks
+from journal.host.liveness import is_locked
+from journal.host.paths import marker_path
 from rsc.db import episodes, runs
 from rsc.db.session import DatabaseError, open_engine, reading
-from rsc.env import TradingEnv
 from rsc.metrics import metrics_of
-from rsc.recording import Recorder
-from rsc.vector_env import TradingVectorEnv
+from rsc.recording.recorder import Recorder
+from rsc.rllib import callbacks
+from rsc.trading.env import TradingEnv
+from rsc.trading.vector_env import TradingVectorEnv
 
 RUN = "r1"
 SHORT = {"episode_length": 20}

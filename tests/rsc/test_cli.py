@@ -19,9 +19,9 @@ from rsc.db import runs
 from rsc.db.episodes import start_episode
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
-from rsc.env import TradingEnv
-from rsc.runner import TrainingPlan, _in_words, _summary
-from rsc.training import Run, new_run_id
+from rsc.rllib.attach import Run, new_run_id
+from rsc.rllib.train import TrainingPlan, _in_words, _summary
+from rsc.trading.env import TradingEnv
 from tests.rsc.test_market import columns_of
 
 Captured = pytest.CaptureFixture[str]

@@ -15,9 +15,9 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal.schema import Trade
-from rsc.env import TradingEnv
-from rsc.market import Market, load_market
+from journal.format.schema import Trade
+from rsc.trading.env import TradingEnv
+from rsc.trading.market import Market, load_market
 from tests.rsc.markets import WARM_BARS, env_of, flat_bars, market_of, play, random_market
 
 FLAT, LONG, SHORT = 0, 1, 2

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsc.env import TradingEnv
-from rsc.env_config import ConfigError, TradingConfig
-from rsc.forerunner import FORERUNNER_KEYS
-from rsc.market import load_market
-from rsc.rewards import StepOutcome
-from rsc.tape import tape_of
+from rsc.trading.config import ConfigError, TradingConfig
+from rsc.trading.env import TradingEnv
+from rsc.trading.forerunner import FORERUNNER_KEYS
+from rsc.trading.market import load_market
+from rsc.trading.rewards import StepOutcome
+from rsc.trading.tape import tape_of
 from tests.rsc.markets import random_market
 
 

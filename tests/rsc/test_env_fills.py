@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from journal.schema import Trade
+from journal.format.schema import Trade
 from tests.rsc.markets import WARM_BARS, env_of, flat_bars, market_of, play
 
 FLAT, LONG, SHORT = 0, 1, 2

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rsc.env import TradingEnv
+from rsc.trading.env import TradingEnv
 
 CONFIG = {"episode_length": 20, "stop_loss": 0.02}
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal.schema import Trade
-from rsc.ledger import Ledger, Terms
+from journal.format.schema import Trade
+from rsc.trading.ledger import Ledger, Terms
 from tests.rsc.markets import env_of, play, random_market
 
 FREE = Terms()

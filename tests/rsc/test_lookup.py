@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from journal import EndReason
-from rsc import defaults, lookup
+from rsc import defaults
+from rsc import journal_plugins as lookup
 from rsc.db.models import episodes, training_runs
 from rsc.db.session import DatabaseError, open_engine
 from rsc.db.upgrade import upgrade
@@ -77,7 +78,7 @@ def test_lookup__no_database__makes_none(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_journal_root__is_the_same_for_all_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    from journal.find import ROOT_VARIABLE, journal_root
+    from journal.inspect.find import ROOT_VARIABLE, journal_root
 
     assert ROOT_VARIABLE == defaults.JOURNAL_VARIABLE
     monkeypatch.delenv(ROOT_VARIABLE, raising=False)

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from rsc import prices
-from rsc.market import Market, MarketError, load_market, market_from_columns
+from rsc.trading import price_sources as prices
+from rsc.trading.market import Market, MarketError, load_market, market_from_columns
 
 
 def columns_of(rows: int = 150, step: np.timedelta64 = np.timedelta64(1, "D")) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rsc import metrics as m
-from rsc import prices
-from rsc.market import load_market
+from rsc.trading import price_sources as prices
+from rsc.trading.market import load_market
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

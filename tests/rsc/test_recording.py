@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from journal import EndReason, Journal, State, journal_path, list_journals, read_journal
-from rsc.env import TradingEnv
-from rsc.journaling import FAILED_KEY, INFO_KEY, JournalSettings
 from rsc.metrics import RunningMetrics, metrics_of
-from rsc.recording import Recorder
-from rsc.seeds import IndependentSeeds
+from rsc.recording.episode import FAILED_KEY, INFO_KEY, JournalSettings
+from rsc.recording.recorder import Recorder
+from rsc.rllib.seeds import IndependentSeeds
+from rsc.trading.env import TradingEnv
 
 CONFIG = {"episode_length": 40, "stop_loss": 0.05}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsc.rewards import LOG_FLOOR, Reward, RollingSharpe, StepOutcome
+from rsc.trading.rewards import LOG_FLOOR, Reward, RollingSharpe, StepOutcome
 from tests.rsc.markets import env_of, flat_bars, market_of, play, random_market
 
 LONG, SHORT = 1, 2

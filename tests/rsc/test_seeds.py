@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from rsc.seeds import IndependentSeeds
+from rsc.rllib.seeds import IndependentSeeds
 
 
 class Remembers(gym.Env[int, int]):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from rsc.stopping import Signals, Stopped
+from rsc.rllib.stopping import Signals, Stopped
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -67,7 +67,7 @@ def test_signals__none_came__an_error_stays_what_it_is() -> None:
 
 SIGNALLED_BY_TIMEOUT = """
 import os, signal, sys, threading, time
-from rsc.stopping import Signals, Stopped
+from rsc.rllib.stopping import Signals, Stopped
 
 def group_too():
     time.sleep(0.2)

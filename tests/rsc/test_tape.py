@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsc.env_config import DEFAULT_FEATURES
-from rsc.indicators import CLIP, FEATURES, feature_matrix, warmup_bars
-from rsc.market import Market, MarketError, load_market, market_from_columns
-from rsc.tape import ACCOUNT_COLUMNS, Tape, tape_of
+from rsc.trading.config import DEFAULT_FEATURES
+from rsc.trading.indicators import CLIP, FEATURES, feature_matrix, warmup_bars
+from rsc.trading.market import Market, MarketError, load_market, market_from_columns
+from rsc.trading.tape import ACCOUNT_COLUMNS, Tape, tape_of
 from tests.rsc.markets import random_market
 
 
@@ -112,8 +112,8 @@ def test_tape__elsewhere__takes_its_features_along(monkeypatch: Any) -> None:
     """As in another process: nothing shared yet, and no indicator computed anew."""
     tape = tape_of(load_market("IBM"), ("rsi",), 5, 252)
     data = pickle.dumps(tape)
-    monkeypatch.setattr("rsc.tape._tapes", {})
-    monkeypatch.setattr("rsc.tape.feature_matrix", lambda *arguments: pytest.fail("computed again"))
+    monkeypatch.setattr("rsc.trading.tape._tapes", {})
+    monkeypatch.setattr("rsc.trading.tape.feature_matrix", lambda *arguments: pytest.fail("computed again"))
     there: Tape = pickle.loads(data)
     assert there is not tape
     assert np.array_equal(there.windows, tape.windows)

@@ -13,12 +13,12 @@ from gymnasium.error import ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsc import vector_rewards
-from rsc.env import TradingEnv
-from rsc.env_config import ConfigError
-from rsc.market import Market
-from rsc.rewards import StepOutcome
-from rsc.vector_env import TradingVectorEnv
+from rsc.trading import vector_rewards
+from rsc.trading.config import ConfigError
+from rsc.trading.env import TradingEnv
+from rsc.trading.market import Market
+from rsc.trading.rewards import StepOutcome
+from rsc.trading.vector_env import TradingVectorEnv
 from tests.rsc.markets import random_market
 
 N = 7

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 
 from journal import EndReason, Journal, State, journal_path, list_journals, read_journal
-from rsc.env import TradingEnv
-from rsc.journaling import FAILED_KEY, INFO_KEY, JournalSettings
-from rsc.market import Market
 from rsc.metrics import RunningMetrics, metrics_of
-from rsc.recording import Recorder
-from rsc.seeds import IndependentSeeds, VectorIndependentSeeds
-from rsc.vector_env import TradingVectorEnv
-from rsc.vector_recording import VectorRecorder
+from rsc.recording.episode import FAILED_KEY, INFO_KEY, JournalSettings
+from rsc.recording.recorder import Recorder
+from rsc.recording.vector import VectorRecorder
+from rsc.rllib.seeds import IndependentSeeds, VectorIndependentSeeds
+from rsc.trading.env import TradingEnv
+from rsc.trading.market import Market
+from rsc.trading.vector_env import TradingVectorEnv
 from tests.rsc.markets import random_market
 
 N = 5
@@ -226,9 +226,9 @@ def test_vector_recorder__other_autoreset__is_refused(tmp_path: Path) -> None:
 STEPPER = """
 import sys
 import numpy as np
-from rsc.journaling import INFO_KEY, JournalSettings
-from rsc.vector_env import TradingVectorEnv
-from rsc.vector_recording import VectorRecorder
+from rsc.recording.episode import INFO_KEY, JournalSettings
+from rsc.trading.vector_env import TradingVectorEnv
+from rsc.recording.vector import VectorRecorder
 
 def tell(info):
     for lane, fresh in enumerate(info.get("_" + INFO_KEY, ())):
@@ -267,7 +267,7 @@ def test_vector_recorder__killed__every_step_that_was_told_is_there(tmp_path: Pa
             continue
         for lane, played in enumerate(words):
             steps[current[lane]] += int(played)
-    assert len(current) == 64 or lines == 1
+    assert len(current) >= min(lines, 64)
     for journal_id, count in steps.items():
         journal = journal_of(tmp_path, journal_id)
         assert count <= journal.step_count <= count + 1

@@ -12,7 +12,7 @@ import pytest
 
 from journal import EndReason
 from journal.cli.runs import summary_of
-from journal.lock import Observer
+from journal.host.liveness import Observer
 from tests.journal.cli.world import RUN, World, play, run, writer
 
 STATES = {
@@ -65,7 +65,7 @@ def test_ls__damaged_journal_looked_at_whole__says_what_was_lost(world: World, t
     open_ended = tmp_path / RUN / "flipped.arrows"
     open_ended.parent.mkdir()
     data = world.path("flipped").read_bytes()
-    open_ended.write_bytes(data[: len(data) - 20])  # no footer: nothing to glance at
+    open_ended.write_bytes(data[: len(data) - 20])  # no footer: nothing to peek at
     row = run("ls", open_ended, "--json").ndjson()[0]
     assert (row["state"], row["steps_lost"], row["verified"]) == ("damaged", 59, True)
 

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journal import EndReason
-from journal.canvas import Canvas, sparkline
-from journal.lock import Observer
-from journal.overview import overview
-from journal.pictures import draw_overlay
-from journal.series import drawdown_of, series_of, thinned
+from journal.host.liveness import Observer
+from journal.inspect.overview import overview
+from journal.plot.canvas import Canvas, sparkline
+from journal.plot.pictures import draw_overlay
+from journal.plot.series import drawdown_of, series_of, thinned
 from tests.journal.cli.world import RUN, World, play, run, writer
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,7 +13,7 @@ import pytest
 from journal import EndReason
 from journal.cli import VERBS
 from journal.cli.schema import STEPS, TRADES
-from journal.schema import STEP_COLUMNS, TRADE_COLUMNS
+from journal.format.schema import STEP_COLUMNS, TRADE_COLUMNS
 from tests.journal.cli.world import RUN, World, play, run, writer
 
 PROGRAM = [sys.executable, "-c", "from journal.cli import main; main()"]
@@ -175,9 +175,9 @@ def test_verbs__file_that_may_not_be_read__one_clear_line(verb: str, tmp_path: P
 
 
 def test_verbs__journal_of_a_newer_format__says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import journal.writer
+    import journal.write.writer
 
-    monkeypatch.setattr(journal.writer, "FORMAT_VERSION", 99)
+    monkeypatch.setattr(journal.write.writer, "FORMAT_VERSION", 99)
     path = play(writer(tmp_path, "newer"), 20, end=EndReason.CLOSED).path
     monkeypatch.undo()
     for verb in ("info", "cat", "tail", "plot"):

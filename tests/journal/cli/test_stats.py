@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal import EndReason
-from journal.distributions import distribution_of
-from journal.paths import failed_path, tail_path
-from journal.testing import abandon
+from journal.host.paths import failed_path, tail_path
+from journal.inspect.distributions import distribution_of
 from tests.journal.cli.world import RUN, World, play, run, writer
+from tests.support.journals import abandon
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from journal import EndReason, read_journal
-from journal.follow import Follower
+from journal.read.follow import Follower
 from tests.journal.cli.world import EVERY, World, play, run, tear_tail, writer
 
 PROGRAM = [sys.executable, "-c", "from journal.cli import main; main()"]

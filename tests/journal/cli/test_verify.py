@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from journal import EndReason
-from journal.testing import abandon
 from tests.journal.cli.world import RUN, World, play, run, writer
+from tests.support.journals import abandon
 
 VERDICTS = {
     "cut": "damaged",

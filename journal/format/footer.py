@@ -1,0 +1,74 @@
+"""The footer of a closed journal: a small answer at the file's end. Only an accelerator; the batches say it all.
+
+It stands behind Arrow's end-of-stream mark, where Arrow readers do not look:
+JSON, its length (4 bytes), CRC32C of both (4 bytes, seeded with the journal id), magic (8 bytes).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from base64 import b64encode
+from dataclasses import dataclass
+
+from crc32c import crc32c
+
+from journal.format.frames import End
+from journal.format.untrusted import blob, column, json_object
+
+MAGIC = b"JRNLEND\n"
+TRAILER = struct.Struct("<II8s")
+MAX_FOOTER = 1 << 20
+
+
+@dataclass(frozen=True)
+class Footer:
+    """Totals of a closed journal. ``stream_bytes`` is where the end-of-stream mark ends."""
+
+    steps: int
+    trades: int
+    wall_time_us: int
+    market_time_us: int
+    terminal: int
+    checkpoint: bytes | None
+    end: End
+    stream_bytes: int
+
+    def encode(self, journal_seed: int) -> bytes:
+        """The footer's bytes."""
+        state = None if self.checkpoint is None else b64encode(self.checkpoint).decode()
+        text = json.dumps({**vars(self), "checkpoint": state, "end": vars(self.end)}, separators=(",", ":")).encode()
+        crc = crc32c(len(text).to_bytes(4, "little"), crc32c(text, journal_seed))
+        return text + TRAILER.pack(len(text), crc, MAGIC)
+
+
+def decode_footer(end_of_file: bytes, file_size: int, journal_seed: int) -> Footer | None:
+    """The footer in the file's last bytes; None if there is no whole and undamaged one of this journal."""
+    if len(end_of_file) < TRAILER.size:
+        return None
+    length, crc, magic = TRAILER.unpack(end_of_file[-TRAILER.size :])
+    start = len(end_of_file) - TRAILER.size - length
+    if magic != MAGIC or start < 0:
+        return None
+    text = end_of_file[start : -TRAILER.size]
+    if crc32c(length.to_bytes(4, "little"), crc32c(text, journal_seed)) != crc:
+        return None
+    return _from_json(text, file_size)
+
+
+def footer_length(trailer: bytes) -> int | None:
+    """Bytes of the footer whose trailer these are, None if they are none, or of one that nobody would write."""
+    if len(trailer) != TRAILER.size:
+        return None
+    length, _, magic = TRAILER.unpack(trailer)
+    return length + TRAILER.size if magic == MAGIC and length <= MAX_FOOTER else None
+
+
+def _from_json(text: bytes, file_size: int) -> Footer | None:
+    try:
+        raw = json_object(text)
+        state, end = blob(raw.pop("checkpoint")), End.from_json(raw.pop("end"))
+        footer = Footer(**{name: column(name, value) for name, value in raw.items()}, checkpoint=state, end=end)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return footer if footer.stream_bytes + len(text) + TRAILER.size == file_size else None

@@ -1,0 +1,1 @@
+"""What the operating system knows: paths, file systems, process identity, locks and leases."""

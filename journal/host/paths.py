@@ -1,0 +1,87 @@
+"""Where a journal lies: (root, run id, journal id) <-> path. Refuses every name that it could not have made."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from journal.errors import UnsafeNameError
+from journal.format.header import NAME_PATTERN, is_name
+from journal.format.schema import FAILED_SUFFIX, RUN_MARKER, STREAM_SUFFIX, TAIL_SUFFIX
+
+
+def check_name(name: str, what: str) -> str:
+    """Return ``name`` if it is a safe run or journal id; raise UnsafeNameError otherwise."""
+    if not is_name(name):
+        raise UnsafeNameError(
+            f"{name!r} is not a {what}",
+            hint="use letters, digits, '.', '_' and '-', at most 128, starting with a letter or digit",
+        )
+    return name
+
+
+def new_journal_id() -> str:
+    """A journal id that sorts by time and is unique on every host: ``20261122T235959-9f3a2b7c4d5e``."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
+
+
+@functools.lru_cache(maxsize=64)
+def run_dir(root: Path | str, run_id: str) -> Path:
+    """The folder of a run's journals."""
+    return Path(root) / check_name(run_id, "run id")
+
+
+def journal_path(root: Path | str, run_id: str, journal_id: str) -> Path:
+    """The path of a journal's stream."""
+    return run_dir(root, run_id) / (check_name(journal_id, "journal id") + STREAM_SUFFIX)
+
+
+def parse_journal_path(path: Path | str) -> tuple[Path, str, str]:
+    """Split a journal's path into (root, run id, journal id); raise UnsafeNameError for any other path."""
+    path = Path(os.path.abspath(path))  # not resolve(): a symlink is refused when it is opened, not followed
+    if path.suffix != STREAM_SUFFIX:
+        raise UnsafeNameError(f"{path.name!r} is no journal: its name does not end in {STREAM_SUFFIX}")
+    return path.parent.parent, check_name(path.parent.name, "run id"), check_name(path.stem, "journal id")
+
+
+def tail_path(stream: Path) -> Path:
+    """The tail beside a stream, there while the episode runs or when its writer died."""
+    return stream.with_suffix(TAIL_SUFFIX)
+
+
+def failed_path(stream: Path) -> Path:
+    """The tail of a journal that could not be written to its end."""
+    return stream.with_suffix(FAILED_SUFFIX)
+
+
+def marker_path(root: Path | str, run_id: str) -> Path:
+    """The run's marker: made and locked by the driver."""
+    return run_dir(root, run_id) / RUN_MARKER
+
+
+def list_runs(root: Path | str) -> Iterator[str]:
+    """The ids of all runs under a root, unsorted; nothing for a root that does not exist."""
+    for entry in _scan(Path(root)):
+        if NAME_PATTERN.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+            yield entry.name
+
+
+def list_journals(root: Path | str, run_id: str) -> Iterator[str]:
+    """The ids of all journals of a run, unsorted and streamed; names that no writer makes are passed over."""
+    for entry in _scan(run_dir(root, run_id)):
+        stem, suffix = os.path.splitext(entry.name)
+        if suffix == STREAM_SUFFIX and NAME_PATTERN.fullmatch(stem):
+            yield stem
+
+
+def _scan(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        yield from entries

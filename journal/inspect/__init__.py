@@ -1,0 +1,1 @@
+"""Answer questions about journals: find, list, summarise, verify, filter."""

@@ -1,0 +1,147 @@
+"""What is odd in rows that are all intact: the env's doing, not the file's. No data is lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from journal.format.schema import EndReason
+
+Block = Mapping[str, NDArray[Any]]
+
+# Sums of rounded money differ by some units in the last place; an account that is wrong differs by cents.
+BALANCE_TOLERANCE = 1e-6
+# `cash + position * price` is the value in the usual account; an env with another account is not measured by it.
+_MOSTLY = 0.9
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """One kind of oddity: how often, and where first. ``step`` is 0 where no single step shows it."""
+
+    kind: str
+    message: str
+    step: int = 0
+    count: int = 1
+
+
+class Checker:
+    """Looks at blocks of steps in their order; `oddities` is the verdict. Memory does not grow.
+
+    Kinds: ``step_gap``, ``wall_time``, ``market_time``, ``not_finite``, ``after_end``, ``trade_number``, ``trade``,
+    ``balance``, ``pnl``, ``end``.
+    """
+
+    def __init__(self, initial_portfolio_value: float, *, holes: bool = False) -> None:
+        """``holes``: steps are known to be missing, so numbers may jump from block to block."""
+        self._initial = initial_portfolio_value
+        self._holes = holes
+        self._found: dict[str, Oddity] = {}
+        self._last: dict[str, int] = {}
+        self._ended = False
+        self._trades = 0
+        self._pnl = 0.0
+        self._turnover = 0.0
+        self._rows = 0
+        self._unbalanced = Oddity("balance", "portfolio value is not cash + position x price", 0, 0)
+        self._final: tuple[float, float] = (initial_portfolio_value, 0.0)
+
+    def look(self, steps: Block, trades: Block) -> None:
+        """Take the next block of steps and the trades that it closed."""
+        numbers = steps["step"]
+        self._in_order(steps, "step", "step_gap", "steps do not count up by one", lambda jump: jump != 1)
+        self._in_order(steps, "wall_time", "wall_time", "the writer's clock ran backwards", lambda jump: jump < 0)
+        self._in_order(steps, "market_time", "market_time", "market time runs backwards", lambda jump: jump < 0)
+        for name in ("reward", "portfolio_value", "price", "cash", "position", "fees"):
+            self._note("not_finite", f"{name} is not finite", numbers, ~np.isfinite(steps[name].astype(float)))
+        self._after_end(steps)
+        self._balance(steps)
+        if len(trades["pnl"]):
+            self._trades_of(steps, trades)
+        self._final = (float(steps["portfolio_value"][-1]), float(steps["unrealized_pnl"][-1]))
+
+    def oddities(self, *, end: EndReason | None, whole: bool) -> tuple[Oddity, ...]:
+        """Everything odd. ``whole``: no step is lost, so that sums may be compared."""
+        found = list(self._found.values())
+        if 0 < self._unbalanced.count < (1 - _MOSTLY) * self._rows:
+            found.append(self._unbalanced)
+        if whole and (odd := self._pnl_oddity()) is not None:
+            found.append(odd)
+        by_env = end in (EndReason.TERMINATED, EndReason.TIME_LIMIT)
+        if whole and by_env and not self._ended:
+            found.append(Oddity("end", f"it was closed as {end}, and its last step does not say so"))
+        return tuple(found)
+
+    def _in_order(
+        self, steps: Block, name: str, kind: str, message: str, bad: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> None:
+        values = steps[name]
+        last = self._last.get(name)
+        if last is None or (name == "step" and self._holes):
+            last = int(values[0]) - (name == "step")
+        jumps = np.diff(values, prepend=last)
+        self._last[name] = int(values[-1])
+        self._note(kind, message, steps["step"], bad(jumps))
+
+    def _after_end(self, steps: Block) -> None:
+        ends = np.flatnonzero(steps["terminated"].astype(bool) | steps["truncated"].astype(bool))
+        behind = np.zeros(len(steps["step"]), bool)
+        if self._ended:
+            behind[:] = True
+        elif len(ends):
+            behind[ends[0] + 1 :] = True
+        self._note("after_end", "steps stand behind the one that ended the episode", steps["step"], behind)
+        self._ended = self._ended or bool(len(ends))
+
+    def _balance(self, steps: Block) -> None:
+        value, cash, held = (
+            steps["portfolio_value"].astype(float),
+            steps["cash"].astype(float),
+            steps["position"].astype(float) * steps["price"].astype(float),
+        )
+        with np.errstate(all="ignore"):
+            off = np.abs(cash + held - value) > BALANCE_TOLERANCE * (np.abs(cash) + np.abs(held) + 1.0)
+        count = int(np.count_nonzero(off))
+        first = self._unbalanced.step or (int(steps["step"][np.argmax(off)]) if count else 0)
+        self._unbalanced = replace(self._unbalanced, step=first, count=self._unbalanced.count + count)
+        self._rows += len(value)
+
+    def _trades_of(self, steps: Block, trades: Block) -> None:
+        numbers, exits = trades["trade_number"], trades["exit_step"]
+        jumps = np.diff(numbers, prepend=int(numbers[0]) - 1 if self._holes else self._trades)
+        self._trades = int(numbers[-1])
+        self._note("trade_number", "trades do not count up by one", exits, jumps != 1)
+        inside = np.isin(exits, steps["step"])
+        self._note("trade", "a trade ends in a step that is not there", exits, ~inside)
+        self._note("trade", "a trade begins behind its end", exits, trades["entry_step"] > exits)
+        late = trades["entry_time"] > trades["exit_time"]
+        self._note("trade", "a trade begins behind its end", exits, late)
+        usual = np.isin(trades["direction"], (-1, 1)) & (trades["quantity"].astype(float) > 0)
+        self._note("trade", "a trade without direction or quantity", exits, ~usual)
+        pnl = trades["pnl"].astype(float)
+        self._note("not_finite", "a trade's pnl is not finite", exits, ~np.isfinite(pnl))
+        with np.errstate(all="ignore"):
+            self._pnl += float(np.sum(pnl))
+            both_legs = trades["entry_price"].astype(float) + trades["exit_price"].astype(float)
+            self._turnover += float(np.sum(np.abs(trades["quantity"].astype(float) * both_legs)))
+
+    def _pnl_oddity(self) -> Oddity | None:
+        """Invariant M: what the account won is what its trades won, plus what its open position would win."""
+        value, unrealized = self._final
+        gap = abs(value - self._initial - self._pnl - unrealized)
+        if not gap > BALANCE_TOLERANCE * (self._turnover + abs(self._initial)):
+            return None
+        return Oddity("pnl", f"the account's pnl and that of its trades differ by {gap:.6g}")
+
+    def _note(self, kind: str, message: str, steps: NDArray[Any], bad: NDArray[Any]) -> None:
+        count = int(np.count_nonzero(bad))
+        if not count:
+            return
+        known = self._found.get(message)
+        if known is None:
+            known = Oddity(kind, message, int(steps[int(np.argmax(bad))]), 0)
+        self._found[message] = replace(known, count=known.count + count)

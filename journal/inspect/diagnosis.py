@@ -1,0 +1,74 @@
+"""What is this file, if it is no readable journal? A word for people; nothing is decided by it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from crc32c import crc32c
+
+from journal.errors import JournalAccessError, JournalError, NewerFormatError, NotAJournalError
+from journal.format.frames import CONTINUATION, MAX_HEADER, Frame, header_text, metadata_length
+from journal.read.source import FileSource
+from journal.read.walk import Window, walk
+
+_FOREIGN = {
+    b"ARROW1": "an Arrow file, not a stream",
+    b"PAR1": "a Parquet file",
+    b"SQLite format 3": "a SQLite database",
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a zip file",
+}
+
+
+def diagnosed(path: str, error: JournalError) -> str:
+    """Why this file is no readable journal, as exactly as its bytes tell; without its path, which the caller tells."""
+    if isinstance(error, JournalAccessError):
+        return _of_access(error)
+    if isinstance(error, NewerFormatError):
+        return f"it has format version {error.found}, this package reads up to {error.known}"
+    if not isinstance(error, NotAJournalError):
+        return str(error)
+    try:
+        with FileSource(path) as source:
+            start = source.read(0, MAX_HEADER)
+        return _of_bytes(path, start) or error.reason
+    except JournalError:
+        return error.reason
+
+
+def _of_access(error: JournalAccessError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a symbolic link, and none is followed"
+    cause = error.__cause__
+    reason = (
+        cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error).partition(f"{error.path}: ")[2]
+    )
+    return f"it cannot be read: {reason or error}"
+
+
+def _of_bytes(path: str, start: bytes) -> str | None:
+    if not start:
+        return "it is empty"
+    if not start.strip(b"\0"):
+        return "it holds only zeros"
+    for magic, name in _FOREIGN.items():
+        if start.startswith(magic):
+            return f"it is {name}"
+    batches = len(batches_without_header(path))
+    if batches:
+        return f"its header is damaged; intact batches behind it: {batches}"
+    length = metadata_length(start[:8], MAX_HEADER)
+    if length is not None and length <= len(start) and header_text(start[:length]) is None:
+        return "it is another program's Arrow stream"
+    if start[:4] == CONTINUATION[: len(start[:4])]:
+        return None
+    return "it is no Arrow stream"
+
+
+def batches_without_header(path: str) -> list[Frame]:
+    """The batches that verify as those of the journal that the file's name tells; raises JournalAccessError."""
+    stem = os.path.basename(path).rpartition(".")[0]
+    with FileSource(path) as source:
+        size = source.size()
+        return walk(source, Window(source, b""), 0, crc32c(os.fsencode(stem)), size).frames

@@ -1,0 +1,110 @@
+"""Conditions on values, as a person types them: `pnl < 0`, `state=damaged`, `market_time >= 2020-03-01`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+_FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_PYTHON: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
+
+
+@dataclass(frozen=True)
+class Clause:
+    """``name op text``; the text is read as whatever kind the value has."""
+
+    name: str
+    op: str
+    text: str
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Is it true of these values? Never of one that is None."""
+        value = values[self.name]
+        return value is not None and bool(_PYTHON[self.op](value, self._like(value)))
+
+    def mask(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+        """A truth value for each row of an Arrow batch; a list counts as its length."""
+        import numpy as np
+        import pyarrow as pa
+
+        from journal.format.decoding import numpy_of
+
+        column, value = batch.column(self.name), self._value_like(batch.schema.field(self.name).type)
+        if pa.types.is_list(column.type):
+            column = column.value_lengths()
+        return np.asarray(_PYTHON[self.op](numpy_of(column), value))
+
+    def _value_like(self, kind: pa.DataType) -> Any:
+        import pyarrow as pa
+
+        from journal.format.header import microseconds
+
+        if pa.types.is_timestamp(kind):
+            return microseconds(time_of(self.text))
+        return _bool_of(self.text) if pa.types.is_boolean(kind) else _number_of(self.text)
+
+    def _like(self, value: Any) -> Any:
+        if isinstance(value, bool):
+            return _bool_of(self.text)
+        if isinstance(value, int | float):
+            return _number_of(self.text)
+        return time_of(self.text) if isinstance(value, datetime) else self.text
+
+
+def parse(text: str, known: Collection[str]) -> tuple[Clause, ...]:
+    """Conditions joined by `and`; raises ValueError, saying what is expected."""
+    found = []
+    for part in re.split(r"\s+and\s+", text, flags=re.IGNORECASE):
+        match = _FORM.fullmatch(part)
+        if match is None or not match[3]:
+            raise ValueError(f"{part!r} is no condition, use for example 'pnl < 0'")
+        name, op, value = match.groups()
+        if name not in known:
+            raise ValueError(f"there is no {name!r}, there are: {', '.join(known)}")
+        found.append(Clause(name, "=" if op == "==" else op, value.strip("'\"")))
+    return tuple(found)
+
+
+def time_of(text: str) -> datetime:
+    """An ISO date or time, UTC if it names no zone; raises ValueError."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time, use for example 2020-03-01 or 2020-03-01T15:30") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _number_of(text: str) -> float | int:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number") from None
+
+
+def _bool_of(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")

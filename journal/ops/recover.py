@@ -1,0 +1,364 @@
+"""A new journal from what is intact of another: never in place, synced, and verified before it has its name.
+
+Intact batches are copied as they are, byte by byte, so their checkpoints keep the metrics exact. Rows of the tail become
+batches of their own. What is given up is written into the new header, under `about.notes["recovered"]`.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from crc32c import crc32c
+
+from journal.errors import JournalError, JournalExistsError
+from journal.format.decoding import DecodeError, decode
+from journal.format.footer import Footer
+from journal.format.frames import END_OF_STREAM, Frame, Seal, encode_header, encoder_of, verified
+from journal.format.header import Header
+from journal.format.schema import RECOVERED_NOTE, RUN_MARKER, STREAM_SUFFIX
+from journal.format.slots import TERMINATED, TRUNCATED, Columns
+from journal.host.files import sync_folder, take_name
+from journal.host.paths import failed_path, parse_journal_path, tail_path
+from journal.inspect.audit import audit
+from journal.inspect.diagnosis import batches_without_header
+from journal.read.reader import Journal, State, read_header, read_journal
+from journal.read.source import FileSource, Source
+from journal.read.walk import read_footer
+
+
+class Mode(enum.StrEnum):
+    """What to do about damage."""
+
+    STRICT = "strict"  # refuse
+    PREFIX = "prefix"  # keep the steps before it
+    SALVAGE = "salvage"  # keep every intact batch, with holes between
+
+
+class RecoverError(JournalError):
+    """The journal cannot be recovered in this way."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What was kept and what was given up. ``findings`` counts the source's damage by kind."""
+
+    output: Path
+    journal_id: str
+    mode: Mode
+    batches: int
+    steps: int
+    trades: int
+    tail_steps: int
+    steps_lost: int
+    trades_lost: int
+    findings: dict[str, int]
+    torn: bool
+    end_reason: str | None
+    write_failed: bool = False
+    tail_lost: bool = False
+
+
+def recover(path: Path, output: Path, mode: Mode, header_from: Path | None = None) -> Recovery:
+    """Make ``output`` from the journal at ``path``; ``header_from`` lends the header where its own is damaged.
+
+    Raises RecoverError, JournalExistsError, what `read_journal` raises, and OSError. Nothing is left behind then.
+    """
+    with FileSource(path) as file:
+        source: Source = file if header_from is None else Spliced(file, header_from)
+        journal = Journal(source)
+        _refuse_place(output, journal)
+        pieces = _Pieces(journal, source, mode)
+        if mode is Mode.STRICT and pieces.damaged:
+            raise RecoverError(
+                f"{path} is damaged: {pieces.summary()}", hint="use --mode prefix or --mode salvage to keep the rest"
+            )
+        _write(output, pieces)
+    return pieces.report(output)
+
+
+class Spliced:
+    """A journal's bytes with another header: the ids by the file's own name, the rest as the other journal has it."""
+
+    def __init__(self, file: FileSource, header_from: Path) -> None:
+        self.name = file.name
+        self._file = file
+        lent = read_header(header_from)
+        _, run_id, journal_id = parse_journal_path(file.name)
+        started = _start_time(journal_id) or lent.start_time
+        notes = {**lent.about.notes, "header_from": lent.journal_id}
+        header = replace(
+            lent, run_id=run_id, journal_id=journal_id, start_time=started, about=replace(lent.about, notes=notes)
+        )
+        frames = sorted(batches_without_header(file.name), key=lambda frame: frame.offset)
+        self._start = frames[0].offset if frames else file.size()
+        self._check_columns(frames, header)
+        self._header = encode_header(header.to_json(), header.about.extra_columns)
+
+    def _check_columns(self, frames: list[Frame], header: Header) -> None:
+        for frame in frames[:1]:
+            try:
+                decode(self._file.read(frame.offset, frame.length), header.about.extra_columns, frame.seal)
+            except DecodeError as error:
+                raise RecoverError(
+                    f"the header of {header.about.notes['header_from']} does not fit these batches: {error}",
+                    hint="take the header of a journal of the same env",
+                ) from error
+
+    def tail(self) -> tuple[bytes, bool] | None:
+        return self._file.tail()
+
+    def size(self) -> int:
+        return len(self._header) + max(self._file.size() - self._start, 0)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes of header and batches."""
+        start = self._header[offset : offset + length]
+        if len(start) == length:
+            return start
+        return start + self._file.read(max(offset - len(self._header), 0) + self._start, length - len(start))
+
+
+def _start_time(journal_id: str) -> datetime | None:
+    """The time in an id that `new_journal_id` made."""
+    try:
+        return datetime.strptime(journal_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+class _Pieces:
+    """What the new journal will be made of. ``reached`` is the last step of the pieces, holes included."""
+
+    def __init__(self, journal: Journal, source: Source, mode: Mode) -> None:
+        self.journal, self.source, self.mode = journal, source, mode
+        self.seed = crc32c(journal.header.journal_id.encode("ascii"))
+        self.footer = read_footer(source, source.size(), self.seed)
+        intact = [frame for frame in journal.frames if self._decodes(frame)]
+        self.undecoded = len(journal.frames) - len(intact)
+        tail = list(_runs(journal.tail_steps, journal.tail_trades))
+        self.frames, self.tail = (intact, tail) if mode is Mode.SALVAGE else _before_gap(intact, tail)
+        self.cut = len(self.frames) < len(journal.frames) or len(self.tail) < len(tail)
+        self.steps = sum(frame.seal.steps for frame in self.frames) + sum(len(steps["step"]) for steps, _ in self.tail)
+        self.trades = sum(frame.seal.trades for frame in self.frames) + sum(len(some["pnl"]) for _, some in self.tail)
+        self.known_steps = journal.step_count + journal.steps_lost
+        self.known_trades = journal.trade_count + journal.trades_lost
+        whole = mode is Mode.SALVAGE or self.steps == self.known_steps
+        self.end = journal.end if whole else None
+
+    @property
+    def damaged(self) -> bool:
+        return bool(self.journal.findings or self.undecoded or self.steps < self.known_steps)
+
+    def _decodes(self, frame: Frame) -> bool:
+        message = self.source.read(frame.offset, frame.length)
+        if not verified(message, self.seed):
+            return False
+        try:
+            decode(message, self.journal.header.about.extra_columns, frame.seal)
+        except DecodeError:
+            return False
+        return True
+
+    def header(self) -> Header:
+        """The old one, with the note of what was given up."""
+        header = self.journal.header
+        note = {
+            "from": self.journal.path.name,
+            "mode": str(self.mode),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "steps_lost": self.known_steps - self.steps,
+            "trades_lost": self.known_trades - self.trades,
+            "missing_steps": self._missing_steps(),
+            "missing_trades": self.known_trades - self.trades if self.mode is Mode.SALVAGE else 0,
+            "write_failed": self.journal.state is State.FAILED,
+            "tail_lost": self.journal.tail_lost,
+        }
+        notes = {**header.about.notes, RECOVERED_NOTE: note}
+        return replace(header, about=replace(header.about, notes=notes))
+
+    def _missing_steps(self) -> list[list[int]]:
+        """The holes that stand in the new journal, as first and last step."""
+        holes, expected = [], 1
+        for first, last in self._extents():
+            if first > expected:
+                holes.append([expected, first - 1])
+            expected = max(expected, last + 1)
+        if self.mode is Mode.SALVAGE and self.end is not None and self.known_steps >= expected:
+            holes.append([expected, self.known_steps])
+        return holes
+
+    def _extents(self) -> Iterator[tuple[int, int]]:
+        for frame in self.frames:
+            yield frame.seal.first_step, frame.seal.last_step
+        for steps, _ in self.tail:
+            yield int(steps["step"][0]), int(steps["step"][-1])
+
+    def messages(self) -> Iterator[bytes]:
+        """The batches of the new journal, in order."""
+        for frame in self.frames:
+            yield self.source.read(frame.offset, frame.length)
+        trades = self.frames[-1].seal.last_trade if self.frames else 0
+        for steps, some in self.tail:
+            seal = _seal_of(steps, some, trades)
+            trades = seal.last_trade
+            yield self._encoded(steps, some, seal)
+        if self.end is not None and not any(frame.seal.end for frame in self.frames):
+            yield self._encoded(*self.journal_columns(), self._last_seal())
+
+    def journal_columns(self) -> tuple[Columns, Columns]:
+        """No rows, in the right columns."""
+        steps = {name: values[:0] for name, values in self.journal.tail_steps.items()}
+        return steps, {name: values[:0] for name, values in self.journal.tail_trades.items()}
+
+    def _encoded(self, steps: Columns, trades: Columns, seal: Seal) -> bytes:
+        return encoder_of(self.journal.header.about.extra_columns).encode(steps, trades, seal, self.seed)
+
+    def _last_seal(self) -> Seal:
+        """An empty last batch, from what alone still says how the episode ended: the footer, or a batch without rows."""
+        said: Footer | Seal
+        if self.footer is None:
+            said = next(frame.seal for frame in reversed(self.journal.frames) if frame.seal.end)
+            reached = said.last_step, said.last_trade
+        else:
+            said = self.footer
+            reached = said.steps, said.trades
+        return Seal(
+            reached[0] + 1, 0, reached[1] + 1, 0, said.wall_time_us, said.market_time_us, said.terminal,
+            said.checkpoint, self.end,
+        )  # fmt: skip
+
+    def new_footer(self, stream_bytes: int) -> bytes:
+        """End mark and footer of a journal whose end is known; nothing for others."""
+        if self.end is None:
+            return b""
+        last = next((frame.seal for frame in reversed(self.frames) if frame.seal.end), None) or self._last_seal()
+        footer = Footer(
+            last.last_step, last.last_trade, last.wall_time_us, last.market_time_us, last.terminal, last.checkpoint,
+            self.end, stream_bytes + len(END_OF_STREAM),
+        )  # fmt: skip
+        return END_OF_STREAM + footer.encode(self.seed)
+
+    def summary(self) -> str:
+        """The damage in a few words."""
+        kinds = [f"{count} x {kind}" for kind, count in self.findings().items()]
+        lost = f"{self.known_steps - self.steps} steps lost"
+        return ", ".join([*kinds, lost])
+
+    def findings(self) -> dict[str, int]:
+        counts = Counter(str(finding.kind) for finding in self.journal.findings)
+        if self.undecoded:
+            counts["content"] += self.undecoded
+        return dict(counts)
+
+    def report(self, output: Path) -> Recovery:
+        """What was done."""
+        return Recovery(
+            output,
+            self.journal.header.journal_id,
+            self.mode,
+            len(self.frames),
+            self.steps,
+            self.trades,
+            sum(len(steps["step"]) for steps, _ in self.tail),
+            self.known_steps - self.steps,
+            self.known_trades - self.trades,
+            self.findings(),
+            self.journal.torn,
+            self.end.reason if self.end else None,
+            self.journal.state is State.FAILED,
+            self.journal.tail_lost,
+        )
+
+
+def _runs(steps: Columns, trades: Columns) -> Iterator[tuple[Columns, Columns]]:
+    """The rows of a tail in pieces without holes, each with the trades that it closed."""
+    numbers = steps["step"]
+    if not len(numbers):
+        return
+    for at in np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers) != 1) + 1):
+        first, last = numbers[at[0]], numbers[at[-1]]
+        closed = (trades["exit_step"] >= first) & (trades["exit_step"] <= last)
+        yield (
+            {name: np.ascontiguousarray(values[at]) for name, values in steps.items()},
+            {name: np.ascontiguousarray(values[closed]) for name, values in trades.items()},
+        )
+
+
+def _before_gap(
+    frames: list[Frame], tail: list[tuple[Columns, Columns]]
+) -> tuple[list[Frame], list[tuple[Columns, Columns]]]:
+    """The longest part from the front in which no step is missing."""
+    kept: list[Frame] = []
+    reached = 0
+    for frame in frames:
+        if frame.seal.first_step != reached + 1:
+            return kept, []
+        kept.append(frame)
+        reached = frame.seal.last_step
+    return kept, [piece for piece in tail[:1] if int(piece[0]["step"][0]) == reached + 1]
+
+
+def _seal_of(steps: Columns, trades: Columns, trades_before: int) -> Seal:
+    flags = TERMINATED * bool(steps["terminated"][-1]) | TRUNCATED * bool(steps["truncated"][-1])
+    first_trade = int(trades["trade_number"][0]) if len(trades["trade_number"]) else trades_before + 1
+    count, closed = len(steps["step"]), len(trades["trade_number"])
+    wall, market = int(steps["wall_time"][-1]), int(steps["market_time"][-1])
+    return Seal(int(steps["step"][0]), count, first_trade, closed, wall, market, flags, None)
+
+
+def _refuse_place(output: Path, journal: Journal) -> None:
+    """Invariant: recovering can neither overwrite a journal nor make one that its name makes unreadable."""
+    header = journal.header
+    if output.suffix != STREAM_SUFFIX:
+        raise RecoverError(f"{output} is no journal's name", hint=f"end it in {STREAM_SUFFIX}")
+    if os.path.lexists(output):
+        raise JournalExistsError(f"{output} exists already", hint="recover into a new file")
+    folder = output.absolute().parent
+    if folder.name != header.run_id and (folder / RUN_MARKER).is_file():
+        raise RecoverError(
+            f"{folder} is the folder of another run, where the copy would be taken for an episode of that run",
+            hint="choose another folder",
+        )
+    if folder.name == header.run_id and output.stem != header.journal_id:
+        raise RecoverError(
+            f"{output} lies in the run's own folder, under another name than the journal's id",
+            hint=f"choose another folder, or the name {header.journal_id}{STREAM_SUFFIX}",
+        )
+    for beside in (tail_path(output), failed_path(output)):
+        if os.path.lexists(beside):
+            raise RecoverError(f"{beside} is there, and would be read as the new journal's tail")
+
+
+def _write(output: Path, pieces: _Pieces) -> None:
+    """Write, sync, verify, and only then give it its name."""
+    hidden = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.new")
+    header = pieces.header()
+    try:
+        with hidden.open("xb") as file:
+            file.write(encode_header(header.to_json(), header.about.extra_columns))
+            for message in pieces.messages():
+                file.write(message)
+            file.write(pieces.new_footer(file.tell()))
+            file.flush()
+            os.fsync(file.fileno())
+        _verify(hidden, pieces)
+        take_name(hidden, output)
+    finally:
+        hidden.unlink(missing_ok=True)
+    sync_folder(output.parent)
+
+
+def _verify(hidden: Path, pieces: _Pieces) -> None:
+    made = read_journal(hidden)
+    found: Any = audit(made)
+    if not found.intact or (made.step_count, made.trade_count) != (pieces.steps, pieces.trades):
+        raise RecoverError(f"the copy does not verify: {[finding.message for finding in found.findings]}")

@@ -1,0 +1,1 @@
+"""Draw journals in the terminal, as pictures and as HTML pages."""

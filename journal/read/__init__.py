@@ -1,0 +1,1 @@
+"""Read a journal in any state: consistent snapshots, rows, losses."""

@@ -1,0 +1,126 @@
+"""A peek at a closed journal: what its footer says, in one or two small reads, unverified behind it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from crc32c import crc32c
+
+from journal.errors import NotAJournalError
+from journal.format.footer import Footer, decode_footer, footer_length
+from journal.format.frames import End
+from journal.format.header import Header, from_microseconds
+from journal.format.schema import EndReason
+from journal.read.reader import Journal, header_json, parse_header, read_journal
+from journal.read.source import FileSource
+
+if TYPE_CHECKING:
+    from journal.format.schema import Fold
+
+_WHOLE = 1 << 14  # up to this size one read of everything is cheaper than two
+_PIECE = 1 << 12
+
+F = TypeVar("F", bound="Fold")
+
+
+@dataclass(frozen=True)
+class Peek:
+    """What a closed journal's footer answers. The header's CRC was right; it is decoded when it is asked for."""
+
+    path: Path | str
+    header_text: bytes
+    footer: Footer
+    size_bytes: int
+
+    @functools.cached_property
+    def header(self) -> Header:
+        """The header; raises NotAJournalError or NewerFormatError."""
+        return parse_header(str(self.path), self.header_text)
+
+    @property
+    def steps(self) -> int:
+        return self.footer.steps
+
+    @property
+    def trades(self) -> int:
+        return self.footer.trades
+
+    @property
+    def end(self) -> End:
+        return self.footer.end
+
+    @property
+    def end_reason(self) -> EndReason:
+        """How the episode ended; an unknown word counts as an error, as `Journal.end_reason` has it."""
+        try:
+            return EndReason(self.footer.end.reason)
+        except ValueError:
+            return EndReason.ERROR
+
+    @property
+    def checkpoint(self) -> bytes | None:
+        return self.footer.checkpoint
+
+    @property
+    def last_step_time(self) -> datetime | None:
+        """Wall-clock time of the last step, UTC."""
+        try:
+            return from_microseconds(self.footer.wall_time_us) if self.footer.steps else None
+        except ValueError:
+            return None
+
+    def folded(self, make: Callable[[], F], restore: Callable[[bytes], F]) -> F:
+        """The final running metrics, as `Journal.folded`; only for a journal that had a fold or no steps."""
+        return make() if self.footer.checkpoint is None else restore(self.footer.checkpoint)
+
+    # What a footer cannot answer, the whole journal does: a checkpoint of another version has to be recomputed.
+
+    @functools.cached_property
+    def whole(self) -> Journal:
+        """The journal, read and verified."""
+        return read_journal(self.path)
+
+    @property
+    def steps_lost(self) -> int:
+        return self.whole.steps_lost
+
+    def replayed(self, make: Callable[[], F]) -> F:
+        """As `Journal.replayed`."""
+        return self.whole.replayed(make)
+
+
+def peek(path: Path | str) -> Peek | None:
+    """The short answer for a closed journal with an intact footer; None for any other: `read_journal` it.
+
+    Raises as `read_journal` does.
+    """
+    with FileSource(path) as source:
+        size = source.size()
+        start = source.read(0, size if size <= _WHOLE else _PIECE)
+        text, _ = header_json(source, start, size)
+        end = start if len(start) == size else source.read(size - _PIECE, _PIECE)
+        length = footer_length(end[-16:])
+        if length is None or length > size:
+            return None
+        end = end[-length:] if length <= len(end) else source.read(size - length, length)
+    footer = _footer_of(path, text, end, size)
+    return None if footer is None else Peek(path, text, footer, size)
+
+
+def _footer_of(path: Path | str, header_text: bytes, end: bytes, size: int) -> Footer | None:
+    """The footer's CRC is seeded with the journal id, so it fits under the name that the journal was written to."""
+    name = os.path.basename(path)
+    stem = name.rpartition(".")[0] or name
+    footer = decode_footer(end, size, crc32c(os.fsencode(stem)))
+    if footer is not None:
+        return footer
+    header = parse_header(str(path), header_text)
+    if header.journal_id != stem and os.path.basename(os.path.dirname(os.path.abspath(path))) == header.run_id:
+        raise NotAJournalError(path, f"it holds journal {header.journal_id} of run {header.run_id}")
+    return decode_footer(end, size, crc32c(header.journal_id.encode("ascii")))

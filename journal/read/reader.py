@@ -1,0 +1,359 @@
+"""One journal, whatever its state: rows, trades, checkpoint, what was lost, how it ended."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from crc32c import crc32c
+
+from journal.errors import JournalAccessError, NewerFormatError, NotAJournalError
+from journal.format.decoding import DecodeError, block_of, decode, trades_of
+from journal.format.footer import Footer
+from journal.format.frames import (
+    MAX_HEADER,
+    TRADE_TYPE,
+    Frame,
+    arrow_schema,
+    batch_of,
+    header_text,
+    metadata_length,
+    seal_of,
+    verified,
+)
+from journal.format.header import Header, from_microseconds
+from journal.format.schema import FORMAT_VERSION, RECOVERED_NOTE, EndReason
+from journal.format.slots import TERMINATED, Columns, layout_of, no_trades
+from journal.host.paths import parse_journal_path
+from journal.read.losses import Extent, losses
+from journal.read.snapshot import Snapshot, take_snapshot
+from journal.read.source import FileSource, Source
+
+_FIRST_READ = 1 << 16
+
+
+class _Folds(Protocol):
+    def fold(self, steps: Any, trades: Any) -> None: ...
+
+
+F = TypeVar("F", bound=_Folds)
+
+
+class State(enum.StrEnum):
+    """What the journal itself says; whether an open one's writer lives is for `lock` to tell."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    FAILED = "failed"  # a write failed; later steps are lost, their number is unknown
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The stored state of the running metrics, after ``step`` steps and ``trades`` closed trades."""
+
+    step: int
+    trades: int
+    state: bytes
+
+
+def read_journal(path: Path | str, *, source: Source | None = None) -> Journal:
+    """Read one journal and verify all of it. Memory stays bounded however long it is.
+
+    Raises NotAJournalError (header unreadable), NewerFormatError or JournalAccessError, and nothing else.
+    A journal that is being written is read consistently: all steps acknowledged before the look are in it.
+    ``source`` is where its bytes come from if not from a file at ``path``; rows are read from it later, too.
+    """
+    if source is not None:
+        return Journal(source)
+    with FileSource(path) as opened:
+        return Journal(opened, functools.partial(FileSource, path))
+
+
+class Journal:
+    """A look at one journal. Rows are decoded when they are asked for, from the place that was looked at.
+
+    ``findings`` is damage; ``torn`` is not: a torn end is how a killed writer's journal ends. ``steps_lost`` and
+    ``trades_lost`` count what was written, and is known to have been, but cannot be read.
+    ``metrics_step`` is the last step that `folded` covers. What the loss of a whole tail cost nobody can count: see
+    `tail_lost`.
+    """
+
+    def __init__(self, source: Source, reopen: Callable[[], AbstractContextManager[Source]] | None = None) -> None:
+        """LivenessReport; ``reopen`` gives the source anew when rows are asked for, if this one will be closed by then."""
+        self.path = Path(source.name)
+        self._reopen = reopen or functools.partial(_kept_open, source)
+        size = source.size()
+        start = source.read(0, min(size, _FIRST_READ)) if size else b""
+        self.header, header_end = _read_header(source, start, size)
+        self._check_place()
+        self._seed = crc32c(self.header.journal_id.encode("ascii"))
+        seen = take_snapshot(source, start, self.header, header_end)
+        self._frames, self.end, self._scan = seen.frames, seen.end, seen.scan
+        self.size_bytes = seen.size + (len(seen.tail[0]) if seen.tail else 0)
+        self._summarise(seen)
+
+    def _check_place(self) -> None:
+        """Another journal's bytes under this name are no evidence for this episode."""
+        if self.path.stem == self.header.journal_id:
+            return
+        try:
+            _, run_id, journal_id = parse_journal_path(self.path)
+        except Exception:  # a copy under a free name, or no file at all, has no place to contradict
+            return
+        if self.path.parent.name == self.header.run_id and journal_id != self.header.journal_id:
+            raise NotAJournalError(self.path, f"it holds journal {self.header.journal_id} of run {run_id}")
+
+    def _summarise(self, seen: Snapshot) -> None:
+        found, scan = seen.walk, seen.scan
+        self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
+        self.footer_intact = found.footer is not None
+        self.state = State.CLOSED if self.end else State.FAILED if seen.tail and seen.tail[1] else State.OPEN
+        self.has_tail = seen.tail is not None
+        self.torn = (found.torn or scan.torn) and self.end is None
+        self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
+        self.trade_count = sum(frame.seal.trades for frame in self._frames) + len(self.tail_trades["pnl"])
+        self.stream_end = found.stream_end
+        self._set_last()
+        self._set_checkpoint(found.footer)
+        extents, self.findings, self.steps_lost, self.trades_lost = losses(seen, self.tail_steps, self.tail_trades)
+        self.metrics_step = self._metrics_step(extents)
+
+    def _set_last(self) -> None:
+        """The last intact step: from the tail, else from the last seal, which repeats it."""
+        self.last_step, wall, market, self._terminal = 0, 0, 0, 0
+        steps = self.tail_steps
+        sealed = [frame.seal for frame in self._frames if frame.seal.steps]
+        if len(steps["step"]):
+            self.last_step, wall, market = (int(steps[name][-1]) for name in ("step", "wall_time", "market_time"))
+            self._terminal = int(steps["terminated"][-1]) | int(steps["truncated"][-1]) << 1
+        elif sealed:
+            seal = sealed[-1]
+            self.last_step, wall, market, self._terminal = (
+                seal.last_step,
+                seal.wall_time_us,
+                seal.market_time_us,
+                seal.terminal,
+            )
+        self.last_step_time = _time(wall) if self.last_step else None
+        self.last_market_time = _time(market) if self.last_step else None
+
+    def _set_checkpoint(self, footer: Footer | None) -> None:
+        self.checkpoint: Checkpoint | None = None
+        for seal in (frame.seal for frame in reversed(self._frames)):
+            if seal.checkpoint is not None:
+                self.checkpoint = Checkpoint(seal.last_step, seal.last_trade, seal.checkpoint)
+                break
+        if footer and footer.checkpoint is not None and (not self.checkpoint or footer.steps > self.checkpoint.step):
+            self.checkpoint = Checkpoint(footer.steps, footer.trades, footer.checkpoint)
+
+    def _metrics_step(self, extents: Iterable[Extent]) -> int:
+        reached = self.checkpoint.step if self.checkpoint else 0
+        for first, last, _ in extents:
+            if first > reached + 1:
+                break
+            reached = max(reached, last)
+        return reached
+
+    @property
+    def end_reason(self) -> EndReason | None:
+        """How the writer said that the episode ended; None for an open journal."""
+        try:
+            return EndReason(self.end.reason) if self.end else None
+        except ValueError:
+            return EndReason.ERROR
+
+    @property
+    def end_message(self) -> str:
+        """What the writer added to it: an exception's text."""
+        return self.end.message if self.end else ""
+
+    @property
+    def closed_at(self) -> datetime | None:
+        """When the journal was closed, by its writer's clock."""
+        return _time(self.end.closed_at_us) if self.end else None
+
+    @property
+    def terminal(self) -> EndReason | None:
+        """What the last intact step says of the episode: ended by its env, or None."""
+        if not self._terminal or (self.steps_lost and self.metrics_step < self.last_step):
+            return None
+        return EndReason.TERMINATED if self._terminal & TERMINATED else EndReason.TIME_LIMIT
+
+    @property
+    def tail_lost(self) -> bool:
+        """Was it never closed, and is its tail gone all the same? Then steps behind its last batch are lost, too.
+
+        A journal has its tail before it has its name, and keeps it until it is closed. What `recover` made needs none.
+        """
+        needs_one = self.state is State.OPEN and RECOVERED_NOTE not in self.header.about.notes
+        return needs_one and not self.has_tail and self.terminal is None
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The intact batches of the stream, sorted by step."""
+        return tuple(self._frames)
+
+    def blocks(self, behind: int = 0, *, lenient: bool = False) -> Iterator[tuple[Columns, Columns]]:
+        """Intact steps and trades, block by block as they were sealed, then the tail; without blocks up to ``behind``.
+
+        Raises NotAJournalError for a batch that verifies and does not hold what it says, which no accident makes and
+        `read_journal` cannot see without decoding; with ``lenient`` it is passed over. Raises JournalAccessError if
+        the file is not the same any more.
+        """
+        for batch in self._batches(behind, lenient=lenient):
+            yield block_of(batch)
+        if len(self.tail_steps["step"]):
+            yield self.tail_steps, self.tail_trades
+
+    def folded(self, make: Callable[[], F], restore: Callable[[bytes], F]) -> F:
+        """The running metrics at step ``metrics_step``: the last checkpoint and the rows behind it, with the bits
+        that the writer's own fold had."""
+        start = self.checkpoint.step if self.checkpoint else 0
+        folded = restore(self.checkpoint.state) if self.checkpoint else make()
+        return self._fold(folded, start)
+
+    def replayed(self, make: Callable[[], F]) -> F:
+        """The running metrics computed anew from every row, up to the first hole."""
+        return self._fold(make(), 0)
+
+    def _fold(self, folded: F, start: int) -> F:
+        for steps, trades in self.blocks(start):
+            numbers = steps["step"]
+            if numbers[0] != start + 1:
+                break
+            if int(numbers[-1]) - start != len(numbers):  # a hole within the tail: its rows up to there count
+                folded.fold(*_up_to_hole(steps, trades))
+                break
+            folded.fold(steps, trades)
+            start = int(numbers[-1])
+        return folded
+
+    def _batches(self, behind: int = 0, *, lenient: bool = False) -> Iterator[pa.RecordBatch]:
+        wanted = [frame for frame in self._frames if frame.seal.steps and frame.seal.last_step > behind]
+        if not wanted:
+            return
+        with self._reopen() as source:
+            for frame in wanted:
+                try:
+                    yield self._decode(source, frame)
+                except NotAJournalError:
+                    if not lenient:
+                        raise
+
+    def _decode(self, source: Source, frame: Frame, *, only_trades: bool = False) -> pa.RecordBatch:
+        """Verified again: the file may have changed since the walk."""
+        message = source.read(frame.offset, frame.length)
+        if not verified(message, self._seed) or seal_of(message) != frame.seal:
+            raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
+        try:
+            return decode(message, self.header.about.extra_columns, frame.seal, only_trades=only_trades)
+        except DecodeError as error:
+            what = (
+                f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} verifies, and is none: {error}"
+            )
+            raise NotAJournalError(self.path, what, hint="journal verify says more") from error
+
+    def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
+        """Intact steps as Arrow record batches, without those up to ``behind``, the tail's last; memory stays bounded."""
+        yield from self._batches(behind)
+        if len(self.tail_steps["step"]):
+            yield batch_of(self.tail_steps, self.tail_trades, self.header.about.extra_columns)
+
+    def steps(self) -> pa.Table:
+        """All intact steps, with their trades as a list column."""
+        return pa.Table.from_batches(self.batches(), arrow_schema(self.header.about.extra_columns))
+
+    def trades(self) -> pa.Table:
+        """All intact trades, one row each."""
+        flat = [batch.column(batch.num_columns - 1).flatten() for batch in self.batches()]
+        schema = pa.schema(list(TRADE_TYPE))
+        return pa.Table.from_batches([pa.RecordBatch.from_struct_array(part) for part in flat], schema)
+
+    def trade_rows(self) -> list[tuple[Any, ...]]:
+        """All intact trades as tuples in the order of schema.TRADE_COLUMNS; times in microseconds."""
+        rows: list[tuple[Any, ...]] = []
+        for trades in self._trade_blocks():
+            rows += zip(*(column.tolist() for column in trades.values()), strict=True)
+        return rows
+
+    def trade_columns(self) -> Columns:
+        """The same as a contiguous array per column."""
+        blocks = list(self._trade_blocks())
+        if len(blocks) < 2:
+            return blocks[0] if blocks else no_trades()
+        return {name: np.concatenate([trades[name] for trades in blocks]) for name in no_trades()}
+
+    def _trade_blocks(self) -> Iterator[Columns]:
+        wanted = [frame for frame in self._frames if frame.seal.trades]
+        if wanted:
+            with self._reopen() as source:
+                for frame in wanted:
+                    yield trades_of(self._decode(source, frame, only_trades=True))
+        if len(self.tail_trades["pnl"]):
+            yield self.tail_trades
+
+
+def read_header(path: Path | str) -> Header:
+    """The header alone; raises as `read_journal` does."""
+    with FileSource(path) as source:
+        size = source.size()
+        return _read_header(source, source.read(0, min(size, 4096)), size)[0]
+
+
+def _read_header(source: Source, start: bytes, size: int) -> tuple[Header, int]:
+    text, length = header_json(source, start, size)
+    return parse_header(source.name, text), length
+
+
+def header_json(source: Source, start: bytes, size: int) -> tuple[bytes, int]:
+    """The verified JSON of the header, and the header's length; ``start`` is what was read of the stream already."""
+    if not size:
+        raise NotAJournalError(source.name, "the file is empty")
+    length = metadata_length(start[:8], MAX_HEADER)
+    if length is None:
+        raise NotAJournalError(source.name, "it does not start as an Arrow stream")
+    if length > size:
+        raise NotAJournalError(source.name, "the header is cut")
+    message = start[:length] if length <= len(start) else source.read(0, length)
+    text = header_text(message)
+    if text is None or not verified(message, 0):
+        raise NotAJournalError(source.name, "the header is damaged, or another program wrote it")
+    return text, length
+
+
+def parse_header(name: str, text: bytes) -> Header:
+    """The header in its JSON; ``name`` is the file's, for errors."""
+    try:
+        header = Header.from_json(text)
+    except (ValueError, KeyError) as error:
+        raise NotAJournalError(name, f"the header's content is malformed ({error!r})") from error
+    if header.format_version > FORMAT_VERSION:
+        raise NewerFormatError(name, header.format_version, FORMAT_VERSION)
+    return header
+
+
+def _kept_open(source: Source) -> AbstractContextManager[Source]:
+    return nullcontext(source)
+
+
+def _up_to_hole(steps: Columns, trades: Columns) -> tuple[Columns, Columns]:
+    count = int(np.argmax(np.diff(steps["step"]) != 1)) + 1
+    closed = int(np.searchsorted(trades["exit_step"], steps["step"][count - 1], side="right"))
+    before = {name: values[:count] for name, values in steps.items()}
+    return before, {name: values[:closed] for name, values in trades.items()}
+
+
+def _time(time_us: int) -> datetime | None:
+    try:
+        return from_microseconds(time_us)
+    except ValueError:
+        return None

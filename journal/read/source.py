@@ -1,0 +1,97 @@
+"""Where a journal's bytes come from. The reader asks no more than this, so that they may lie elsewhere one day."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Protocol
+
+from journal.errors import JournalAccessError
+from journal.format.schema import FAILED_SUFFIX, MAX_TAIL_BYTES, TAIL_SUFFIX
+from journal.host.files import open_regular
+
+_PAGE = 1 << 12
+_BEHIND_TAIL = 1 << 15  # of what stands behind that, so that a look can say that there is more
+
+
+class Source(Protocol):
+    """The bytes of one journal at the time of a look. Raises JournalAccessError only."""
+
+    name: str
+
+    def tail(self) -> tuple[bytes, bool] | None:
+        """The tail's bytes and whether it is a failed one; None if there is no tail.
+
+        Of one that is longer than MAX_TAIL_BYTES a little more than that is enough.
+        """
+        ...
+
+    def size(self) -> int:
+        """Bytes of the stream now; it may grow."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes of the stream; fewer only at its end."""
+        ...
+
+
+class FileSource:
+    """A journal on a file system. Never mapped: a mapped file that shrinks would kill its reader.
+
+    Only regular files are opened, and no symlink is followed, so a name in a run's folder leads nowhere else.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.name = os.fspath(path)  # not a Path: that costs as much as opening the file
+        self._fd = open_regular(self.name)
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        fd, self._fd = self._fd, -1  # another file may get this number, and is not to be read as this one
+        os.close(fd)
+
+    def tail(self) -> tuple[bytes, bool] | None:
+        stem = os.path.splitext(self.name)[0]
+        tail = _whole(stem + TAIL_SUFFIX)
+        if tail is not None and tail[:_PAGE].strip(b"\0"):
+            return tail, False
+        # A blank one may be another writer's, whom this name was refused: it must not hide what a failed one kept.
+        failed = _whole(stem + FAILED_SUFFIX)
+        if failed is not None:
+            return failed, True
+        return None if tail is None else (tail, False)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return _read(self._fd, self.name, offset, length)
+
+
+def _whole(path: str) -> bytes | None:
+    """A tail's bytes, None if there is no such file."""
+    try:
+        fd = open_regular(path)
+    except JournalAccessError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    try:
+        return _read(fd, path, 0, min(os.fstat(fd).st_size, MAX_TAIL_BYTES + _BEHIND_TAIL))
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, path: Path | str, offset: int, length: int) -> bytes:
+    try:
+        data = os.pread(fd, length, offset)
+        while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
+            data += more
+    except (OSError, ValueError, OverflowError) as error:
+        raise JournalAccessError(
+            path, error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+        ) from error
+    return data

@@ -1,0 +1,219 @@
+"""A walk over a stream: every message that verifies, in order, and everything that does not, by name."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+
+from journal.format.flatbuffer import message_length, row_count
+from journal.format.footer import Footer, decode_footer, footer_length
+from journal.format.frames import (
+    CONTINUATION,
+    END_OF_STREAM,
+    MAX_MESSAGE,
+    MAX_METADATA,
+    Frame,
+    Seal,
+    metadata_length,
+    seal_of,
+    stated_length,
+    verified,
+)
+from journal.read.source import Source
+
+_WINDOW = 1 << 20
+_NEAR = 1 << 12  # a search begins small: damage may stand between messages that are small themselves
+_ZERO = b"\0"
+# How a message begins: the mark, and a length up to MAX_METADATA. A disk may well give back nothing but FF.
+_START = re.compile(re.escape(CONTINUATION) + rb"..[\x00-\x10]\x00", re.DOTALL)
+
+
+class Damage(enum.StrEnum):
+    """Kinds of findings."""
+
+    BATCH = "batch"  # a message that was written whole does not verify
+    SLOT = "slot"  # a slot of the tail that was written whole does not verify
+    HOLE = "hole"  # steps are missing between two that are there
+    ORDER = "order"  # a batch stands twice, or at another's place
+    CONTENT = "content"  # a message verifies and does not hold what it says
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One damage, with the steps that it cost where they can be told (else 0, 0)."""
+
+    kind: Damage
+    message: str
+    offset: int
+    first_step: int = 0
+    last_step: int = 0
+
+
+@dataclass
+class Walk:
+    """What a walk found. ``frames`` are sorted by step and overlap nowhere."""
+
+    frames: list[Frame] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    torn: bool = False
+    footer: Footer | None = None
+    stream_end: int = 0  # where the next message of an open journal will start
+    claim: Seal | None = None  # what a damaged last batch says of itself, which nothing vouches for
+    search_bytes: int = 0  # how much may still be looked at in search of a good message
+
+
+class Window:
+    """Reads a source in large pieces and answers in small ones; memory stays bounded by one message."""
+
+    def __init__(self, source: Source, start: bytes) -> None:
+        self._source = source
+        self._base = 0
+        self._data = start
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes at ``offset``; fewer only at the end of the source."""
+        at = offset - self._base
+        if at < 0 or at + length > len(self._data):
+            self._data = self._source.read(offset, max(length, _WINDOW))
+            self._base = offset
+            at = 0
+        return self._data[at : at + length]
+
+
+def walk(source: Source, window: Window, start: int, journal_seed: int, size: int) -> Walk:
+    """Walk the messages behind the header, which ends at ``start``, up to ``size``."""
+    found = Walk(footer=read_footer(source, size, journal_seed), search_bytes=4 * size + (1 << 26))
+    offset = start
+    while offset < size:
+        message = read_message(window, offset, size)
+        if message is not None and verified(message, journal_seed):
+            _take(found, offset, message)
+            offset += len(message)
+        elif _has_ended(found) and window.read(offset, 8) == END_OF_STREAM:
+            break  # anywhere else it is a batch whose length is damaged
+        else:
+            offset = _behind_damage(found, window, offset, size, journal_seed)
+    found.stream_end = min(offset, size)
+    _put_in_order(found)
+    return found
+
+
+def read_message(window: Window, offset: int, size: int) -> bytes | None:
+    """The message that starts here, by the length that it states itself; None if none does or it is cut."""
+    metadata = metadata_length(window.read(offset, 8))
+    if metadata is None or offset + metadata > size:
+        return None
+    length = stated_length(window.read(offset, metadata))
+    if length is None or not metadata <= length <= min(MAX_MESSAGE, size - offset):
+        return None
+    return window.read(offset, length)
+
+
+def read_footer(source: Source, size: int, journal_seed: int) -> Footer | None:
+    """The footer at the end of the source, if a whole and undamaged one of this journal stands there."""
+    end = source.read(max(0, size - 4096), min(size, 4096))
+    length = footer_length(end[-16:])
+    if length is None or length > size:
+        return None
+    if length > len(end):
+        end = source.read(size - length, length)
+    return decode_footer(end, size, journal_seed)
+
+
+def _take(found: Walk, offset: int, message: bytes) -> None:
+    seal = seal_of(message)
+    if seal is None or not _makes_sense(seal):
+        found.findings.append(Finding(Damage.CONTENT, "a batch without a readable seal", offset))
+    else:
+        found.frames.append(Frame(offset, len(message), seal))
+
+
+def _makes_sense(seal: Seal) -> bool:
+    """Numbers that a writer can have; trades are closed by steps."""
+    counts_right = seal.steps > 0 or seal.steps == seal.trades == 0
+    return counts_right and seal.trades >= 0 and seal.first_step >= 1 and seal.first_trade >= 1
+
+
+def _behind_damage(found: Walk, window: Window, offset: int, size: int, journal_seed: int) -> int:
+    """Name what stands here, and return where the next good message starts (``size``: nowhere)."""
+    end = _next_message(found, window, offset + 1, size, journal_seed)
+    if end is None and _has_ended(found):
+        return size  # only the end-of-stream mark and the footer are damaged, and the batches said it all
+    if end is None and found.footer is not None:
+        end = found.footer.stream_bytes - len(END_OF_STREAM)
+        if end <= offset:
+            return size
+    given_up = found.search_bytes <= 0  # nobody knows what stands further on, so this is no torn end
+    if end is not None or given_up or _was_written_whole(window, offset, size):
+        found.findings.append(Finding(Damage.BATCH, f"{(end or size) - offset} bytes do not verify", offset))
+        found.claim = _claim(window.read(offset, min(size - offset, MAX_METADATA))) if end is None else None
+    else:
+        found.torn = True
+    return size if end is None else end
+
+
+def _has_ended(found: Walk) -> bool:
+    return bool(found.frames) and found.frames[-1].seal.end is not None
+
+
+def _claim(damaged: bytes) -> Seal | None:
+    """What a damaged batch says of itself, if its two counts of rows agree."""
+    seal, rows = seal_of(damaged), row_count(damaged)
+    return seal if seal is not None and seal.steps == rows else None
+
+
+def _next_message(found: Walk, window: Window, offset: int, size: int, journal_seed: int) -> int | None:
+    """The next place where a message of this journal verifies.
+
+    A hostile file cannot make the search quadratic: all searches of a walk share what may be looked at.
+    """
+    reach = _NEAR
+    while offset < size and found.search_bytes > 0:
+        piece = window.read(offset, min(reach, size - offset))
+        if not piece:
+            break  # the file has shrunk
+        reach = min(2 * reach, _WINDOW)
+        start = _START.search(piece)
+        while start is not None and found.search_bytes > 0:
+            at = start.start()
+            message = read_message(window, offset + at, size)
+            if message is not None:
+                if verified(message, journal_seed):
+                    return offset + at
+                found.search_bytes -= len(message)
+            found.search_bytes -= metadata_length(piece[at : at + 8]) or 0
+            start = _START.search(piece, at + 1)
+        offset += max(len(piece) - 7, 1)
+    return None
+
+
+def _was_written_whole(window: Window, offset: int, size: int) -> bool:
+    """Told apart: a message that was cut while it was written, and one that was all there and is damaged.
+
+    A crash leaves a message shorter than it states, or zeros where it should stand.
+    """
+    rest = window.read(offset, min(size - offset, _WINDOW))
+    if len(rest) < 8 or not rest.strip(_ZERO):
+        return False
+    # The frame and Arrow's own metadata both tell the length: a flip in the one leaves the other.
+    stated = (stated_length(rest), message_length(rest))
+    lengths = [length for length in stated if length is not None and length <= MAX_MESSAGE]
+    return size - offset >= min(lengths, default=metadata_length(rest[:8]) or 0)
+
+
+def _put_in_order(found: Walk) -> None:
+    """Batches belong where their step numbers say; one that stands twice counts once."""
+    ordered = sorted(found.frames, key=lambda frame: (frame.seal.first_step, frame.offset))
+    kept: list[Frame] = []
+    for frame in ordered:
+        if kept and (frame.seal.first_step <= kept[-1].seal.last_step or frame.seal == kept[-1].seal):
+            text = f"the batch of steps {frame.seal.first_step} to {frame.seal.last_step} stands twice"
+            found.findings.append(Finding(Damage.ORDER, text, frame.offset))
+        else:
+            kept.append(frame)
+    if [frame.offset for frame in kept] != sorted(frame.offset for frame in kept):
+        found.findings.append(
+            Finding(Damage.ORDER, "batches stand in another order than they were written", kept[0].offset)
+        )
+    found.frames = kept

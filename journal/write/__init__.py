@@ -1,0 +1,1 @@
+"""Write a journal: writer, tail, lease, run marker."""

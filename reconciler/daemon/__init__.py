@@ -1,0 +1,1 @@
+"""Run passes on a schedule, with metrics and health checks."""

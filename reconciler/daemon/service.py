@@ -1,0 +1,168 @@
+"""The daemon: passes by a schedule, until a signal. It holds no logic of verdicts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity.nap import sleep_using_event
+from tenacity.stop import stop_when_event_set
+
+from journal import Observer
+from reconciler.daemon.clock import AttentiveClock
+from reconciler.daemon.metrics import Gauges
+from reconciler.passes import Pass
+from reconciler.recording import record_pass
+from reconciler.report import Hooks, PassReport
+from reconciler.settings import Settings
+from rsc.db import episodes
+from rsc.db.session import DatabaseError, first_line, reading
+from rsc.db.upgrade import upgrade
+
+_JITTER = 0.1  # of the interval, so that many daemons do not come at once
+_LONGEST_BACKOFF_S = 30.0
+_FAREWELL_S = 10.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When passes come, and how long one may take. Exactly one of ``every_s`` and ``cron`` is given."""
+
+    every_s: float | None
+    cron: str | None
+    deadline_s: float
+
+    def trigger(self) -> BaseTrigger:
+        """For the scheduler; raises ValueError for a cron expression that is none."""
+        if self.cron is not None:
+            return CronTrigger.from_crontab(self.cron, timezone=UTC)
+        seconds = self.every_s or 0.0
+        return IntervalTrigger(seconds=seconds, timezone=UTC, jitter=seconds * _JITTER)
+
+    def longest_silence_s(self) -> float:
+        """How long after a good pass the next one should have ended at the latest."""
+        if self.cron is None:
+            return 3 * (self.every_s or 0.0) + self.deadline_s
+        trigger, now = self.trigger(), datetime.now(UTC)
+        first = trigger.get_next_fire_time(None, now) or now
+        second = trigger.get_next_fire_time(first, first) or first
+        return 2 * (second - first).total_seconds() + self.deadline_s
+
+
+class Daemon:
+    """Makes passes until ``stop`` is set. ``say`` takes lines for the log."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        run_ids: Sequence[str] | None,
+        settings: Settings,
+        schedule: Schedule,
+        stop: threading.Event,
+        gauges: Gauges,
+        say: Callable[[str], None],
+    ) -> None:
+        self._engine = engine
+        self._run_ids = run_ids
+        self._settings = settings
+        self._schedule = schedule
+        self._stop = stop
+        self._gauges = gauges
+        self._say = say
+        self._observer = Observer(clock=AttentiveClock())
+        self._pass_id = ""
+        self._quiet: dict[str, int] = {}
+        self._complaints: set[str] = set()
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def run(self) -> None:
+        """Returns when the pass that runs has ended after ``stop``; a pass that hangs does not hold the program."""
+        # A pass that takes longer than the interval is no news, nor is one that waits for its database.
+        logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
+        scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        scheduler.add_job(self._guarded, self._schedule.trigger(), next_run_time=datetime.now(UTC))
+        scheduler.start()
+        try:
+            self._stop.wait()
+        finally:
+            self._stop.set()
+            scheduler.shutdown(wait=False)
+        if not self._idle.wait(_FAREWELL_S):
+            self._say("a pass hangs in the file system or the database; leaving it, nothing half-done is stored")
+            os._exit(1)
+
+    def _guarded(self) -> None:
+        self._idle.clear()
+        try:
+            self._until_the_database_answers()
+        except Exception as error:
+            self._gauges.failed()
+            self._say(f"a pass failed: {type(error).__name__}: {first_line(error)}")
+        finally:
+            self._idle.set()
+
+    def _until_the_database_answers(self) -> None:
+        """One line when the database goes and one when it comes back, however often is tried in between."""
+        lost = False
+
+        def tell(state: RetryCallState) -> None:
+            nonlocal lost
+            self._gauges.failed()
+            if not lost and state.outcome is not None:
+                self._say(
+                    f"the database is gone, trying again until it is back: {first_line(state.outcome.exception())}"
+                )
+            lost = True
+
+        retrying = Retrying(
+            retry=retry_if_exception_type((SQLAlchemyError, DatabaseError)),
+            wait=wait_random_exponential(multiplier=0.5, max=_LONGEST_BACKOFF_S),
+            stop=stop_when_event_set(self._stop),
+            sleep=sleep_using_event(self._stop),
+            before_sleep=tell,
+            retry_error_callback=lambda state: None,
+        )
+        report = retrying(self._pass)
+        if lost and report is not None:
+            self._say("the database is back")
+
+    def _pass(self) -> PassReport:
+        upgrade(self._engine)
+        over = time.monotonic() + self._schedule.deadline_s
+        hooks = Hooks(should_stop=lambda: self._stop.is_set() or time.monotonic() > over)
+        self._pass_id = self._pass_id or uuid.uuid4().hex
+        work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id, self._quiet)
+        report = record_pass(self._engine, work, self._run_ids)
+        if report.wrote:
+            self._pass_id = ""  # idle passes share an id: `reconcile status` keeps the last of them
+        self._tell(report)
+        return report
+
+    def _tell(self, report: PassReport) -> None:
+        with reading(self._engine) as connection:
+            overruled, false = episodes.overruled_counts(connection)
+        self._gauges.passed(report, overruled, false)
+        if report.stopped and not self._stop.is_set():
+            self._say(f"a pass reached its deadline of {self._schedule.deadline_s:g} s: {report.sentence()}")
+        elif report.wrote:
+            self._say(report.sentence())
+        complaints = {*report.unlookable, *report.failures}
+        for line in sorted(complaints - self._complaints):
+            self._say(f"error: {line}")
+        self._complaints = complaints

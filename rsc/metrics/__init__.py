@@ -1,0 +1,39 @@
+"""The metrics of an episode: textbook functions, their running form, and what a journal and a row hold of them."""
+
+from rsc.metrics.episode import METRIC_NAMES, figures, metrics_of, stored
+from rsc.metrics.running import NOISE, EpisodeMetrics, RunningMetrics, StateError
+from rsc.metrics.textbook import (
+    annual_return,
+    calmar_ratio,
+    exposure,
+    max_drawdown,
+    profit_factor,
+    returns,
+    sharpe_ratio,
+    sortino_ratio,
+    total_return,
+    volatility,
+    win_rate,
+)
+
+__all__ = [
+    "METRIC_NAMES",
+    "NOISE",
+    "EpisodeMetrics",
+    "RunningMetrics",
+    "StateError",
+    "annual_return",
+    "calmar_ratio",
+    "exposure",
+    "figures",
+    "max_drawdown",
+    "metrics_of",
+    "profit_factor",
+    "returns",
+    "sharpe_ratio",
+    "sortino_ratio",
+    "stored",
+    "total_return",
+    "volatility",
+    "win_rate",
+]

@@ -1,0 +1,1 @@
+"""Record an environment's steps and trades in journals."""

@@ -1,0 +1,1 @@
+"""The trading environment: market data, account rules, rewards, single and vectorised envs."""

@@ -1,0 +1,104 @@
+"""A market as an env plays it: prices bar by bar, and the observation of each bar, made once per process."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc.trading.indicators import feature_matrix, warmup_bars
+from rsc.trading.market import Market
+
+ACCOUNT_COLUMNS = 4
+Bar = tuple[float, float, float, float, int, float]
+
+
+class Tape:
+    """The bars and observations of one market for one choice of features; `tape_of` shares them in a process.
+
+    ``windows[t]``, shape (width + ACCOUNT_COLUMNS,), is a read-only view of the observation at bar t: ``width = window
+    * features`` float32, the oldest bar first, behind them room for the account. ``carry[t]`` is the sum of the
+    closing prices before bar t: see rsc.ledger.
+
+    Pickled (to Ray's object store, say), it takes its features along and is again shared in the process that reads it.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        features: tuple[str, ...],
+        window: int,
+        normalise: int,
+        flat: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.market = market
+        self.features = features
+        self.window = window
+        self.normalise = normalise
+        self.width = window * len(features)
+        self.first = max(warmup_bars(features), window) - 1
+        self.carry = np.concatenate(([0.0], np.cumsum(market.close)[:-1]))
+        self._flat = _flattened(feature_matrix(market, features, normalise), window) if flat is None else flat
+        self.windows = _overlapping(self._flat, len(market), len(features), self.width + ACCOUNT_COLUMNS)
+
+    @functools.cached_property
+    def bars(self) -> Sequence[Bar]:
+        """By bar: open, high, low, close, time in us, carry; Python numbers, since to read one of a numpy array costs
+        more than the arithmetic on it.
+        """
+        market = self.market
+        columns = (market.open, market.high, market.low, market.close, market.times_us, self.carry)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    @functools.cached_property
+    def prices(self) -> NDArray[np.float64]:
+        """Shape (5, bars): open, high, low, close, carry."""
+        market = self.market
+        return np.stack((market.open, market.high, market.low, market.close, self.carry))
+
+    @functools.cached_property
+    def rows(self) -> Sequence[NDArray[np.float32]]:
+        """`windows` as a list of arrays, for the same reason."""
+        return list(self.windows)
+
+    def __reduce__(self) -> Any:
+        return _shared, (self.market, self.features, self.window, self.normalise, self._flat)
+
+    def __deepcopy__(self, memo: Any) -> Tape:
+        return self
+
+
+_MAX_TAPES = 16
+_tapes: dict[tuple[Any, ...], Tape] = {}
+
+
+def tape_of(market: Market, features: tuple[str, ...], window: int, normalise: int) -> Tape:
+    """The tape of this process for these arguments. Raises MarketError for an unknown feature."""
+    return _shared(market, features, window, normalise, None)
+
+
+def _shared(
+    market: Market, features: tuple[str, ...], window: int, normalise: int, flat: NDArray[np.float32] | None
+) -> Tape:
+    key = (market, features, window, normalise)
+    if key not in _tapes:
+        if len(_tapes) >= _MAX_TAPES:
+            del _tapes[next(iter(_tapes))]
+        _tapes[key] = Tape(*key, flat)
+    return _tapes[key]
+
+
+def _flattened(matrix: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+    """All features in one row: zeros before the first bar so that each bar has a window, and room behind the last."""
+    before = (window - 1) * matrix.shape[1]
+    flat = np.zeros(before + matrix.size + ACCOUNT_COLUMNS, np.float32)
+    flat[before : before + matrix.size] = matrix.reshape(-1)
+    return flat
+
+
+def _overlapping(flat: NDArray[np.float32], bars: int, features: int, width: int) -> NDArray[np.float32]:
+    strides = (features * flat.itemsize, flat.itemsize)
+    return np.lib.stride_tricks.as_strided(flat, (bars, width), strides, writeable=False)

@@ -1,0 +1,317 @@
+"""Many accounts side by side, as rsc.vector_env plays them: the rules of rsc.env and rsc.ledger, over arrays.
+
+Each expression is that of the single env, operation by operation, so that each account has the same bits: sides are
+factors of +-1 and costs that do not apply are terms of 0, and neither rounds; adding 0.0 turns -0.0 into 0.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from journal.format.schema import Trade
+from rsc.trading.game import Game, exposure_of
+from rsc.trading.ledger import Ledger, exit_price, reached
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Trades = dict[int, tuple[Trade, ...]]
+
+# Rows of the bars that `play` is given, one column for each account.
+OPEN, HIGH, LOW, CLOSE, CARRY = range(5)
+
+
+class Accounts(Protocol):
+    """n accounts. After `play`, arrays of shape (n,) tell what the step left; they are overwritten by the next."""
+
+    @property
+    def cash(self) -> Floats: ...
+
+    position: Floats
+    worth: Floats
+    unrealized: Floats
+    fees: Floats
+
+    @property
+    def traded(self) -> Flags:
+        """Which accounts traded in the last step."""
+        ...
+
+    def targets(self, actions: Any) -> Floats:
+        """Sides or target exposures, shape (n,), for a batch of actions. Raises ValueError for what is none."""
+        ...
+
+    def reset(self, lanes: Integers) -> None:
+        """Give these accounts their capital and nothing else."""
+        ...
+
+    def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
+        """Play a bar each, shape (5, n); idle accounts, which were just reset, are only marked. ``steps`` counts from 1."""
+        ...
+
+    def trades(self, times_us: Integers, starts: Integers) -> Trades:
+        """What the last step closed, by account. ``starts`` are the bars at which the episodes started."""
+        ...
+
+
+# Rows of the lots, one column for each account: what `Ledger` knows of its only lot.
+_SIDE, _SIZE, _VALUE, _COSTS, _CASH, _ENTRY, _CARRIED, _STEP, _LOWER, _UPPER = range(10)
+_ROWS = 10
+_EMPTIED = slice(_SIDE, _COSTS + 1)
+
+
+class _Closing(NamedTuple):
+    """Accounts whose lots were closed, what these lots were, and at what."""
+
+    lanes: Integers
+    lots: Floats
+    price: Floats
+    carry: Floats
+
+
+class DiscreteAccounts:
+    """Accounts that are flat, long or short, with at most one lot each."""
+
+    def __init__(self, game: Game, n: int) -> None:
+        terms, config = game.terms, game.config
+        self._capital = float(config.capital)
+        self._terms = terms
+        # Constants as arrays: an operation with a Python number takes twice as long.
+        self._fee, self._cost_rate, self._fraction = (
+            np.full(n, each) for each in (terms.fee, terms.cost_rate, terms.size)
+        )
+        self._at_open = config.fill == "open"
+        self._has_stops = config.stop_loss is not None or config.take_profit is not None
+        (long_stop, long_take), (short_stop, short_take) = terms.levels(1), terms.levels(-1)
+        self._sides = _by_action(0.0, 1.0, -1.0)
+        self._lower = _by_action(0.0, long_stop, short_take)
+        self._upper = _by_action(0.0, long_take, short_stop)
+        self._lots, self._spare = np.zeros((_ROWS, n)), np.zeros((_ROWS, n))
+        self.position, self.worth, self.unrealized, self.fees = (np.zeros(n) for _ in range(4))
+        self._value = np.zeros(n)
+        self._wants = np.zeros(n, np.bool_)
+        self._actions: Any = None
+        self._turned: tuple[Floats, Floats] | None = None
+        self._stopped: _Closing | None = None
+
+    @property
+    def cash(self) -> Floats:
+        cash: Floats = self._lots[_CASH]
+        return cash
+
+    @property
+    def traded(self) -> Flags:
+        old, new = self._spare, self._lots
+        traded: Flags = self._wants & (new[_SIDE] != old[_SIDE])
+        if self._stopped is not None:
+            traded[self._stopped.lanes] = True
+        return traded
+
+    def targets(self, actions: Any) -> Floats:
+        try:
+            sides: Floats = self._sides.take(actions)
+        except (IndexError, TypeError):
+            sides = np.full(1, np.nan)
+        total = np.add.reduce(sides)
+        if total != total:
+            raise ValueError(f"expected actions of 0 (flat), 1 (long) or 2 (short), got {np.asarray(actions).tolist()}")
+        self._actions = actions
+        return sides
+
+    def reset(self, lanes: Integers) -> None:
+        self._lots[:, lanes] = 0.0
+        self._lots[_CASH, lanes] = self._capital
+
+    def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
+        if idle is not None:
+            targets[idle] = 0.0
+        if self._at_open:
+            self._turn(targets, bars[OPEN], bars[CARRY], steps)
+        stopped = self._stopped = self._stop(bars) if self._has_stops else None
+        if not self._at_open:
+            if stopped is not None:  # what a stop closed is not opened again within its bar
+                targets[stopped.lanes] = 0.0
+            self._turn(targets, bars[CLOSE], bars[CARRY], steps)
+        if stopped is not None:
+            self.fees[stopped.lanes] += stopped.lots[_SIZE] * stopped.price * self._terms.fee
+        self._mark(bars[CLOSE], bars[CARRY])
+
+    def _turn(self, targets: Floats, price: Floats, carry: Floats, steps: Integers) -> None:
+        """`Ledger.turn` for those whose side is to change; their lots before it stay readable in the spare."""
+        old, new = self._lots, self._spare
+        held, had, _, _, cash, _, _, _, _, _ = old
+        side, size, value, costs, money, entry, carried, step, lower, upper = new
+        wants = np.not_equal(targets, held, out=self._wants)
+
+        left, fees = np.multiply(had, price, out=self._value), self.fees
+        np.multiply(held, left, out=money)
+        np.multiply(left, self._cost_rate, out=costs)
+        money -= costs
+        money += cash
+        np.multiply(left, self._fee, out=fees)
+
+        np.multiply(money, self._fraction, out=size)
+        size /= price
+        if self._terms.whole_shares:
+            np.floor(size, out=size)
+        np.maximum(size, 0.0, out=size)  # before the factor, so that no -0.0 comes of it
+        size *= targets * targets
+        np.copyto(side, np.where(size > 0.0, targets, 0.0))
+        np.multiply(size, price, out=value)
+        np.multiply(value, self._cost_rate, out=costs)
+        np.multiply(side, value, out=left)
+        money -= left
+        money -= costs
+        np.multiply(value, self._fee, out=left)
+        fees += left
+        fees *= wants
+
+        np.copyto(entry, price)
+        np.copyto(carried, carry)
+        np.copyto(step, steps)
+        if self._has_stops:
+            np.multiply(price, self._lower.take(self._actions), out=lower)
+            np.multiply(price, self._upper.take(self._actions), out=upper)
+        np.copyto(new, old, where=~wants)
+        self._lots, self._spare = new, old
+        self._turned = (price, carry)
+
+    def _stop(self, bars: Floats) -> _Closing | None:
+        """Close what reached its stop or take-profit, as `rsc.trading.ledger.exit_price` says."""
+        lots = self._lots
+        hit = bars[LOW] <= lots[_LOWER]
+        hit |= bars[HIGH] >= lots[_UPPER]
+        hit &= lots[_SIZE] > 0.0
+        lanes = hit.nonzero()[0]
+        if not len(lanes):
+            return None
+        gone = lots.take(lanes, axis=1)
+        opened, high, low, _, carry = bars.take(lanes, axis=1)
+        price = _exit_prices(gone, opened, high, low)
+        value = gone[_SIZE] * price
+        lots[_CASH][lanes] = gone[_CASH] + (gone[_SIDE] * value - value * self._terms.cost_rate)
+        lots[_EMPTIED, lanes] = 0.0
+        return _Closing(lanes, gone, price, carry)
+
+    def _mark(self, close: Floats, carry: Floats) -> None:
+        side, size, value, costs, cash, _, carried, _, _, _ = self._lots
+        worth = np.multiply(size, close, out=self.worth)
+        unrealized = np.subtract(worth, value, out=self.unrealized)
+        unrealized *= side
+        unrealized -= costs
+        if self._terms.borrow:
+            rate = np.multiply(side < 0.0, self._terms.borrow, out=self._value)
+            cash -= worth * rate
+            owed = carry + close
+            owed *= size
+            owed -= size * carried
+            owed *= rate
+            unrealized -= owed
+        unrealized += 0.0
+        worth *= side
+        np.multiply(side, size, out=self.position)
+
+    def trades(self, times_us: Integers, starts: Integers) -> Trades:
+        assert self._turned is not None, "Invariant: only a step closes trades"
+        lanes = (self._wants & (self._spare[_SIDE] != 0.0)).nonzero()[0]
+        price, carry = self._turned
+        turned = _Closing(lanes, self._spare.take(lanes, axis=1), price[lanes], carry[lanes])
+        closed = zip(self._closed(turned, times_us, starts), strict=True)  # one trade each, in a tuple
+        found: Trades = dict(zip(lanes.tolist(), closed, strict=True))
+        if self._stopped is not None:
+            stopped = self._closed(self._stopped, times_us, starts)
+            for lane, trade in zip(self._stopped.lanes.tolist(), stopped, strict=True):
+                found[lane] = (*found.get(lane, ()), trade)
+        return found
+
+    def _closed(self, closing: _Closing, times_us: Integers, starts: Integers) -> Iterator[Trade]:
+        """What `Ledger.turn` says of the lots that it closes."""
+        side, size, _, entry_costs, _, entry, carried, step, _, _ = closing.lots
+        price, steps = closing.price, step.astype(np.int64)
+        costs = entry_costs + size * price * self._terms.cost_rate
+        costs += self._terms.borrow * (size * (closing.carry - carried)) * (side < 0.0)
+        pnl = side * (size * (price - entry)) - costs + 0.0
+        entry_times = times_us[starts[closing.lanes] + steps]
+        columns = (side.astype(np.int64), size, steps, entry_times, entry, price, pnl, costs)
+        return map(tuple.__new__, repeat(Trade), zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _by_action(flat: float, long: float, short: float) -> Floats:
+    """A table to look actions up in; NaN for what is none, counted from the end too (see rsc.env)."""
+    return np.array([flat, long, short, *[np.nan] * 61])
+
+
+def _exit_prices(lots: Floats, opened: Floats, high: Floats, low: Floats) -> Floats:
+    lower, upper = lots[_LOWER], lots[_UPPER]
+    at_lower = np.where(lots[_SIDE] > 0.0, low <= lower, high < upper)
+    within = (opened > lower) & (opened < upper)
+    return np.asarray(np.where(within, np.where(at_lower, lower, upper), opened))
+
+
+class LedgerAccounts:
+    """Accounts that hold any number of lots, as continuous exposure makes them: one `Ledger` each, played in a loop."""
+
+    def __init__(self, game: Game, n: int) -> None:
+        self._game = game
+        self._at_open = game.config.fill == "open"
+        self._has_stops = game.config.stop_loss is not None or game.config.take_profit is not None
+        self._ledgers = [Ledger(game.config.capital, game.terms) for _ in range(n)]
+        self.cash, self.position, self.worth, self.unrealized, self.fees = (np.zeros(n) for _ in range(5))
+        self._traded = np.zeros(n, np.bool_)
+        self._trades: Trades = {}
+
+    @property
+    def traded(self) -> Flags:
+        return self._traded
+
+    def targets(self, actions: Any) -> Floats:
+        return np.array([exposure_of(action) for action in actions])
+
+    def reset(self, lanes: Integers) -> None:
+        for lane in lanes.tolist():
+            self._ledgers[lane] = Ledger(self._game.config.capital, self._game.terms)
+
+    def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
+        self._trades = {}
+        self._traded.fill(False)
+        for lane, (target, bar, step) in enumerate(zip(targets.tolist(), bars.T.tolist(), steps.tolist(), strict=True)):
+            ledger = self._ledgers[lane]
+            ledger.fees = 0.0
+            if idle is None or not idle[lane]:
+                before = ledger.side * ledger.size
+                trades = self._orders(ledger, target, bar, step)
+                if trades:
+                    self._trades[lane] = trades
+                self._traded[lane] = bool(trades) or ledger.side * ledger.size != before
+            self._mark(lane, ledger, bar[CLOSE], bar[CARRY])
+
+    def _orders(self, ledger: Ledger, target: float, bar: list[float], step: int) -> tuple[Trade, ...]:
+        """The order and the stops of one account and bar; times of entry are filled in by `trades`."""
+        opened, high, low, close, carry = bar
+        trades = ledger.aim(target, opened, step, 0, carry) if self._at_open else ()
+        side, stop, take = ledger.side, ledger.stop, ledger.take
+        if side and self._has_stops and reached(side, stop, take, high, low):
+            return trades + ledger.close(exit_price(side, stop, take, opened, high, low), carry)
+        return trades if self._at_open else ledger.aim(target, close, step, 0, carry)
+
+    def _mark(self, lane: int, ledger: Ledger, close: float, carry: float) -> None:
+        if ledger.side < 0:
+            ledger.charge_borrow(close)
+        self.cash[lane] = ledger.cash
+        self.position[lane] = ledger.side * ledger.size
+        self.worth[lane] = ledger.side * (ledger.size * close)
+        self.unrealized[lane] = ledger.unrealized(close, carry + close) if ledger.side else 0.0
+        self.fees[lane] = ledger.fees
+
+    def trades(self, times_us: Integers, starts: Integers) -> Trades:
+        return {
+            lane: tuple(
+                trade._replace(entry_time_us=int(times_us[starts[lane] + trade.entry_step])) for trade in trades
+            )
+            for lane, trades in self._trades.items()
+        }
