@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from journal import EndReason, Journal, State
-from journal.read.losses import TAIL_LOST
+from journal.format.schema import TAIL_LOST
 from rsc.db.episodes import CALLBACK, RECONCILER, Ended, end_episode_by_callback
 from rsc.db.trades import Trades, trades_from
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored

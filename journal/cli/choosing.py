@@ -201,7 +201,7 @@ def say_what_was_met(journal: Journal, *, live: bool = False) -> int:
     """
     from journal.cli.lines import count_text
     from journal.console import DATA_LOST, DONE, remark
-    from journal.read.losses import TAIL_LOST
+    from journal.format.schema import TAIL_LOST
 
     name = journal.header.journal_id
     if journal.tail_lost:

@@ -231,7 +231,7 @@ def _batch_table(journal: Journal) -> Iterator[str]:
 
 def _findings(journal: Journal) -> Iterator[str]:
     from journal.cli.lines import finding_text
-    from journal.read.losses import TAIL_LOST
+    from journal.format.schema import TAIL_LOST
 
     if journal.tail_lost:
         yield f"\nLost: {TAIL_LOST}."

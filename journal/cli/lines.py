@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from journal.inspect.overview import Condition
+from journal.inspect.condition import Condition
 from journal.read.walk import Damage, Finding
 
 _FLUSH_S = 0.1

@@ -209,7 +209,7 @@ class _Printer:
         self._head()
         self._counts[str(one.condition)] += 1
         from journal.cli.lines import lost_text
-        from journal.read.losses import TAIL_LOST
+        from journal.format.schema import TAIL_LOST
 
         if one.problem:
             self._problems.append(f"{one.journal_id}: {one.problem}")

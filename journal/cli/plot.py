@@ -112,9 +112,9 @@ class _Reader:
     def __iter__(self) -> Iterator[Series]:
         from journal.cli.lines import lost_text
         from journal.console import remark
+        from journal.format.schema import TAIL_LOST
         from journal.inspect.overview import overview
         from journal.plot.series import series_of
-        from journal.read.losses import TAIL_LOST
         from journal.read.reader import Journal
 
         for path in self.paths:

@@ -116,7 +116,7 @@ def _remark_on_a_live_writer(path: Path) -> None:
 
 def _tell(done: Recovery) -> None:
     from journal.cli.lines import count_text
-    from journal.read.losses import TAIL_LOST
+    from journal.format.schema import TAIL_LOST
 
     tail = f", {count_text(done.tail_steps, 'step')} of them from the tail" if done.tail_steps else ""
     end = f"ended as {done.end_reason}" if done.end_reason else "without an end: it does not say how it ended"

@@ -96,7 +96,7 @@ class _Printer:
 
     def _text(self, one: Overview, audit: Audit | None, word: str) -> list[str]:
         from journal.cli.lines import count_text, finding_text, painted
-        from journal.read.losses import TAIL_LOST
+        from journal.format.schema import TAIL_LOST
 
         state = painted(f"{word:<10}", one.condition, self._colours)
         if audit is None:

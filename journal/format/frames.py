@@ -41,8 +41,9 @@ _TIMES = ("wall_time", "market_time", "entry_time", "exit_time")
 _TIME = pa.timestamp("us", "UTC")
 
 
-def _field(name: str, dtype: np.dtype[Any]) -> pa.Field:
-    return pa.field(name, _TIME if name in _TIMES else pa.from_numpy_dtype(dtype), nullable=False)
+def _field(name: str, dtype: str) -> pa.Field:
+    arrow_type = _TIME if name in _TIMES else pa.from_numpy_dtype(np.dtype(dtype))
+    return pa.field(name, arrow_type, nullable=False)
 
 
 TRADE_TYPE = pa.struct([_field(name, dtype) for name, dtype in TRADE_COLUMNS.items()])

@@ -9,8 +9,6 @@ import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,6 +21,7 @@ RECOVERED_NOTE = "recovered"  # about.notes of a journal that `recover` made: wh
 WRITERS_DIR = "writers"
 NEW_SUFFIX = ".new"  # a file that has no final name yet
 SPARE_SUFFIX = ".spare"  # an empty tail, kept for the next episode
+TAIL_LOST = "its tail is missing: steps after the last sealed batch are lost, number unknown"
 MAX_EXTRA_COLUMNS = 1024
 MAX_TAIL_BYTES = 1 << 26
 LEASE_INTERVAL_S = 10.0
@@ -67,29 +66,29 @@ STEP_FLOATS = (
     "unrealized_pnl",
 )
 
-# What `Journal.steps` and a fold see of a block of steps: one contiguous array per column.
-STEP_COLUMNS: dict[str, np.dtype] = {
-    "step": np.dtype("<i8"),
-    "wall_time": np.dtype("<i8"),
-    "market_time": np.dtype("<i8"),
-    **{name: np.dtype("<f8") for name in STEP_FLOATS},
-    "terminated": np.dtype("?"),
-    "truncated": np.dtype("?"),
+# Columns of a block of steps, as `Journal.steps` and a fold see them: numpy type codes, so that no numpy is imported.
+STEP_COLUMNS: dict[str, str] = {
+    "step": "<i8",
+    "wall_time": "<i8",
+    "market_time": "<i8",
+    **dict.fromkeys(STEP_FLOATS, "<f8"),
+    "terminated": "?",
+    "truncated": "?",
 }
 
 # What a fold sees of the trades that a block of steps closed, in order.
-TRADE_COLUMNS: dict[str, np.dtype] = {
-    "trade_number": np.dtype("<i8"),
-    "direction": np.dtype("<i1"),
-    "quantity": np.dtype("<f8"),
-    "entry_step": np.dtype("<i8"),
-    "entry_time": np.dtype("<i8"),
-    "entry_price": np.dtype("<f8"),
-    "exit_step": np.dtype("<i8"),
-    "exit_time": np.dtype("<i8"),
-    "exit_price": np.dtype("<f8"),
-    "pnl": np.dtype("<f8"),
-    "costs": np.dtype("<f8"),
+TRADE_COLUMNS: dict[str, str] = {
+    "trade_number": "<i8",
+    "direction": "<i1",
+    "quantity": "<f8",
+    "entry_step": "<i8",
+    "entry_time": "<i8",
+    "entry_price": "<f8",
+    "exit_step": "<i8",
+    "exit_time": "<i8",
+    "exit_price": "<f8",
+    "pnl": "<f8",
+    "costs": "<f8",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,23 +10,13 @@ from typing import TYPE_CHECKING
 
 from journal.errors import JournalError
 from journal.host.liveness import Liveness, LivenessReport, Observer
+from journal.inspect.condition import Condition
 from journal.read.peek import Peek, peek
 from journal.read.reader import Journal, State, read_header, read_journal
 
 if TYPE_CHECKING:
     from journal.format.header import Header
     from journal.inspect.figures import Figures
-
-
-class Condition(enum.StrEnum):
-    """The one word for a journal; the worst that is true of it."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    TORN = "torn"  # open, its last write is cut, and nobody will finish it
-    FAILED = "failed"
-    DAMAGED = "damaged"
-    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from journal.format.slots import Columns
 from journal.read.snapshot import Snapshot
 from journal.read.walk import Damage, Finding
 
-TAIL_LOST = "its tail is gone: steps behind its last batch are lost, number unknown"
 Extent = tuple[int, int, int]
 """First and last step of a run of steps without a gap, and where it stands in the stream."""
 

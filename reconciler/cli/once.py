@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, folded, remark
-from journal.read.losses import TAIL_LOST
+from journal.format.schema import TAIL_LOST
 from reconciler.report import Hooks
 from reconciler.settings import Settings
 from reconciler.signals import stop_on_signals

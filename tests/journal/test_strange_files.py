@@ -25,7 +25,8 @@ from journal import (
     read_journal,
 )
 from journal.host.paths import failed_path, tail_path
-from journal.inspect.overview import Condition, overview
+from journal.inspect.condition import Condition
+from journal.inspect.overview import overview
 from journal.ops.recover import Mode, RecoverError, recover
 from journal.read.peek import peek
 from journal.read.reader import read_header

@@ -98,7 +98,7 @@ def test_cat__text__fits_80_columns(world: World):
         ("flipped_end", 3, 294, "6 steps and 0 trades lost"),
         ("footer", 0, 300, ""),
         ("nosteps", 0, 0, ""),
-        ("cut", 3, 176, "its tail is gone"),
+        ("cut", 3, 176, "its tail is missing"),
     ],
 )
 def test_cat__any_kind__prints_what_is_intact_and_says_what_it_met(

@@ -29,7 +29,7 @@ def test_info__finished__has_identity_and_the_metrics_of_the_trading_side(world:
         ("live", 0, "open, its writer is alive (its lock is held)"),
         ("killed", 0, "open, its writer is dead"),
         ("torn", 0, "Torn: a write was cut"),
-        ("cut", 3, "Lost: its tail is gone"),
+        ("cut", 3, "Lost: its tail is missing"),
         ("footer", 0, "damaged (harmless)"),
         ("nosteps", 0, "last step   none"),
         ("flipped", 3, "steps 60 to 118 are missing"),

@@ -88,7 +88,7 @@ def test_ls__where__chooses(world: World, condition: str, ids: list[str]):
 def test_ls__tail_is_gone__is_told_as_a_loss(world: World):
     result = world.run("ls", RUN, "--where", "state = damaged", "--ids")
     assert (result.code, result.lines[0]) == (3, "cut")
-    assert "cut: its tail is gone" in result.err
+    assert "cut: its tail is missing" in result.err
 
 
 def test_ls__sort__by_figure_with_unreadable_ones_last(world: World):

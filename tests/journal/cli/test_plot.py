@@ -35,7 +35,7 @@ def series(world: World, kind: str, most: int = 2000):
 @pytest.mark.parametrize("kind", ["finished", "live", "killed", "torn", "cut", "footer", "extra"])
 def test_plot__terminal__fits_80_columns_and_marks_trades(world: World, kind: str):
     result = world.run("plot", kind)
-    assert (result.code, "its tail is gone" in result.err) == ((3, True) if kind == "cut" else (0, False))
+    assert (result.code, "its tail is missing" in result.err) == ((3, True) if kind == "cut" else (0, False))
     assert max(len(line) for line in result.lines) <= 80
     assert all(word in result.out for word in ("value", "drawdown", "position", "reward", "sharpe"))
     assert "▲" in result.out

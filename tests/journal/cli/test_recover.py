@@ -41,7 +41,7 @@ def test_recover__any_kind_in_any_mode__makes_what_verifies(
         assert "use --mode prefix or --mode salvage" in result.err
         assert list(tmp_path.iterdir()) == []
         return
-    code = 3 if kind == "cut" else kept[1]  # its tail is gone, and nobody knows what stood there
+    code = 3 if kind == "cut" else kept[1]  # its tail is missing, and nobody knows what stood there
     assert (result.code, [file.name for file in tmp_path.iterdir()]) == (code, [f"{kind}.arrows"])
     assert ("lost    at least" in result.out) == (kind == "cut")
     made = read_journal(tmp_path / f"{kind}.arrows")

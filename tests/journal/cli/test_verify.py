@@ -46,10 +46,10 @@ def test_verify__open_journal_whose_tail_is_gone__is_a_loss_that_nobody_can_coun
     path.with_suffix(".tail").unlink()
     for verb in ("verify", "info", "cat", "ls", "plot"):
         told = run(verb, path)
-        assert (told.code, "its tail is gone" in told.out + told.err) == (3, True), verb
+        assert (told.code, "its tail is missing" in told.out + told.err) == (3, True), verb
     (tmp_path / "copies").mkdir()
     recovered = run("recover", path, "-o", tmp_path / "copies")
-    assert (recovered.code, "tail    its tail is gone" in recovered.out) == (3, True)
+    assert (recovered.code, "tail    its tail is missing" in recovered.out) == (3, True)
     copy = run("verify", tmp_path / "copies" / "one.arrows")
     assert (copy.code, "recovered from a journal without its tail" in copy.out) == (0, True)
 
@@ -71,7 +71,7 @@ def test_verify__tail_gone_behind_the_last_step_of_the_episode__lost_nothing(tmp
     path = journal.path
     abandon(journal)
     path.with_suffix(".tail").unlink()
-    assert "its tail is gone" not in run("verify", path).out
+    assert "its tail is missing" not in run("verify", path).out
 
 
 @pytest.mark.parametrize(("kind", "verdict"), VERDICTS.items())
