@@ -115,7 +115,7 @@ def _make_stale(home: Path, count: int) -> None:
 def _row_of(header: Any) -> dict[str, Any]:
     return {
         "run_id": RUN, "rllib_episode_id": f"rllib-{header.journal_id}", "journal_id": header.journal_id,
-        "env_id": "TradingEnv", "in_evaluation": False, "worker_index": 1, "writer_host": header.writer.host,
+        "env_class": "TradingEnv", "in_evaluation": False, "worker_index": 1, "writer_host": header.writer.host,
         "writer_boot_id": header.writer.boot_id, "start_time": header.start_time, "initial_portfolio_value": 10_000.0,
     }  # fmt: skip
 

@@ -161,7 +161,7 @@ def start_row(journal: Journal) -> dict[str, Any]:
     return {
         "run_id": header.run_id,
         "journal_id": header.journal_id,
-        "env_id": header.about.env,
+        "env_class": header.about.env,
         "in_evaluation": _only(bool, notes.get("in_evaluation")),
         "worker_index": _only(int, notes.get("worker_index")),
         "writer_host": header.writer.host,

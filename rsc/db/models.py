@@ -102,7 +102,7 @@ METRICS = (
     "max_drawdown",
     "win_rate",
     "profit_factor",
-    "exposure",
+    "time_in_market",
     "total_reward",
     "total_fees",
 )
@@ -121,7 +121,7 @@ episodes = Table(
     Column("run_id", String(128), ForeignKey("training_runs.run_id"), nullable=False),
     Column("rllib_episode_id", String(128), unique=True),
     Column("journal_id", String(128), unique=True),
-    Column("env_id", Words(128)),
+    Column("env_class", Words(128)),
     Column("in_evaluation", Boolean),
     Column("worker_index", Integer),
     Column("writer_host", Words(255)),

@@ -42,7 +42,7 @@ class EpisodeMetrics:
     max_drawdown: float
     win_rate: float
     profit_factor: float
-    exposure: float
+    time_in_market: float
     total_reward: float
     total_fees: float
     total_steps: int
@@ -145,7 +145,7 @@ class RunningMetrics:
             max_drawdown=drawdown,
             win_rate=ratio(self._wins, self._trades),
             profit_factor=ratio(won, lost),
-            exposure=ratio(self._exposed, steps),
+            time_in_market=ratio(self._exposed, steps),
             total_reward=finite(reward),
             total_fees=finite(fees),
             total_steps=steps,

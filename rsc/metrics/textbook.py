@@ -105,7 +105,7 @@ def profit_factor(pnls: ArrayLike) -> float:
 
 
 @quiet
-def exposure(positions: ArrayLike) -> float:
+def time_in_market(positions: ArrayLike) -> float:
     """Fraction of steps that ended with an open position; NaN for no steps."""
     positions = as_array(positions)
     return running.ratio(running.exposed(positions), len(positions))

@@ -86,7 +86,7 @@ class EpisodeCallbacks(RLlibCallback):
             "run_id": self.settings.run_id,
             "rllib_episode_id": rllib_id,
             "journal_id": str(facts["id"]),
-            "env_id": str(facts["env"]),
+            "env_class": str(facts["env"]),
             "in_evaluation": bool(env_runner.config.in_evaluation),
             "worker_index": int(env_runner.worker_index),
             "writer_host": str(facts["host"]),

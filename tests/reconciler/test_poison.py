@@ -70,7 +70,7 @@ def test_poison__every_healthy_episode_is_ended_and_each_bad_file_named(world):
     healthy = [world.dead(seed=number) for number in range(20)] + [world.ended(EndReason.TERMINATED)]
     poison = lay_poison(world)
     world.insert("../../etc/passwd")
-    world.insert("poisoned\0name".replace("\0", "."), env_id="x\0y" * 100)
+    world.insert("poisoned\0name".replace("\0", "."), env_class="x\0y" * 100)
     world.driver_dies()
     report = world.reconcile(run_ids=["run-1"])
     assert (sum(report.ended.values()), report.exit_code) == (len(healthy) + 1, 3)

@@ -292,7 +292,7 @@ def test_journal_without_a_row__gets_it_and_its_verdict(world):
     report = world.reconcile()
     row = world.row(dead)
     assert (report.adopted, report.ended, row.status, row.rllib_episode_id) == (1, {"truncated": 1}, "truncated", None)
-    assert (row.env_id, row.initial_portfolio_value) == ("TradingEnv", CAPITAL)
+    assert (row.env_class, row.initial_portfolio_value) == ("TradingEnv", CAPITAL)
     assert_as_its_journal(world, dead, 25)
     assert world.row(alive.journal_id) is None
 

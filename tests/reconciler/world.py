@@ -83,7 +83,7 @@ class World:
             "run_id": self.run_id,
             "journal_id": journal_id,
             "rllib_episode_id": f"rllib-{journal_id}",
-            "env_id": "TradingEnv",
+            "env_class": "TradingEnv",
             "in_evaluation": False,
             "worker_index": 1,
             "writer_host": writer.host,

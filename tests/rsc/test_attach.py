@@ -138,7 +138,7 @@ def test_attach__env_given_in_any_way__is_recorded(world: World, kind: str) -> N
         sample(runner, 25)
     (first, second) = world.rows()
     assert (first.status, first.end_reason, second.status) == ("completed", "time_limit", "started")
-    assert first.env_id == ("TradingEnv" if kind == "class" else "Sub")
+    assert first.env_class == ("TradingEnv" if kind == "class" else "Sub")
     assert first.total_steps == 20
 
 

@@ -144,7 +144,7 @@ def run_of_two(folder: Path) -> Run:
         JournalWriter(run.journal_root, "r1", f"j{number}", about=about).close(EndReason.CLOSED)
     now = datetime.now(UTC)
     with open_engine(run.database_url).begin() as connection:
-        start_episode(connection, {"run_id": "r1", "journal_id": "j1", "env_id": "TradingEnv", "start_time": now})
+        start_episode(connection, {"run_id": "r1", "journal_id": "j1", "env_class": "TradingEnv", "start_time": now})
     return run
 
 

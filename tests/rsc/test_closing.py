@@ -87,7 +87,7 @@ def test_close_episode__row_missing__makes_it_from_the_journal(world):
     with world.engine.begin() as connection:
         assert close_episode(connection, read_journal(world.path(journal_id)), now=NOW)
     row = world.row(journal_id)
-    assert (row.status, row.env_id, row.rllib_episode_id) == ("truncated", "TradingEnv", None)
+    assert (row.status, row.env_class, row.rllib_episode_id) == ("truncated", "TradingEnv", None)
 
 
 def test_ending__error__has_the_exceptions_words(world):

@@ -61,7 +61,7 @@ WORKED = [
     ("win_rate", m.win_rate([5.0, -1.0, 0.0, 1e-9]), 0.5),
     ("profit_factor", m.profit_factor([5.0, -1.0, 0.0, 1.0, -2.0]), 2.0),
     ("profit_factor without winners", m.profit_factor([-1.0]), 0.0),
-    ("exposure", m.exposure([0.0, 1.0, -2.0, -0.0]), 0.5),
+    ("time_in_market", m.time_in_market([0.0, 1.0, -2.0, -0.0]), 0.5),
 ]
 
 
@@ -104,8 +104,8 @@ UNDEFINED = {
     "profit_factor without trades": m.profit_factor([]),
     "profit_factor without losers": m.profit_factor([1.0, 0.0]),
     "profit_factor of an inf": m.profit_factor([1.0, -INF]),
-    "exposure without steps": m.exposure([]),
-    "exposure of unknown positions": m.exposure([NAN, 1.0]),
+    "time_in_market without steps": m.time_in_market([]),
+    "time_in_market of unknown positions": m.time_in_market([NAN, 1.0]),
 }
 
 
@@ -287,7 +287,7 @@ PURE: list[Callable[[Any], float]] = [
     lambda x: m.calmar_ratio(x, 100.0, YEAR),
     m.win_rate,
     m.profit_factor,
-    m.exposure,
+    m.time_in_market,
 ]
 
 

@@ -53,7 +53,7 @@ def by_definition(journal: Journal) -> dict[str, float]:
         "max_drawdown": m.max_drawdown(values, 10_000.0),
         "win_rate": m.win_rate(pnls),
         "profit_factor": m.profit_factor(pnls),
-        "exposure": m.exposure(steps["position"].to_numpy()),
+        "time_in_market": m.time_in_market(steps["position"].to_numpy()),
         "total_reward": math.fsum(steps["reward"].to_pylist()),
         "total_fees": math.fsum(steps["fees"].to_pylist()),
         "unrealized_pnl": steps["unrealized_pnl"][-1].as_py(),

@@ -80,7 +80,7 @@ def by_definition(whole: Block) -> dict[str, float]:
         "max_drawdown": m.max_drawdown(values, INITIAL),
         "win_rate": m.win_rate(trades["pnl"]),
         "profit_factor": m.profit_factor(trades["pnl"]),
-        "exposure": m.exposure(steps["position"]),
+        "time_in_market": m.time_in_market(steps["position"]),
         "total_reward": math.fsum(steps["reward"]),
         "total_fees": math.fsum(steps["fees"]),
         "total_steps": len(values),
@@ -123,7 +123,15 @@ def test_running__one_block__has_the_bits_of_the_definition() -> None:
     """One kernel serves both forms."""
     whole = episode(2, 1000)
     result, expected = folded(split(whole, [])).result(), by_definition(whole)
-    names = ("sharpe_ratio", "sortino_ratio", "volatility", "max_drawdown", "calmar_ratio", "exposure", "win_rate")
+    names = (
+        "sharpe_ratio",
+        "sortino_ratio",
+        "volatility",
+        "max_drawdown",
+        "calmar_ratio",
+        "time_in_market",
+        "win_rate",
+    )
     assert {name: getattr(result, name) for name in names} == {name: expected[name] for name in names}
 
 

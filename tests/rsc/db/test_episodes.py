@@ -219,8 +219,8 @@ def test_unsettled_runs__cost__does_not_grow_with_ended_episodes(database):
 
 
 def test_text_from_outside__is_made_fit(database):
-    start(database, "a", env_id="e\0\udc80" * 100)
-    assert len(row_of(database, "a").env_id) == 128
+    start(database, "a", env_class="e\0\udc80" * 100)
+    assert len(row_of(database, "a").env_class) == 128
 
 
 def test_json__anything__is_valid_everywhere():
