@@ -45,7 +45,7 @@ def test_processes__killed_parent__takes_its_helpers_along(world, slow):
     url = world.engine.url.render_as_string(False)
     script = (
         "import time, reconciler.passes as r, reconciler.slices as s\n"
-        "from reconciler.config import Settings; from journal import Observer\n"
+        "from reconciler.settings import Settings; from journal import Observer\n"
         "from rsc.db.session import open_engine\n"
         "r._WORTH_PROCESSES = 1\n"
         f"real = {slow}\n"
