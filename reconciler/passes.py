@@ -18,7 +18,7 @@ from reconciler.evidence import RunState, run_state
 from reconciler.report import Hooks, PassReport
 from reconciler.settings import Settings
 from reconciler.slices import Candidate, Context, in_processes, in_turn
-from reconciler.writing import Writer
+from reconciler.writing import interrupt_run
 from rsc.db import episodes, runs
 from rsc.db.session import database_now, reading
 
@@ -117,7 +117,7 @@ class Pass:
             self._quiet[row.run_id] = changed
         gone = row.status == "running" and run.marker is not None and not run.driver_may_live
         if gone and not self._settings.dry_run and not self._over():
-            Writer(self._engine, self.pass_id, self.report).interrupt(row.run_id)
+            interrupt_run(self._engine, row.run_id, self.report)
 
     def _reports(self, run: RunState, run_id: str) -> Iterator[PassReport]:
         slices = _batched(self._candidates(run), self._settings.batch_episodes)

@@ -24,7 +24,7 @@ from reconciler.evidence import Evidence, RunState, gather_evidence
 from reconciler.report import Hooks, PassReport, item_of
 from reconciler.rules import Action, Sight, Verdict, decide
 from reconciler.settings import Settings
-from reconciler.writing import Work, Writer
+from reconciler.writing import Work, apply_verdicts
 from rsc.closing import ended_from, ended_without_evidence, start_row
 from rsc.db.episodes import RECONCILER
 
@@ -76,7 +76,7 @@ def reconcile_slice(context: Context, run: RunState, candidates: Sequence[Candid
         if work is not None:
             works.append(work)
     if works and not context.settings.dry_run:
-        Writer(context.engine, context.pass_id, report).apply(works)
+        apply_verdicts(context.engine, context.pass_id, works, report)
     return report
 
 

@@ -1,27 +1,18 @@
-"""What a pass writes: batches in one transaction each, and one by one where a batch fails."""
+"""What a pass writes, and how it counts what took effect."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from reconciler.report import PassReport
 from reconciler.rules import Action, Verdict
-from rsc.db import episodes, runs
+from rsc.db import runs
 from rsc.db.episodes import Ended
-from rsc.db.session import first_line
-
-T = TypeVar("T")
-log = logging.getLogger("reconciler")
-
-_ATTEMPTS = 4  # of one batch: against deadlocks, and writers that hold SQLite for longer than the timeout
-_UNAVAILABLE = (OperationalError, InterfaceError)
+from rsc.db.writing import Change, Guard, patiently, write_changes
 
 
 @dataclass(frozen=True)
@@ -34,75 +25,46 @@ class Work:
     insert: dict[str, Any] | None
     was: str | None
 
-
-class Writer:
-    """Applies verdicts under the guards of `rsc.db.episodes`, and counts who won."""
-
-    def __init__(self, engine: Engine, pass_id: str, report: PassReport) -> None:
-        self._engine = engine
-        self._pass_id = pass_id
-        self._report = report
-
-    def apply(self, works: Sequence[Work]) -> None:
-        """Invariant V3: one bad row costs itself alone. Raises OperationalError where the database is gone."""
-        try:
-            won = _patiently(lambda: self._write(works))
-        except _UNAVAILABLE:
-            raise
-        except Exception as error:
-            if len(works) > 1:
-                for work in works:
-                    self.apply([work])
-                return
-            log.debug("episode %s", works[0].ended.journal_id, exc_info=True)
-            self._report.fail(f"{works[0].run_id}/{works[0].ended.journal_id} not written: {first_line(error)}")
-            return
-        for work in works:
-            self._tally(work, work.ended.journal_id in won)
-
-    def interrupt(self, run_id: str) -> None:
-        """Mark a run whose driver is gone, if none of its episodes is started any more."""
-
-        def write() -> bool:
-            with self._engine.begin() as connection:
-                return runs.interrupt_run(connection, run_id)
-
-        if _patiently(write):
-            self._report.runs_interrupted.append(run_id)
-
-    def _write(self, works: Sequence[Work]) -> set[str]:
-        fresh = [work.ended for work in works if work.verdict.action is Action.END]
-        missing = [work.insert for work in works if work.insert is not None]
-        with self._engine.begin() as connection:
-            for row in missing:
-                episodes.start_episode(connection, row)
-            won = episodes.end_episodes_by_reconciler(connection, fresh, self._pass_id)
-            for work in works:
-                if work.verdict.action is Action.REPLACE and episodes.replace_on_more_evidence(connection, work.ended):
-                    won.add(work.ended.journal_id)
-        return won
-
-    def _tally(self, work: Work, won: bool) -> None:
-        report, row = self._report, work.ended.row
-        if not won:
-            report.overtaken += 1
-            return
-        if work.verdict.action is Action.REPLACE:
-            report.replaced += 1
-            report.false_truncations += work.was != row["status"]
-            return
-        report.ended[row["status"]] += 1
-        report.adopted += work.insert is not None
-        report.steps_lost += row["steps_lost"] or 0
-        report.trades_lost += row["trades_lost"] or 0
-        report.journals_lost += work.verdict.case in ("H", "N")
+    @property
+    def change(self) -> Change:
+        """The change for the database."""
+        guard = Guard.LESS_EVIDENCE if self.verdict.action is Action.REPLACE else Guard.STARTED
+        return Change(self.run_id, self.ended.journal_id, self.insert, self.ended, guard)
 
 
-def _patiently(write: Callable[[], T]) -> T:
-    retrying = Retrying(
-        retry=retry_if_exception_type(_UNAVAILABLE),
-        stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.05, max=1.0),
-        reraise=True,
-    )
-    return retrying(write)
+def apply_verdicts(engine: Engine, pass_id: str, works: Sequence[Work], report: PassReport) -> None:
+    """Write verdicts and count them. Raises OperationalError where the database does not answer."""
+    written = write_changes(engine, [work.change for work in works], pass_id=pass_id)
+    for work in works:
+        journal_id = work.ended.journal_id
+        if journal_id in written.refused:
+            report.fail(f"{work.run_id}/{journal_id} not written: {written.refused[journal_id]}")
+        else:
+            _tally(report, work, journal_id in written.won)
+
+
+def interrupt_run(engine: Engine, run_id: str, report: PassReport) -> None:
+    """Mark a run interrupted whose driver is gone, if none of its episodes is started any more."""
+
+    def write() -> bool:
+        with engine.begin() as connection:
+            return runs.interrupt_run(connection, run_id)
+
+    if patiently(write):
+        report.runs_interrupted.append(run_id)
+
+
+def _tally(report: PassReport, work: Work, won: bool) -> None:
+    row = work.ended.row
+    if not won:
+        report.overtaken += 1
+        return
+    if work.verdict.action is Action.REPLACE:
+        report.replaced += 1
+        report.false_truncations += work.was != row["status"]
+        return
+    report.ended[row["status"]] += 1
+    report.adopted += work.insert is not None
+    report.steps_lost += row["steps_lost"] or 0
+    report.trades_lost += row["trades_lost"] or 0
+    report.journals_lost += work.verdict.case in ("H", "N")

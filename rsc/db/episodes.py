@@ -48,23 +48,28 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
     return made.scalar_one_or_none() == "started"
 
 
-def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping[str, Any]) -> bool:
-    """End an episode in its callback's name, which beats the reconciler's; False if its callback did it before.
+def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping[str, Any] | None) -> bool:
+    """End an episode in its callback's name, also over the reconciler's verdict; False if its callback did it before.
 
-    Where the insert had failed, ``start`` makes the row.
+    Where there is no row, ``start`` makes it.
     """
     guard = "(status = 'started' OR finalized_by = 'reconciler')"
     if _end(connection, ended, guard):
         return True
+    if start is None:
+        return False
     start_episode(connection, {**start, "journal_id": ended.journal_id})
     return _end(connection, ended, guard)
 
 
 def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
-    """The reconciler's second thought: only over its own word, and only with strictly more evidence."""
-    more = f"evidence_steps < {mark(connection)}"
+    """Replace an earlier verdict of the reconciler if ``ended`` rests on strictly more evidence.
+
+    Evidence that the row does not know (NULL) counts as none.
+    """
+    more = f"coalesce(evidence_steps, 0) < {mark(connection)}"
     if ended.row["evidence_closed"]:
-        more = f"({more} OR NOT evidence_closed)"
+        more = f"({more} OR evidence_closed IS NOT TRUE)"
     return _end(connection, ended, f"finalized_by = 'reconciler' AND {more}", ended.row["evidence_steps"])
 
 

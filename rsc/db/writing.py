@@ -1,0 +1,139 @@
+"""Write episodes in batches: one transaction for all, and one by one where the database refuses the batch.
+
+The RLlib callback and the reconciler both write through `write_changes`.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from rsc.db import episodes
+from rsc.db.episodes import Ended
+from rsc.db.session import first_line
+
+T = TypeVar("T")
+log = logging.getLogger("rsc")
+
+ATTEMPTS = 4  # against deadlocks, and against writers that hold SQLite for longer than the timeout
+UNAVAILABLE = (OperationalError, InterfaceError)
+"""Errors of a database that does not answer. Any other error is about the row."""
+
+
+class Guard(enum.StrEnum):
+    """Which rows an ending may change."""
+
+    STARTED = "started"  # the reconciler's first verdict: only a row that is still started
+    LESS_EVIDENCE = "less evidence"  # the reconciler's correction: only its own verdict on less evidence
+    CALLBACK = "callback"  # the callback's word: a started row, or any verdict of the reconciler
+
+
+@dataclass(frozen=True)
+class Change:
+    """What to write of one episode: its row, its end, or both.
+
+    Attributes:
+        run_id: The episode's run.
+        journal_id: The episode's journal.
+        start: Columns of the row to insert where there is none, None to insert nothing.
+        ended: The final row and trades, None for an episode that only starts.
+        guard: Which rows ``ended`` may change.
+    """
+
+    run_id: str
+    journal_id: str
+    start: Mapping[str, Any] | None = None
+    ended: Ended | None = None
+    guard: Guard = Guard.STARTED
+
+
+@dataclass
+class Written:
+    """The result of `write_changes`.
+
+    Attributes:
+        won: Journal ids whose change took effect. Others had ended by another writer before.
+        refused: What the database said of each change that it refused, by journal id.
+    """
+
+    won: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def write_changes(engine: Engine, changes: Sequence[Change], *, pass_id: str = "", attempts: int = ATTEMPTS) -> Written:
+    """Write all changes in one transaction, or each in its own where that fails.
+
+    Args:
+        engine: The database.
+        changes: At most one change for each journal.
+        pass_id: The reconciler pass that ``Guard.STARTED`` changes name in ``finalized_pass``.
+        attempts: How often to try while the database does not answer.
+
+    Raises:
+        OperationalError, InterfaceError: The database does not answer.
+    """
+    written = Written()
+    _write(engine, list(changes), pass_id, attempts, written)
+    return written
+
+
+def _write(engine: Engine, changes: list[Change], pass_id: str, attempts: int, written: Written) -> None:
+    def in_one_transaction() -> set[str]:
+        with engine.begin() as connection:
+            return _apply(connection, changes, pass_id)
+
+    if not changes:
+        return
+    try:
+        written.won |= patiently(in_one_transaction, attempts)
+    except UNAVAILABLE:
+        raise
+    except Exception as error:  # invariant V3: a row that the database refuses costs no other row
+        if len(changes) > 1:
+            for change in changes:
+                _write(engine, [change], pass_id, attempts, written)
+            return
+        log.debug("episode %s", changes[0].journal_id, exc_info=True)
+        written.refused[changes[0].journal_id] = first_line(error)
+
+
+def _apply(connection: Connection, changes: Sequence[Change], pass_id: str) -> set[str]:
+    """Apply the changes in the caller's transaction; return the journal ids that took effect."""
+    won: set[str] = set()
+    for change in changes:
+        if change.start is not None and change.guard is not Guard.CALLBACK:
+            started = episodes.start_episode(connection, change.start)
+            won |= {change.journal_id} if started and change.ended is None else set()
+    first_verdicts = [one.ended for one in changes if one.ended is not None and one.guard is Guard.STARTED]
+    won |= episodes.end_episodes_by_reconciler(connection, first_verdicts, pass_id)
+    for change in changes:
+        if change.guard is not Guard.STARTED and _apply_one(connection, change):
+            won.add(change.journal_id)
+    return won
+
+
+def _apply_one(connection: Connection, change: Change) -> bool:
+    if change.guard is Guard.LESS_EVIDENCE:
+        assert change.ended is not None, "Invariant: a correction ends its episode"
+        return episodes.replace_on_more_evidence(connection, change.ended)
+    if change.ended is not None:
+        return episodes.end_episode_by_callback(connection, change.ended, change.start)
+    return change.start is not None and episodes.start_episode(connection, change.start)
+
+
+def patiently(write: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+    """Call ``write`` again while the database does not answer; raise its error after the last attempt."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(UNAVAILABLE),
+        stop=stop_after_attempt(attempts),
+        wait=wait_random_exponential(multiplier=0.05, max=1.0),
+        reraise=True,
+    )
+    return retrying(write)
