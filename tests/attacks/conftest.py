@@ -58,3 +58,14 @@ def scene(folder: Path, records: Records, make_place: Callable[..., Place]) -> I
     scene = Scene(folder, records)
     yield scene
     scene.close()
+
+
+@pytest.fixture(scope="module")
+def shared_scene(template: Path) -> Iterator[Scene]:
+    """A scene for attacks that share one writer process, ``scene.shared``, since each needs only a journal of its own."""
+    path = Path(tempfile.mkdtemp(prefix="rsc-attack-"))
+    scene = Scene(path, Records.copy_of(template, path / "rsc.db"))
+    scene.shared = scene.writer()
+    yield scene
+    scene.close()
+    shutil.rmtree(path, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -52,11 +53,13 @@ class Writer:
         prefix: tuple[str, ...] = (),
     ) -> None:
         command = inside(place, [*prefix, sys.executable, str(ACTOR)])
+        # A file: a full pipe would stop the process.
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `close` closes it
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._stderr,
             text=True,
             env=environment(env),
             cwd=cwd,
@@ -68,10 +71,10 @@ class Writer:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"code": code}) + "\n")
         self.process.stdin.flush()
+        assert select.select([self.process.stdout], [], [], TIMEOUT_S)[0], f"no answer in {TIMEOUT_S} s: {code}"
         line = self.process.stdout.readline()
         if not line:
-            code_ = self.process.wait(timeout=TIMEOUT_S)
-            raise AttackError(f"the process ended, exit {code_}: {self.stderr()}")
+            raise AttackError(f"the process ended, exit {self.process.wait(timeout=TIMEOUT_S)}: {self.stderr()}")
         reply = json.loads(line)
         if "error" in reply:
             raise AttackError(f"{reply['error']}\n{reply['trace']}")
@@ -91,8 +94,9 @@ class Writer:
         self.process.send_signal(signal.SIGCONT)
 
     def stderr(self) -> str:
-        """What it printed, once it has ended."""
-        return self.process.stderr.read() if self.process.stderr is not None else ""
+        """What it printed so far."""
+        self._stderr.seek(0)
+        return self._stderr.read()
 
     def close(self) -> None:
         """Whatever happened, it ends."""
@@ -105,12 +109,9 @@ class Writer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(timeout=TIMEOUT_S)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None and not stream.closed:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    continue
+        for stream in (self.process.stdin, self.process.stdout, self._stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
 
 
 class Preloaded:

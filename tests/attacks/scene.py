@@ -30,6 +30,7 @@ class Scene:
         self.folder = folder
         self.root = folder / "journal"
         self.records = records
+        self.shared: Writer  # of a scene that several tests share
         self._writers: list[Writer] = []
         self._daemons: list[subprocess.Popen[str]] = []
 
