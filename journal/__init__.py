@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from journal.format.schema import EndReason, Fold, Trade
     from journal.host.liveness import Liveness, LivenessReport, Observer
     from journal.host.paths import journal_path, list_journals, list_runs, new_journal_id, parse_journal_path
+    from journal.read.findings import Damage, Finding
     from journal.read.peek import Peek, peek
     from journal.read.reader import Checkpoint, Journal, State, read_header, read_journal
-    from journal.read.walk import Damage, Finding
     from journal.write.marker import RunMarker, marker_liveness, read_marker
     from journal.write.writer import Durability, JournalWriter
 
@@ -79,10 +79,7 @@ _HOME = {
         "read_header",
         "read_journal",
     ),
-    "journal.read.walk": (
-        "Damage",
-        "Finding",
-    ),
+    "journal.read.findings": ("Damage", "Finding"),
     "journal.write.marker": (
         "RunMarker",
         "marker_liveness",

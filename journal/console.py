@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -89,14 +90,25 @@ def fail(message: str, hint: str = "", code: int = FAILED) -> NoReturn:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(value, default=_jsonable, indent=2 if sys.stdout.isatty() else None))
+    """Print one JSON document on stdout, indented on a terminal."""
+    click.echo(json.dumps(jsonable(value), default=_plain, indent=2 if sys.stdout.isatty() else None))
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """Return the value with times as ISO 8601 text in UTC, and with NaN and infinities as None, which JSON lacks."""
+    if isinstance(value, dict):
+        return {name: jsonable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
     if isinstance(value, datetime):
-        return value.isoformat()
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return jsonable(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 def console() -> Console:

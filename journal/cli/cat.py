@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from journal.cli import choosing, options
+from journal.cli.opening import journal_named
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
 @click.command("cat", short_help="Print steps or trades, as text or for programs.")
@@ -57,7 +60,6 @@ def print_rows(
     output: Path | None,
 ) -> int:
     """Write the chosen rows, and say what kind of journal they came from."""
-    from journal.cli.opening import journal_named
     from journal.inspect.rows import rows
     from journal.inspect.tables import write
 

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from journal.cli.lines import count_text
+from journal.console import DATA_LOST, DONE, remark
+from journal.format.schema import TAIL_LOST
 from journal.host.files import take_name
+from journal.inspect import where as conditions
+from journal.inspect.where import time_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
     from journal.inspect.rows import Selection
     from journal.read.reader import Journal
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 # What fits in 80 columns.
 TEXT_STEPS = ("step", "market_time", "action", "reward", "portfolio_value", "price", "position")
@@ -93,7 +100,6 @@ def selection_of(
 ) -> Selection:
     """What the options ask for; raises click.BadParameter for columns, conditions and ends that make no sense."""
     from journal.format.frames import empty_batch
-    from journal.inspect import where as conditions
     from journal.inspect.rows import Selection, schema_of
 
     names = schema_of(journal, trades).names
@@ -129,7 +135,6 @@ def _columns(text: str | None, names: list[str], trades: bool, form: str) -> tup
 
 
 def _end(text: str | None, option: str) -> tuple[int | None, datetime | None]:
-    from journal.inspect.where import time_of
 
     if text is None:
         return None, None
@@ -199,9 +204,6 @@ def say_what_was_met(journal: Journal, *, live: bool = False) -> int:
 
     A live one's cut end is a write that is just happening.
     """
-    from journal.cli.lines import count_text
-    from journal.console import DATA_LOST, DONE, remark
-    from journal.format.schema import TAIL_LOST
 
     name = journal.header.journal_id
     if journal.tail_lost:

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import choosing, options
+from journal.cli.lines import count_text
+from journal.cli.opening import journal_named
+from journal.console import FAILED, print_json
+from journal.format.header import from_microseconds
+from journal.inspect.figures import figures_of, number_text
 
 if TYPE_CHECKING:
     from journal.ops.diff import Difference
     from journal.read.reader import Journal
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
 @click.command("diff", short_help="Compare two episodes.")
@@ -36,17 +43,13 @@ def command(left: str, right: str, tolerance: float, wall_time: bool, as_json: b
     \b
     Example: journal diff 42 43 --tolerance 1e-9
     """
-    from journal.cli.opening import journal_named
-    from journal.console import FAILED, print_json
-    from journal.inspect.figures import figures_of
-    from journal.inspect.tables import jsonable
     from journal.ops.diff import diff
 
     ours, others = journal_named(left, journal_root), journal_named(right, journal_root)
     found = diff(ours, others, tolerance=tolerance, wall_time=wall_time)
     figures = (figures_of(ours), figures_of(others))
     if as_json:
-        print_json(jsonable(_facts(ours, others, found, figures)))
+        print_json(_facts(ours, others, found, figures))
     else:
         _tell(ours, others, found, figures)
     code = max(choosing.say_what_was_met(ours), choosing.say_what_was_met(others))
@@ -68,7 +71,6 @@ def _facts(ours: Journal, others: Journal, found: Difference, figures: tuple[Any
 
 
 def _tell(ours: Journal, others: Journal, found: Difference, figures: tuple[Any, Any]) -> None:
-    from journal.cli.lines import count_text
 
     names = (ours.header.journal_id, others.header.journal_id)
     click.echo(f"left   {names[0]}: {count_text(ours.step_count, 'step')}, {count_text(ours.trade_count, 'trade')}")
@@ -91,7 +93,6 @@ def _tell(ours: Journal, others: Journal, found: Difference, figures: tuple[Any,
 
 
 def _tell_steps(found: Difference) -> None:
-    from journal.cli.lines import count_text
 
     if found.first_step is None:
         click.echo(f"\nthe same in the {count_text(found.steps_compared, 'step')} that both have")
@@ -106,7 +107,6 @@ def _tell_steps(found: Difference) -> None:
 
 def _value_text(name: str, value: float | int | bool) -> str:
     """Every digit of a number; a time as a time."""
-    from journal.format.header import from_microseconds
 
     if name not in ("market_time", "wall_time"):
         return str(value)
@@ -118,7 +118,6 @@ def _value_text(name: str, value: float | int | bool) -> str:
 
 
 def _tell_figures(left: dict[str, Any], right: dict[str, Any]) -> None:
-    from journal.inspect.figures import number_text
 
     names = [name for name in left if name in right]
     if not names:

@@ -10,7 +10,11 @@ from pathlib import Path
 import click
 
 from journal.cli import options
+from journal.cli.lines import Lines, json_line, size_text
 from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
+from journal.host.paths import list_runs
+from journal.inspect.find import find_target
+from journal.inspect.find import journal_root as root_of
 
 _BLOCK = 512  # what st_blocks counts, whatever the file system's own blocks are
 
@@ -50,10 +54,6 @@ def command(targets: tuple[str, ...], as_json: bool, journal_root: Path | None) 
     \b
     Example: journal du
     """
-    from journal.cli.lines import Lines, json_line
-    from journal.host.paths import list_runs
-    from journal.inspect.find import find_target
-    from journal.inspect.find import journal_root as root_of
 
     root = root_of(journal_root)
     folders = [find_target(name, root).folder for name in targets] or [root / run for run in sorted(list_runs(root))]
@@ -70,7 +70,6 @@ def command(targets: tuple[str, ...], as_json: bool, journal_root: Path | None) 
 
 
 def _line(usage: Usage, width: int) -> str:
-    from journal.cli.lines import size_text
 
     sizes = (usage.streams, usage.tails + usage.failed, usage.other, usage.on_disk)
     return f"{usage.run:<{width}} {usage.episodes:>8} " + " ".join(f"{size_text(size):>8}" for size in sizes)

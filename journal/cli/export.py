@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from journal.cli import options
+from journal.cli.lines import count_text, cut_short_text
+from journal.cli.opening import paths_of
+from journal.console import DATA_LOST, DONE, print_json, remark
 
 if TYPE_CHECKING:
     from journal.ops.export import Exported
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
 @click.command("export", short_help="Write a run's steps and trades as Parquet, CSV or Arrow.")
@@ -41,8 +46,6 @@ def command(
       duckdb -c "select journal_id, sum(pnl) from 'dataset/trades/*/*.parquet' group by 1"
       python -c "import pandas; print(pandas.read_parquet('dataset/episodes').describe())"
     """
-    from journal.cli.opening import paths_of
-    from journal.console import DATA_LOST, DONE, print_json
     from journal.ops.export import TABLES, export
 
     done = export(paths_of(targets, journal_root), output, form, tables or TABLES)
@@ -69,8 +72,6 @@ def _facts(done: Exported, form: str) -> dict[str, object]:
 
 
 def _tell(done: Exported, form: str) -> None:
-    from journal.cli.lines import count_text, cut_short_text
-    from journal.console import remark
 
     for table, rows in done.rows.items():
         click.echo(f"{done.folder / table}: {count_text(rows, 'row')}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from journal.cli import choosing, options
+from journal.cli.cat import print_rows
 
 
 @click.command("head", short_help="Print the first rows.")
@@ -32,6 +33,5 @@ def command(
     \b
     Example: journal head latest -n 3 --format ndjson
     """
-    from journal.cli.cat import print_rows
 
     return print_rows(episode, journal_root, trades, columns, None, None, (), limit, form, output)

@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import options
+from journal.cli.lines import count_text, finding_text, plain, size_text, time_text
+from journal.console import DATA_LOST, DONE, fail, folded, print_json
+from journal.format.schema import TAIL_LOST
+from journal.host.liveness import Observer
+from journal.inspect.figures import number_text
+from journal.inspect.find import find_journal
+from journal.inspect.find import journal_root as root_of
 
 if TYPE_CHECKING:
     from journal.host.liveness import LivenessReport
     from journal.inspect.overview import Overview
     from journal.read.reader import Journal
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
 @click.command("info", short_help="Tell all about one journal.")
@@ -31,12 +40,7 @@ def command(episode: str, batches: bool, as_json: bool, journal_root: Path | Non
       journal info latest
       journal info 42 --json | jq .metrics
     """
-    from journal.console import DATA_LOST, DONE, fail, print_json
-    from journal.host.liveness import Observer
-    from journal.inspect.find import find_journal
-    from journal.inspect.find import journal_root as root_of
     from journal.inspect.overview import overview
-    from journal.inspect.tables import jsonable
     from journal.read.reader import Journal
 
     path = find_journal(episode, root_of(journal_root))
@@ -44,7 +48,7 @@ def command(episode: str, batches: bool, as_json: bool, journal_root: Path | Non
     if not isinstance(one.source, Journal):
         fail(f"{path} is not a readable journal: {one.problem}", _hint(one.problem))
     if as_json:
-        print_json(jsonable(facts_of(one, one.source, batches)))
+        print_json(facts_of(one, one.source, batches))
     else:
         for line in _page(one, one.source, batches):
             click.echo(line)
@@ -149,8 +153,6 @@ def _page(one: Overview, journal: Journal, batches: bool) -> Iterator[str]:
 
 
 def _section(title: str, facts: list[tuple[str, str]]) -> Iterator[str]:
-    from journal.cli.lines import plain
-    from journal.console import folded
 
     if title:
         yield f"\n{title}"
@@ -160,7 +162,6 @@ def _section(title: str, facts: list[tuple[str, str]]) -> Iterator[str]:
 
 
 def _extent(one: Overview, journal: Journal) -> list[tuple[str, str]]:
-    from journal.cli.lines import count_text, size_text, time_text
 
     tail = len(journal.tail_steps["step"])
     batches = count_text(len(journal.frames), "batch")
@@ -179,7 +180,6 @@ def _extent(one: Overview, journal: Journal) -> list[tuple[str, str]]:
 
 
 def _last(journal: Journal) -> str:
-    from journal.cli.lines import time_text
 
     if journal.last_step_time is None:
         return "none"
@@ -202,7 +202,6 @@ def _format(journal: Journal) -> list[tuple[str, str]]:
 
 
 def _figures(one: Overview, journal: Journal) -> Iterator[str]:
-    from journal.inspect.figures import number_text
 
     figures = one.figures()
     if not figures:
@@ -230,8 +229,6 @@ def _batch_table(journal: Journal) -> Iterator[str]:
 
 
 def _findings(journal: Journal) -> Iterator[str]:
-    from journal.cli.lines import finding_text
-    from journal.format.schema import TAIL_LOST
 
     if journal.tail_lost:
         yield f"\nLost: {TAIL_LOST}."

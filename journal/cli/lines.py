@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -11,8 +12,9 @@ from typing import Any
 
 import click
 
+from journal.console import jsonable
 from journal.inspect.condition import Condition
-from journal.read.walk import Damage, Finding
+from journal.read.findings import Damage, Finding
 
 _FLUSH_S = 0.1
 _COLOURS = {
@@ -46,9 +48,6 @@ def plain(text: str) -> str:
 
 def json_line(value: Mapping[str, Any]) -> str:
     """One JSON object in one line; times as ISO 8601, what is undefined as null."""
-    import json
-
-    from journal.inspect.tables import jsonable
 
     return json.dumps(jsonable(value))
 

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from journal.cli import options
+from journal.cli.lines import Lines, age_text, coloured, json_line, lost_text, painted, size_text
+from journal.cli.opening import paths_of
+from journal.cli.runs import list_all
+from journal.console import DATA_LOST, DONE, remark
+from journal.format.schema import TAIL_LOST
+from journal.host.liveness import Observer
+from journal.inspect.figures import number_text
+from journal.inspect.find import journal_root as root_of
+from journal.inspect.where import parse
 
 if TYPE_CHECKING:
     from journal.inspect.overview import Overview
     from journal.inspect.where import Clause
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 FIELDS = (
     "id",
@@ -70,7 +82,6 @@ def command(
       journal ls 20261122-120000 --where 'state != closed'
       journal ls 20261122-120000 --figure pnl --figure sharpe_ratio --sort pnl --limit 10
     """
-    from journal.inspect.find import journal_root as root_of
 
     if ids and as_json:
         raise click.UsageError("--ids and --json exclude each other")
@@ -78,12 +89,8 @@ def command(
     if not targets:
         if where or sort or figures:
             raise click.UsageError("--where, --sort and --figure choose episodes: name a run")
-        from journal.cli.runs import list_all
 
         return list_all(root, ids, as_json, limit, reverse)
-    from itertools import islice
-
-    from journal.cli.opening import paths_of
 
     now = datetime.now(UTC)
     paths = list(paths_of(targets, root))
@@ -98,7 +105,6 @@ def _found(
     paths: list[str], clauses: list[Clause], sort: str | None, reverse: bool, figures: set[str], now: datetime
 ) -> Iterator[tuple[Overview, dict[str, Any]]]:
     """The chosen episodes in the order asked for; without --sort each as soon as it was looked at."""
-    from journal.host.liveness import Observer
 
     wanted = {clause.name for clause in clauses} | figures | ({sort} if sort else set())
     if reverse and not sort:
@@ -108,7 +114,6 @@ def _found(
 
 
 def _clauses(where: tuple[str, ...]) -> list[Clause]:
-    from journal.inspect.where import parse
 
     known = _AnyName(FIELDS)
     try:
@@ -182,7 +187,6 @@ class _Printer:
     """Prints episodes as they come, and remembers what the remark at the end has to say."""
 
     def __init__(self, paths: list[str], figures: tuple[str, ...], ids: bool, as_json: bool, now: datetime) -> None:
-        from journal.cli.lines import Lines, coloured
 
         self._lines = Lines()
         self._figures, self._ids, self._as_json, self._now = figures, ids, as_json, now
@@ -208,8 +212,6 @@ class _Printer:
         self._check_figures(one, values)
         self._head()
         self._counts[str(one.condition)] += 1
-        from journal.cli.lines import lost_text
-        from journal.format.schema import TAIL_LOST
 
         if one.problem:
             self._problems.append(f"{one.journal_id}: {one.problem}")
@@ -234,8 +236,6 @@ class _Printer:
             raise click.BadParameter(f"there is no {unknown[0]!r}, there are: {names}", param_hint="--figure")
 
     def _line(self, one: Overview, values: dict[str, Any]) -> str:
-        from journal.cli.lines import age_text, painted, size_text
-        from journal.inspect.figures import number_text
 
         state = painted(f"{one.condition!s:<10}", one.condition, self._colours)
         end = f"writer {one.writer.liveness}" if one.writer else one.end_reason or "-"
@@ -250,7 +250,6 @@ class _Printer:
 
     def finish(self) -> int:
         """The remark, and the exit code."""
-        from journal.console import DATA_LOST, DONE, remark
 
         self._head()
         for problem in self._problems[:20]:
@@ -265,7 +264,6 @@ class _Printer:
 
 
 def _json(one: Overview, values: dict[str, Any], figures: tuple[str, ...]) -> str:
-    from journal.cli.lines import json_line
 
     header = one.header
     shown = {name: values[name] for name in FIELDS}

@@ -6,17 +6,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from journal.console import fail
+from journal.errors import NotAJournalError
+from journal.inspect.find import find_journal, find_target
+from journal.inspect.find import journal_root as root_of
+
 if TYPE_CHECKING:
     from journal.read.reader import Journal
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
 def journal_named(name: str, journal_root: Path | None) -> Journal:
     """The journal, read and verified; one that cannot be read ends the command, with the reason."""
-    from journal.console import fail
-    from journal.errors import NotAJournalError
     from journal.inspect.diagnosis import diagnosed
-    from journal.inspect.find import find_journal
-    from journal.inspect.find import journal_root as root_of
     from journal.read.reader import read_journal
 
     path = find_journal(name, root_of(journal_root))
@@ -28,8 +31,6 @@ def journal_named(name: str, journal_root: Path | None) -> Journal:
 
 def paths_of(targets: Iterable[str], journal_root: Path | None) -> Iterator[str]:
     """The paths of all journals that the targets name, each once."""
-    from journal.inspect.find import find_target
-    from journal.inspect.find import journal_root as root_of
 
     root = root_of(journal_root)
     found = [find_target(name, root) for name in targets]

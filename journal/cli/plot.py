@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from journal.cli import options
+from journal.cli.choosing import opened
+from journal.cli.lines import Lines, coloured, lost_text
+from journal.cli.opening import paths_of
+from journal.console import DATA_LOST, DONE, fail, remark
+from journal.format.schema import TAIL_LOST
+from journal.host.liveness import Observer
 
 if TYPE_CHECKING:
     from journal.plot.series import Series
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 _OVERLAID = 8  # more curves than this in one panel cannot be told apart
 _FORMS = ("png", "svg", "html")
@@ -52,8 +60,6 @@ def command(
       journal plot 42 -o episode.html
       journal plot 20261122-120000 -o run.png
     """
-    from journal.cli.opening import paths_of
-    from journal.console import DATA_LOST, DONE, fail
 
     if overlay and sheet:
         raise click.UsageError("--overlay and --sheet exclude each other")
@@ -87,7 +93,6 @@ def _form_of(output: Path | None) -> str:
 
 def _evenly(paths: list[str], limit: int) -> list[str]:
     """At most so many, from the first to the last, so that a run's progress shows."""
-    from journal.console import remark
 
     if len(paths) <= limit:
         return paths
@@ -101,7 +106,6 @@ class _Reader:
     """Reads episodes one by one; those that cannot be read, and damage, are told and counted in ``problems``."""
 
     def __init__(self, paths: list[str], most: int) -> None:
-        from journal.host.liveness import Observer
 
         self.paths = paths
         self._most = most
@@ -110,9 +114,6 @@ class _Reader:
         self.shown = 0
 
     def __iter__(self) -> Iterator[Series]:
-        from journal.cli.lines import lost_text
-        from journal.console import remark
-        from journal.format.schema import TAIL_LOST
         from journal.inspect.overview import overview
         from journal.plot.series import series_of
         from journal.read.reader import Journal
@@ -137,7 +138,6 @@ class _Reader:
 
 
 def _in_terminal(reader: _Reader, kind: str) -> None:
-    from journal.cli.lines import Lines, coloured
     from journal.plot import terminal
 
     lines, look = Lines(), terminal.Terminal.of_terminal(coloured())
@@ -156,8 +156,6 @@ def _in_terminal(reader: _Reader, kind: str) -> None:
 
 
 def _in_file(reader: _Reader, kind: str, title: str, output: Path, form: str) -> None:
-    from journal.cli.choosing import opened
-    from journal.console import fail, remark
     from journal.plot.pictures import MissingPlotError
 
     many = list(reader)

@@ -8,7 +8,11 @@ from pathlib import Path
 import click
 
 from journal.cli import options
-from journal.console import DURATION
+from journal.cli.lines import Lines, count_text, json_line, size_text
+from journal.cli.opening import paths_of
+from journal.console import DURATION, remark
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
 @click.command("prune", short_help="Remove journals of ended episodes.")
@@ -36,9 +40,6 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
       journal prune 20261122-120000 --older-than 30d
       journal prune 20261122-120000 --older-than 30d --yes
     """
-    from journal.cli.lines import Lines, count_text, json_line, size_text
-    from journal.cli.opening import paths_of
-    from journal.console import remark
     from journal.ops.prune import judge, litter, remove
 
     lines, kept, folders = Lines(), Counter[str](), set[Path]()

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from journal.cli import options
+from journal.cli.lines import count_text
+from journal.console import DATA_LOST, DONE, fail, print_json, remark
+from journal.errors import NotAJournalError
+from journal.format.schema import TAIL_LOST
+from journal.host.liveness import is_locked
+from journal.inspect.find import find_journal
+from journal.inspect.find import journal_root as root_of
 
 if TYPE_CHECKING:
     from journal.errors import NotAJournalError
     from journal.ops.recover import Recovery
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
 @click.command("recover", short_help="Make a new journal from what is intact.")
@@ -59,11 +68,6 @@ def command(
       journal recover damaged.arrows --mode strict -o copy.arrows
       journal recover headerless.arrows --header-from latest -o rescued/
     """
-    from journal.console import DATA_LOST, DONE, print_json
-    from journal.errors import NotAJournalError
-    from journal.inspect.find import find_journal
-    from journal.inspect.find import journal_root as root_of
-    from journal.inspect.tables import jsonable
     from journal.ops.recover import Mode, recover
 
     root = root_of(journal_root)
@@ -76,7 +80,7 @@ def command(
     except NotAJournalError as error:
         _refuse(path, error)
     if as_json:
-        print_json(jsonable({**asdict(done), "output": str(done.output)}))
+        print_json({**asdict(done), "output": str(done.output)})
     else:
         _tell(done)
     unknown = done.write_failed or done.tail_lost
@@ -96,7 +100,6 @@ def _place(output: str, name: str) -> Path:
 
 
 def _refuse(path: Path, error: NotAJournalError) -> NoReturn:
-    from journal.console import fail
     from journal.inspect.diagnosis import diagnosed
 
     if error.path is not None and str(error.path) != str(path):
@@ -107,16 +110,12 @@ def _refuse(path: Path, error: NotAJournalError) -> NoReturn:
 
 
 def _remark_on_a_live_writer(path: Path) -> None:
-    from journal.console import remark
-    from journal.host.liveness import is_locked
 
     if is_locked(path):
         remark(f"{path.stem}: its writer is alive, so this is a snapshot")
 
 
 def _tell(done: Recovery) -> None:
-    from journal.cli.lines import count_text
-    from journal.format.schema import TAIL_LOST
 
     tail = f", {count_text(done.tail_steps, 'step')} of them from the tail" if done.tail_steps else ""
     end = f"ended as {done.end_reason}" if done.end_reason else "without an end: it does not say how it ended"

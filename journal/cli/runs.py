@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from journal.cli.lines import Lines, age_text, json_line, size_text
+from journal.console import fail, remark
 from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
+from journal.host.liveness import Observer
+from journal.host.paths import list_runs
+from journal.inspect.find import ROOT_VARIABLE
+from journal.write.marker import marker_liveness
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,6 @@ class RunSummary:
 
 def summary_of(root: Path, run_id: str, observer: Any) -> RunSummary:
     """Count a run's files; raises JournalError where its marker cannot be looked at."""
-    from journal.write.marker import marker_liveness
 
     kinds: Counter[str] = Counter()
     size, newest = 0, 0.0
@@ -58,11 +63,6 @@ def summary_of(root: Path, run_id: str, observer: Any) -> RunSummary:
 
 def list_all(root: Path, ids: bool, as_json: bool, limit: int | None, reverse: bool) -> int:
     """Print every run, by id."""
-    from journal.cli.lines import Lines, age_text, json_line, size_text
-    from journal.console import fail, remark
-    from journal.host.liveness import Observer
-    from journal.host.paths import list_runs
-    from journal.inspect.find import ROOT_VARIABLE
 
     if not root.is_dir():
         fail(f"there is no folder {root}", f"give --journal-root, or set ${ROOT_VARIABLE}")

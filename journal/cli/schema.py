@@ -8,6 +8,10 @@ from typing import Any
 import click
 
 from journal.cli import options
+from journal.cli.opening import journal_named
+from journal.console import print_json
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 STEPS = {
     "step": "number of the step, from 1 without gaps",
@@ -50,7 +54,6 @@ def command(episode: str | None, as_json: bool, journal_root: Path | None) -> in
     \b
     Example: journal schema latest
     """
-    from journal.console import print_json
 
     tables = _tables(_extra(episode, journal_root))
     if as_json:
@@ -64,7 +67,6 @@ def command(episode: str | None, as_json: bool, journal_root: Path | None) -> in
 
 
 def _extra(episode: str | None, journal_root: Path | None) -> tuple[str, ...]:
-    from journal.cli.opening import journal_named
 
     return journal_named(episode, journal_root).header.about.extra_columns if episode else ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import options
+from journal.cli.lines import count_text, cut_short_text
+from journal.cli.opening import paths_of
+from journal.console import DATA_LOST, DONE, print_json, remark
+from journal.host.liveness import Observer
 
 if TYPE_CHECKING:
     from journal.inspect.overview import Overview
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 FIGURES = ("steps", "trades", "total_return", "pnl", "sharpe_ratio", "max_drawdown", "win_rate", "total_reward")
 _BY = ("worker", "end", "env", "run", "host")
@@ -47,7 +54,6 @@ def command(
       journal stats 20261122-120000
       journal stats 20261122-120000 --by worker
     """
-    from journal.cli.opening import paths_of
 
     gathered = _Gathered(live, by)
     gathered.read(paths_of(targets, journal_root))
@@ -75,7 +81,6 @@ class _Gathered:
         self.problems: list[str] = []
 
     def read(self, paths: Any) -> None:
-        from journal.host.liveness import Observer
         from journal.inspect.overview import overview
 
         observer = Observer()
@@ -104,8 +109,6 @@ class _Gathered:
 
     def finish(self) -> int:
         """The remarks, and the exit code."""
-        from journal.cli.lines import cut_short_text
-        from journal.console import DATA_LOST, DONE, remark
 
         for problem in self.problems[:20]:
             remark(problem)
@@ -157,7 +160,6 @@ def _check(names: tuple[str, ...], gathered: _Gathered) -> None:
 def _print_spread(gathered: _Gathered, names: tuple[str, ...]) -> None:
     import numpy as np
 
-    from journal.cli.lines import count_text
     from journal.inspect.distributions import distribution_of
     from journal.plot.canvas import sparkline
 
@@ -177,7 +179,6 @@ def _print_spread(gathered: _Gathered, names: tuple[str, ...]) -> None:
 
 
 def _unicode() -> bool:
-    import sys
 
     return (sys.stdout.encoding or "ascii").lower().startswith("utf")
 
@@ -217,9 +218,7 @@ def _cell(value: float) -> str:
 
 
 def _print_json(gathered: _Gathered, names: tuple[str, ...]) -> None:
-    from journal.console import print_json
     from journal.inspect.distributions import distribution_of
-    from journal.inspect.tables import jsonable
 
     groups = {
         group: {
@@ -230,4 +229,4 @@ def _print_json(gathered: _Gathered, names: tuple[str, ...]) -> None:
         for group, rows in gathered.groups.items()
     }
     facts = {"episodes": gathered.count, "running": gathered.running, "unreadable": len(gathered.problems)}
-    print_json(jsonable({**facts, "steps_lost": gathered.lost, "cut_short": gathered.cut_short, "groups": groups}))
+    print_json({**facts, "steps_lost": gathered.lost, "cut_short": gathered.cut_short, "groups": groups})

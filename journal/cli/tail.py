@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from journal.cli import choosing, options
-from journal.console import DURATION
+from journal.cli.lines import plain
+from journal.cli.opening import journal_named
+from journal.console import DURATION, remark
+from journal.host.liveness import Liveness, Observer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from journal.inspect.rows import Selection
     from journal.read.follow import Follower, Growth
     from journal.read.reader import Journal
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 _POLL_S = 0.2
 _LOOK_S = 1.0  # how often a silent writer's life is looked at
@@ -60,9 +68,7 @@ def command(
       journal tail latest -n 3
       journal tail -f latest --trades --idle-timeout 5m
     """
-    import sys
 
-    from journal.cli.opening import journal_named
     from journal.inspect.tables import write
 
     if idle_timeout is not None and not follow:
@@ -81,8 +87,6 @@ def command(
 
 def _last(journal: Journal, selection: Selection, count: int) -> Iterator[pa.RecordBatch]:
     """The last rows of all that are selected. Steps without a condition are found without reading the rest."""
-    from collections import deque
-    from dataclasses import replace
 
     from journal.inspect.rows import rows
 
@@ -108,7 +112,6 @@ class _Following:
     """Follows until the journal's end, its writer's death or too long a silence."""
 
     def __init__(self, journal: Journal, idle_timeout: float | None) -> None:
-        from journal.host.liveness import Observer
         from journal.read.follow import Follower
 
         self._journal = journal
@@ -150,7 +153,6 @@ class _Following:
 
     def _look_at_writer(self, follower: Follower) -> Iterator[pa.RecordBatch]:
         """A dead writer's last rows: what it wrote between our look at the rows and our look at its lock."""
-        from journal.host.liveness import Liveness
 
         look = self._observer.look(follower.path, follower.header.writer)
         if look.liveness is not Liveness.DEAD:
@@ -176,7 +178,6 @@ class _Following:
 
     def say_why_it_ended(self) -> int:
         """The remark; and what the whole journal is like now, with the exit code that it deserves."""
-        from journal.console import remark
         from journal.read.reader import read_journal
 
         remark(f"{self._journal.header.journal_id}: {self._why}")
@@ -185,6 +186,5 @@ class _Following:
 
 
 def _ended(reason: str, message: str, last_step: int) -> str:
-    from journal.cli.lines import plain
 
     return f"ended as {reason} after step {last_step}" + (f": {plain(message)}" if message else "")

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import options
+from journal.cli.lines import Lines, coloured, count_text, finding_text, json_line, painted
+from journal.cli.opening import paths_of
+from journal.console import DATA_LOST, DONE, fail, remark
+from journal.format.schema import TAIL_LOST
+from journal.host.liveness import Observer
+from journal.inspect.figures import kernel
 
 if TYPE_CHECKING:
     from journal.inspect.audit import Audit
     from journal.inspect.figures import Kernel
     from journal.inspect.overview import Overview
+
+# Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
 @click.command("verify", short_help="Check every byte, row and checkpoint.")
@@ -38,8 +46,6 @@ def command(
       journal verify 20261122-120000 --deep
       journal verify -q latest && echo intact
     """
-    from journal.cli.opening import paths_of
-    from journal.host.liveness import Observer
 
     kernel = _kernel() if deep else None
     printer = _Printer(quiet, as_json, strict)
@@ -50,8 +56,6 @@ def command(
 
 
 def _kernel() -> Kernel:
-    from journal.console import fail
-    from journal.inspect.figures import kernel
 
     found = kernel()
     if found is None:
@@ -72,7 +76,6 @@ class _Printer:
     """A line for each journal, with what was found under it."""
 
     def __init__(self, quiet: bool, as_json: bool, strict: bool) -> None:
-        from journal.cli.lines import Lines, coloured
 
         self._lines, self._colours = Lines(), coloured()
         self._quiet, self._as_json, self._strict = quiet, as_json, strict
@@ -87,16 +90,12 @@ class _Printer:
         if self._quiet:
             return
         if self._as_json:
-            from journal.cli.lines import json_line
-
             self._lines.write(json_line(facts_of(one, audit, word)))
             return
         for line in self._text(one, audit, word):
             self._lines.write(line)
 
     def _text(self, one: Overview, audit: Audit | None, word: str) -> list[str]:
-        from journal.cli.lines import count_text, finding_text, painted
-        from journal.format.schema import TAIL_LOST
 
         state = painted(f"{word:<10}", one.condition, self._colours)
         if audit is None:
@@ -125,7 +124,6 @@ class _Printer:
 
     def finish(self) -> int:
         """The remark, and the exit code."""
-        from journal.console import DATA_LOST, DONE, remark
 
         total = sum(self._counts.values())
         if not self._quiet and not self._as_json and total != 1:

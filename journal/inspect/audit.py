@@ -10,8 +10,8 @@ from journal.format.schema import RECOVERED_NOTE
 from journal.format.slots import Columns
 from journal.inspect.checks import Checker, Oddity
 from journal.inspect.figures import Kernel
+from journal.read.findings import Damage, Finding
 from journal.read.reader import Journal, State
-from journal.read.walk import Damage, Finding
 
 
 @dataclass(frozen=True)

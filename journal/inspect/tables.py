@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
+from journal.console import jsonable
 from journal.format.frames import empty_batch
 
 SUFFIXES = {
@@ -135,19 +135,6 @@ def _write_ndjson(batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: Bi
             lines = [json.dumps(jsonable(row)) for row in rows]
             sink.write(("\n".join(lines) + "\n").encode())
         sink.flush()
-
-
-def jsonable(value: Any) -> Any:
-    """JSON has no times and no NaN: ISO 8601 text, and null."""
-    if isinstance(value, dict):
-        return {name: jsonable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
 
 
 def _write_parquet(batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: BinaryIO) -> None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from journal.format.slots import Columns
+from journal.read.findings import Damage, Finding
 from journal.read.snapshot import Snapshot
-from journal.read.walk import Damage, Finding
 
 Extent = tuple[int, int, int]
 """First and last step of a run of steps without a gap, and where it stands in the stream."""

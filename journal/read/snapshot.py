@@ -10,8 +10,9 @@ from journal.format.frames import End, Frame
 from journal.format.header import Header
 from journal.format.schema import MAX_TAIL_BYTES
 from journal.format.slots import TailScan, layout_of, scan_tail
+from journal.read.findings import Damage, Finding
 from journal.read.source import Source
-from journal.read.walk import Damage, Finding, Walk, Window, walk
+from journal.read.walk import Walk, Window, walk
 
 # A writer that seals in each of them is not to be outrun; the last one counts.
 _MOST_TRIES = 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from dataclasses import dataclass, field
 
@@ -20,6 +19,7 @@ from journal.format.frames import (
     stated_length,
     verified,
 )
+from journal.read.findings import Damage, Finding
 from journal.read.source import Source
 
 _WINDOW = 1 << 20
@@ -27,27 +27,6 @@ _NEAR = 1 << 12  # a search begins small: damage may stand between messages that
 _ZERO = b"\0"
 # How a message begins: the mark, and a length up to MAX_METADATA. A disk may well give back nothing but FF.
 _START = re.compile(re.escape(CONTINUATION) + rb"..[\x00-\x10]\x00", re.DOTALL)
-
-
-class Damage(enum.StrEnum):
-    """Kinds of findings."""
-
-    BATCH = "batch"  # a message that was written whole does not verify
-    SLOT = "slot"  # a slot of the tail that was written whole does not verify
-    HOLE = "hole"  # steps are missing between two that are there
-    ORDER = "order"  # a batch stands twice, or at another's place
-    CONTENT = "content"  # a message verifies and does not hold what it says
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One damage, with the steps that it cost where they can be told (else 0, 0)."""
-
-    kind: Damage
-    message: str
-    offset: int
-    first_step: int = 0
-    last_step: int = 0
 
 
 @dataclass

@@ -11,6 +11,8 @@ from journal.console import fail, print_json, remark
 from rsc import defaults
 from rsc.cli import options
 
+# Imports inside functions load SQLAlchemy or Ray, which `--help` does not need.
+
 KEY_METRICS = (
     "end_time",
     "initial_portfolio_value",

@@ -7,6 +7,8 @@ import click
 from rsc import defaults
 from rsc.cli import options
 
+# Imports inside functions load SQLAlchemy or Ray, which `--help` does not need.
+
 
 @click.group("db")
 def command() -> None:

@@ -10,6 +10,8 @@ from journal.console import print_json
 from rsc import defaults
 from rsc.cli import options
 
+# Imports inside functions load SQLAlchemy or Ray, which `--help` does not need.
+
 
 @click.command("runs")
 @options.database_url

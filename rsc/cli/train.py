@@ -13,6 +13,8 @@ from journal.console import fail
 from rsc import defaults
 from rsc.cli import options
 
+# Imports inside functions load SQLAlchemy or Ray, which `--help` does not need.
+
 
 @click.command("train")
 @click.option("--algo", type=click.Choice(["ppo", "dqn"]), default="ppo", show_default=True, help="RLlib's algorithm.")

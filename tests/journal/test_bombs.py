@@ -19,8 +19,8 @@ from journal.format.frames import arrow_schema, empty_batch
 from journal.format.schema import MAX_TAIL_BYTES
 from journal.host.paths import tail_path
 from journal.ops.recover import Mode, recover
+from journal.read.findings import Damage
 from journal.read.peek import peek
-from journal.read.walk import Damage
 from journal.write.writer import JournalWriter
 from tests.journal.hostile import first_message, footer_of, message_of, parts_of, stamped
 from tests.support.journals import ABOUT, Fate, MemorySource, abandon, write_journal

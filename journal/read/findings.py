@@ -1,0 +1,27 @@
+"""The kinds of damage that a reader can find, and where it found them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Damage(enum.StrEnum):
+    """Kinds of findings."""
+
+    BATCH = "batch"  # a message that was written whole does not verify
+    SLOT = "slot"  # a slot of the tail that was written whole does not verify
+    HOLE = "hole"  # steps are missing between two that are there
+    ORDER = "order"  # a batch stands twice, or at another's place
+    CONTENT = "content"  # a message verifies and does not hold what it says
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One damage, with the steps that it cost where they can be told (else 0, 0)."""
+
+    kind: Damage
+    message: str
+    offset: int
+    first_step: int = 0
+    last_step: int = 0
