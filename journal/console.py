@@ -1,11 +1,14 @@
-"""What the three command lines share: messages, exit codes, durations, lazily loaded verbs."""
+"""Parts that the three command lines share: messages, exit codes, standard streams, durations, lazily loaded verbs."""
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import json
 import math
 import os
+import select
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,10 +21,12 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, DATA_LOST, INTERRUPTED = 0, 1, 2, 3, 130
 SAME_REQUEST_S = 1.0
-"""Signals within this time are one request to stop: `timeout`, say, signals a process and then its group."""
-
+"""Signals within this time are one request to stop: `timeout` signals a process and then its group."""
+_STDOUT, _STDERR = 1, 2
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     FloatType = click.ParamType[float]
     TextType = click.ParamType[str]
 else:  # older click knows no parameters here
@@ -52,7 +57,7 @@ DURATION = Duration()
 
 
 class LazyGroup(click.Group):
-    """A group whose verbs are imported when they are called: ``verbs`` maps a name to ``module:attribute``."""
+    """A click group that imports a verb when it is called; ``verbs`` maps a name to ``module:attribute``."""
 
     def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,12 +75,12 @@ class LazyGroup(click.Group):
 
 
 def remark(message: str) -> None:
-    """A line for a human, on stderr."""
+    """Print a line for a human on stderr."""
     click.echo(message, err=True)
 
 
 def folded(text: str, start: str) -> list[str]:
-    """A text behind the start of its first line, in lines of 80 columns; a word that is longer, a path, stays whole."""
+    """Wrap a text into lines of 80 columns, the first of which begins with ``start``. Long paths stay whole."""
     import textwrap
 
     room = max(80 - len(start), 20)
@@ -84,7 +89,7 @@ def folded(text: str, start: str) -> list[str]:
 
 
 def fail(message: str, hint: str = "", code: int = FAILED) -> NoReturn:
-    """One line that says what is wrong and what to do; then exit."""
+    """Print one line that says what is wrong and what to do, then exit."""
     click.echo(f"error: {message}" + (f"; {hint}" if hint else ""), err=True)
     raise SystemExit(code)
 
@@ -112,17 +117,93 @@ def _plain(value: Any) -> Any:
 
 
 def console() -> Console:
-    """A rich console on stderr, for bars of progress: colours on terminals only."""
+    """Return a rich console on stderr for progress bars, with colours on terminals only."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
+class _NoReaderError(BrokenPipeError):
+    """The reader of stdout has gone, as `head` does when it has enough."""
+
+
+class _Output(io.FileIO):
+    """A standard stream that tells its first failed write, and drops what it cannot write from then on.
+
+    Attributes:
+        optional: Drop what cannot be written from the beginning.
+        failure: The first error, None while everything was written.
+    """
+
+    def __init__(self, number: int, *, optional: bool) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.optional = optional
+        self.failure: OSError | None = None
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write like `io.FileIO`; wait for a non-blocking pipe that is full."""
+        try:
+            while (written := super().write(data)) is None:
+                select.select([], [self], [])
+        except OSError as error:
+            told, self.failure = self.failure is not None, error
+            if not (told or self.optional):
+                kind = _NoReaderError if error.errno == errno.EPIPE else OSError
+                raise kind(error.errno, error.strerror, "standard output") from None
+            return len(memoryview(data))
+        return written
+
+
+def _open_standard_streams() -> None:
+    """Replace stdout and stderr by streams that never fail twice, and stderr by one that never fails.
+
+    Closed descriptors are opened first: the next file that the program opens would get their number, and whatever
+    is printed would end up in it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # so that a write fails, as it does on a closed descriptor
+    for name, number in (("stdout", _STDOUT), ("stderr", _STDERR)):
+        stream = getattr(sys, name)
+        try:
+            if stream is not None and stream.fileno() != number:
+                continue  # something else captures it
+        except (OSError, ValueError):
+            continue
+        raw = _Output(number, optional=number == _STDERR)
+        lines = number == _STDERR or raw.isatty()
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        # A name on disk may hold bytes that no encoding knows.
+        text = io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=lines)
+        setattr(sys, name, text)
+
+
+def _raw_stdout() -> _Output | None:
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _Output) else None
+
+
+def work_without_output() -> None:
+    """Let the command go on when stdout fails: its work and its exit code matter, what it prints is extra.
+
+    Without this call a failed write ends the command: quietly where the reader has gone, else with an error.
+    """
+    if (raw := _raw_stdout()) is not None:
+        raw.optional = True
+
+
 def run_main(command: click.Command) -> NoReturn:
-    """Run a command line: errors of the world are one line, a closed pipe is quiet, Ctrl-C exits 130."""
+    """Run a command line and exit.
+
+    An error that a user can cause is printed in one line. Ctrl-C exits with 130. A reader of stdout that has gone
+    ends the command with 0, except after `work_without_output`.
+    """
+    _open_standard_streams()
     try:
         code = _invoked(command)
-        sys.stdout.flush()  # a pipe that closed shows here, and not as a complaint of the interpreter's exit
+        sys.stdout.flush()
     except click.UsageError as error:
         error.show()
         raise SystemExit(USAGE) from None
@@ -131,18 +212,22 @@ def run_main(command: click.Command) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         remark("interrupted")
         raise SystemExit(INTERRUPTED) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail too
+    except _NoReaderError:
         raise SystemExit(DONE) from None
     except Exception as error:
         if not _is_of_the_world(error):
             raise
         fail(_in_words(error), str(getattr(error, "hint", "")))
+    finally:
+        work_without_output()  # what is flushed at exit must not change the exit code
+    raw = _raw_stdout()
+    if raw is not None and raw.failure is not None and raw.failure.errno != errno.EPIPE:
+        remark(f"standard output: {raw.failure.strerror}; the rest of the output was dropped")
     raise SystemExit(code if isinstance(code, int) else DONE)
 
 
 def _invoked(command: click.Command) -> Any:
-    """The command's return value. `Command.main` would make a closed pipe an exit code of 1."""
+    """Return the command's return value. `Command.main` would turn a closed pipe into exit code 1."""
     name = os.path.basename(sys.argv[0])
     if f"_{name}_COMPLETE".replace("-", "_").upper() in os.environ:
         return command.main()  # a shell asks for completions
@@ -154,14 +239,14 @@ def _invoked(command: click.Command) -> Any:
 
 
 def _in_words(error: Exception) -> str:
-    """The first line of what an error says; the system's own without their numbers."""
+    """Return the first line of an error's message, without the number of a system error."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _is_of_the_world(error: Exception) -> bool:
-    """Errors that a user can cause and mend; a traceback is for ours."""
+    """Return True for errors that a user can cause and correct. Other errors are ours, and get a traceback."""
     from journal.errors import JournalError
 
     names = {base.__name__ for base in type(error).__mro__}

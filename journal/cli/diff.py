@@ -10,7 +10,7 @@ import click
 from journal.cli import choosing, options
 from journal.cli.lines import count_text
 from journal.cli.opening import journal_named
-from journal.console import FAILED, print_json
+from journal.console import FAILED, print_json, work_without_output
 from journal.format.header import from_microseconds
 from journal.inspect.figures import figures_of, number_text
 
@@ -45,6 +45,7 @@ def command(left: str, right: str, tolerance: float, wall_time: bool, as_json: b
     """
     from journal.ops.diff import diff
 
+    work_without_output()  # the exit code is the answer
     ours, others = journal_named(left, journal_root), journal_named(right, journal_root)
     found = diff(ours, others, tolerance=tolerance, wall_time=wall_time)
     figures = (figures_of(ours), figures_of(others))

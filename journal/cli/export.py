@@ -10,7 +10,7 @@ import click
 from journal.cli import options
 from journal.cli.lines import count_text, cut_short_text
 from journal.cli.opening import paths_of
-from journal.console import DATA_LOST, DONE, print_json, remark
+from journal.console import DATA_LOST, DONE, print_json, remark, work_without_output
 
 if TYPE_CHECKING:
     from journal.ops.export import Exported
@@ -48,6 +48,7 @@ def command(
     """
     from journal.ops.export import TABLES, export
 
+    work_without_output()
     done = export(paths_of(targets, journal_root), output, form, tables or TABLES)
     if as_json:
         print_json(_facts(done, form))

@@ -10,7 +10,7 @@ import click
 from journal.cli import options
 from journal.cli.lines import Lines, count_text, json_line, size_text
 from journal.cli.opening import paths_of
-from journal.console import DURATION, remark
+from journal.console import DURATION, remark, work_without_output
 
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
@@ -42,6 +42,7 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
     """
     from journal.ops.prune import judge, litter, remove
 
+    work_without_output()
     lines, kept, folders = Lines(), Counter[str](), set[Path]()
     gone, size = 0, 0
     for verdict in judge(paths_of(targets, journal_root), older_than):

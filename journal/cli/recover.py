@@ -12,7 +12,7 @@ import click
 
 from journal.cli import options
 from journal.cli.lines import count_text
-from journal.console import DATA_LOST, DONE, fail, print_json, remark
+from journal.console import DATA_LOST, DONE, fail, print_json, remark, work_without_output
 from journal.errors import NotAJournalError
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import is_locked
@@ -70,6 +70,7 @@ def command(
     """
     from journal.ops.recover import Mode, recover
 
+    work_without_output()
     root = root_of(journal_root)
     path = find_journal(episode, root)
     place = _place(output, path.name)

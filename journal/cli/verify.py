@@ -11,7 +11,7 @@ import click
 from journal.cli import options
 from journal.cli.lines import Lines, coloured, count_text, finding_text, json_line, painted
 from journal.cli.opening import paths_of
-from journal.console import DATA_LOST, DONE, fail, remark
+from journal.console import DATA_LOST, DONE, fail, remark, work_without_output
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
 from journal.inspect.figures import kernel
@@ -47,6 +47,7 @@ def command(
       journal verify -q latest && echo intact
     """
 
+    work_without_output()  # the exit code is the answer
     kernel = _kernel() if deep else None
     printer = _Printer(quiet, as_json, strict)
     observer = Observer()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from journal.console import DURATION, LazyGroup, run_main
+from journal.console import DURATION, LazyGroup, run_main, work_without_output
 from rsc import defaults
 
 SHORTEST_INTERVAL_S = 0.1
@@ -113,6 +113,8 @@ def command(
         raise click.UsageError("--audit goes with neither --rebuild nor a daemon", ctx)
     from reconciler.settings import Settings
 
+    if not dry_run:
+        work_without_output()
     settings = Settings(
         journal_root=journal_root.absolute() if journal_root else None,
         grace_period_s=grace_s,

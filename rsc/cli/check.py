@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from journal.console import fail, print_json, remark
+from journal.console import fail, print_json, remark, work_without_output
 from rsc import defaults
 from rsc.cli import options
 
@@ -44,6 +44,7 @@ def command(run_id: str, database_url: str | None, as_json: bool) -> int:
     from rsc.db.session import reading
     from rsc.db.upgrade import open_existing
 
+    work_without_output()  # the exit code is the answer
     engine = open_existing(defaults.database_url(database_url))
     with reading(engine) as connection:
         run = runs.find_run(connection, run_id)

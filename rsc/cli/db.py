@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from journal.console import work_without_output
 from rsc import defaults
 from rsc.cli import options
 
@@ -30,6 +31,7 @@ def upgrade(database_url: str | None) -> None:
     from rsc.db.session import open_engine
     from rsc.db.upgrade import upgrade as bring_up
 
+    work_without_output()
     engine = open_engine(defaults.database_url(database_url))
     changed = bring_up(engine)
     click.echo(f"{engine.url!r} is {'now up to date' if changed else 'up to date already'}")

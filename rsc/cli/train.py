@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from journal.console import fail
+from journal.console import fail, work_without_output
 from rsc import defaults
 from rsc.cli import options
 
@@ -76,6 +76,7 @@ def command(**arguments: Any) -> int:
       rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
       rsc train --algo dqn --data bars.parquet --periods-per-year 98280 --reconcile
     """
+    work_without_output()
     if arguments["ticker"] and arguments["data"]:
         raise click.UsageError("give either --ticker or --data")
     missing = [name for name in ("ray", "torch", "gymnasium", "talib") if find_spec(name) is None]
