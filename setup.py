@@ -45,6 +45,7 @@ setup(
         "numpy>=2.0",
         "pyarrow>=18",
         "crc32c>=2.7",
+        "msgspec>=0.19",
         "sqlalchemy>=2.0.36",
         "alembic>=1.14",
         "apscheduler>=3.11,<4",

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from journal.errors import (
+        FormatVersionError,
         JournalAccessError,
         JournalError,
         JournalExistsError,
         JournalWriteError,
-        NewerFormatError,
         NotAJournalError,
         UnsafeNameError,
     )
@@ -41,7 +41,7 @@ _HOME = {
         "JournalError",
         "JournalExistsError",
         "JournalWriteError",
-        "NewerFormatError",
+        "FormatVersionError",
         "NotAJournalError",
         "UnsafeNameError",
     ),
@@ -100,6 +100,7 @@ __all__ = [
     "EndReason",
     "Finding",
     "Fold",
+    "FormatVersionError",
     "Header",
     "Journal",
     "JournalAccessError",
@@ -109,7 +110,6 @@ __all__ = [
     "JournalWriter",
     "Liveness",
     "LivenessReport",
-    "NewerFormatError",
     "NotAJournalError",
     "Observer",
     "Peek",

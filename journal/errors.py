@@ -17,6 +17,20 @@ class UnsafeNameError(JournalError):
     """A run id or journal id that could leave the journal root, or that no journal can have."""
 
 
+class JournalValueError(JournalError, ValueError):
+    """A value that a journal cannot hold. ``name`` is the column or field, ``value`` what was given."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        try:
+            shown = repr(value)
+        except Exception:  # a user's __repr__ may fail in any way
+            shown = f"<{type(value).__name__}>"
+        shown = shown if len(shown) <= 100 else shown[:97] + "..."
+        super().__init__(f"{name} must be {expected}, got {shown}")
+        self.name = name
+        self.value = value
+
+
 class JournalExistsError(JournalError):
     """A journal of this name exists already; names are never overwritten."""
 
@@ -30,13 +44,15 @@ class NotAJournalError(JournalError):
         self.reason = reason
 
 
-class NewerFormatError(JournalError):
-    """The journal was written by a newer version of this package."""
+class FormatVersionError(JournalError):
+    """The journal has a format version that this package does not read. ``found`` and ``known`` are the versions."""
 
     def __init__(self, path: Path | str, found: int, known: int) -> None:
+        newer = "upgrade reinforce-strategy-creator on this machine"
+        older = "record the run again: formats before version 2 were never released"
         super().__init__(
-            f"{path} has format version {found}, this package reads up to {known}",
-            hint="upgrade reinforce-strategy-creator on this machine",
+            f"{path} has format version {found}, this package reads version {known}",
+            hint=newer if found > known else older,
         )
         self.found = found
         self.known = known

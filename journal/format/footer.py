@@ -6,15 +6,14 @@ JSON, its length (4 bytes), CRC32C of both (4 bytes, seeded with the journal id)
 
 from __future__ import annotations
 
-import json
 import struct
-from base64 import b64encode
 from dataclasses import dataclass
 
+import msgspec
 from crc32c import crc32c
 
 from journal.format.frames import End
-from journal.format.untrusted import blob, column, json_object
+from journal.format.values import Moment, Whole, decoder_of
 
 MAGIC = b"JRNLEND\n"
 TRAILER = struct.Struct("<II8s")
@@ -25,21 +24,23 @@ MAX_FOOTER = 1 << 20
 class Footer:
     """Totals of a closed journal. ``stream_bytes`` is where the end-of-stream mark ends."""
 
-    steps: int
-    trades: int
-    wall_time_us: int
-    market_time_us: int
-    terminal: int
+    steps: Whole
+    trades: Whole
+    wall_time_us: Whole
+    market_time_us: Moment
+    terminal: Whole
     checkpoint: bytes | None
     end: End
-    stream_bytes: int
+    stream_bytes: Whole
 
     def encode(self, journal_seed: int) -> bytes:
         """The footer's bytes."""
-        state = None if self.checkpoint is None else b64encode(self.checkpoint).decode()
-        text = json.dumps({**vars(self), "checkpoint": state, "end": vars(self.end)}, separators=(",", ":")).encode()
+        text = msgspec.json.encode(self)
         crc = crc32c(len(text).to_bytes(4, "little"), crc32c(text, journal_seed))
         return text + TRAILER.pack(len(text), crc, MAGIC)
+
+
+_decode = decoder_of(Footer)
 
 
 def decode_footer(end_of_file: bytes, file_size: int, journal_seed: int) -> Footer | None:
@@ -66,9 +67,7 @@ def footer_length(trailer: bytes) -> int | None:
 
 def _from_json(text: bytes, file_size: int) -> Footer | None:
     try:
-        raw = json_object(text)
-        state, end = blob(raw.pop("checkpoint")), End.from_json(raw.pop("end"))
-        footer = Footer(**{name: column(name, value) for name, value in raw.items()}, checkpoint=state, end=end)
-    except (ValueError, KeyError, TypeError):
+        footer = _decode(text)
+    except ValueError:
         return None
     return footer if footer.stream_bytes + len(text) + TRAILER.size == file_size else None

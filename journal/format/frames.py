@@ -8,13 +8,12 @@ Nothing is decoded before its CRC is right.
 from __future__ import annotations
 
 import functools
-import json
 import threading
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from journal.format.schema import STEP_COLUMNS, TRADE_COLUMNS
 from journal.format.slots import Columns
-from journal.format.untrusted import blob, column, json_object, mapping, text, whole
+from journal.format.values import Moment, Whole, decoder_of
 
 CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
@@ -65,26 +64,20 @@ class End:
 
     reason: str
     message: str
-    closed_at_us: int
-
-    @staticmethod
-    def from_json(raw: Any) -> End:
-        """From decoded JSON; raise ValueError or KeyError."""
-        raw = mapping(raw)
-        return End(text(raw["reason"]), text(raw["message"]), whole(raw["closed_at_us"]))
+    closed_at_us: Whole
 
 
 @dataclass(frozen=True)
 class Seal:
     """What a batch says about itself, beside its rows. ``terminal`` is the flags of its last step."""
 
-    first_step: int
-    steps: int
-    first_trade: int
-    trades: int
-    wall_time_us: int
-    market_time_us: int
-    terminal: int
+    first_step: Whole
+    steps: Whole
+    first_trade: Whole
+    trades: Whole
+    wall_time_us: Whole
+    market_time_us: Moment
+    terminal: Whole
     checkpoint: bytes | None
     end: End | None = None
 
@@ -98,25 +91,17 @@ class Seal:
         """Number of its last trade; ``first_trade - 1`` for none."""
         return self.first_trade + self.trades - 1
 
-    def to_json(self) -> str:
-        """One line of ASCII."""
-        return json.dumps(
-            {
-                **vars(self),
-                "checkpoint": None if self.checkpoint is None else b64encode(self.checkpoint).decode(),
-                "end": self.end and vars(self.end),
-            },
-            separators=(",", ":"),
-        )
+    def to_json(self) -> bytes:
+        """Encode as compact JSON; the checkpoint is base64."""
+        return msgspec.json.encode(self)
 
     @staticmethod
     def from_json(data: bytes) -> Seal:
-        """Decode; raise ValueError, KeyError or TypeError for anything that `to_json` did not make."""
-        raw = json_object(data)
-        state, end = blob(raw.pop("checkpoint")), raw.pop("end")
-        for name, value in raw.items():
-            column(name, value)
-        return Seal(**raw, checkpoint=state, end=None if end is None else End.from_json(end))
+        """Decode; raise ValueError for anything that `to_json` did not make. Unknown keys are skipped."""
+        return _decode_seal(data)
+
+
+_decode_seal = decoder_of(Seal)
 
 
 @dataclass(frozen=True)
@@ -169,7 +154,7 @@ class BatchEncoder:
         codec = "lz4" if rows >= 64 else None
         try:
             self._writers[codec].write_batch(
-                batch, custom_metadata={SEAL_KEY: _SEAL + seal.to_json().encode(), FRAME_KEY: _FRAME + _BLANK}
+                batch, custom_metadata={SEAL_KEY: _SEAL + seal.to_json(), FRAME_KEY: _FRAME + _BLANK}
             )
         except BaseException:
             _encoders.__dict__.clear()  # nobody knows what an interrupted Arrow writer would write next
@@ -313,7 +298,7 @@ def seal_of(message: bytes) -> Seal | None:
     data = _value(message[: metadata_length(message[:8]) or MAX_METADATA], _SEAL)
     try:
         return None if data is None else Seal.from_json(data)
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         return None
 
 

@@ -1,161 +1,217 @@
-"""What a journal says about itself: the header in its first message."""
+"""The header in a journal's first message: which episode this is, which process writes it, what its env says."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
-from journal.format.schema import FORMAT_VERSION, MAX_EXTRA_COLUMNS, STEP_COLUMNS
-from journal.format.untrusted import json_object, mapping, moment, real, text, whole
+import msgspec
 
-EPOCH = datetime.fromtimestamp(0, UTC)
+from journal.errors import JournalValueError
+from journal.format.schema import MAX_EXTRA_COLUMNS, STEP_COLUMNS
+from journal.format.values import (
+    EPOCH,
+    Moment,
+    Natural,
+    Whole,
+    decoder_of,
+    from_microseconds,
+    microseconds,
+    number,
+    plain,
+    text,
+    time_us,
+    truth,
+    whole,
+)
+
+__all__ = ["EPOCH", "About", "FileId", "Header", "WriterIdentity", "from_microseconds", "microseconds"]
+
 # No separator, no leading dot, no control character, short enough for any file system with a suffix behind it.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
 def is_name(name: str) -> bool:
-    """Is it a safe run or journal id?"""
+    """Return True if this is a safe run or journal id."""
     return isinstance(name, str) and NAME_PATTERN.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
 class About:
-    """What an env says about its episode; everything that a reader needs to compute its metrics.
+    """What an env says about its episode: everything that a reader needs to compute its metrics.
 
-    ``extra_columns`` names numeric columns that the env adds to each step. ``notes`` are facts for
-    humans and tools (JSON values) that no computation depends on.
+    What is unknown is None. Numbers may be of any numeric class (Decimal, numpy), times may be datetimes.
+
+    Args:
+        env: The env's name or class.
+        initial_portfolio_value: Value of the account before the first step.
+        periods_per_year: Steps a year, for annualised figures; None if unknown.
+        env_config: The env's settings, for people and tools. What JSON cannot hold is stored as text.
+        extra_columns: Names of numeric columns that the env adds to each step; any sequence.
+        start_market_time_us: Market time at the reset: a datetime or microseconds since 1970.
+        notes: Facts for people and tools that no computation depends on.
+        start_price: Price at the bar of the reset.
+        market: Name of the market or of the price file.
+        seed: The seed of this episode.
+        in_evaluation: Whether an evaluation env runner plays the episode.
+        worker_index: Index of the env runner.
+        env_index: Index of the env in its vector env.
+        trial_id: The Tune trial that the episode belongs to.
+        account: How the account's figures were obtained.
+
+    Raises:
+        JournalValueError: A value that no journal can hold; it names the field and the value.
     """
 
     env: str
     initial_portfolio_value: float
-    periods_per_year: float
+    periods_per_year: float | None
     env_config: Mapping[str, Any] = field(default_factory=dict)
     extra_columns: tuple[str, ...] = ()
-    start_market_time_us: int | None = None
+    start_market_time_us: Moment | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    _: KW_ONLY
+    start_price: float | None = None
+    market: str | None = None
+    seed: Moment | None = None
+    in_evaluation: bool | None = None
+    worker_index: Whole | None = None
+    env_index: Whole | None = None
+    trial_id: str | None = None
+    account: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = self.extra_columns
-        if not names:
-            return
-        taken = set(STEP_COLUMNS) | {"trades"}
-        if len(names) > MAX_EXTRA_COLUMNS:
-            raise ValueError(f"at most {MAX_EXTRA_COLUMNS} extra columns, got {len(names)}")
-        if not all(isinstance(name, str) and 0 < len(name) <= 128 and name.isprintable() for name in names):
-            raise ValueError(f"names of extra columns are printable text of 1 to 128 letters, got {list(names)}")
-        if len(set(names)) != len(names) or taken & set(names):
-            raise ValueError(f"extra columns must have names of their own, got {list(names)}")
+        object.__setattr__(self, "env", text(self.env))
+        value = number("initial_portfolio_value", self.initial_portfolio_value)
+        object.__setattr__(self, "initial_portfolio_value", value)
+        for name in ("periods_per_year", "start_price"):
+            self._convert(name, number)
+        for name in ("seed", "worker_index", "env_index"):
+            self._convert(name, whole)
+        self._convert("start_market_time_us", time_us)
+        self._convert("in_evaluation", truth)
+        for name in ("market", "trial_id"):
+            self._convert(name, lambda _, value: text(value))
+        if type(self.extra_columns) is not tuple:
+            self._convert("extra_columns", _names)
+        if self.extra_columns:
+            _check_columns(self.extra_columns)
 
-    @staticmethod
-    def from_json(raw: Any) -> About:
-        """From decoded JSON; raise ValueError or KeyError."""
-        raw = mapping(raw)
-        start = raw["start_market_time_us"]
-        names = raw["extra_columns"]
-        if type(names) is not list:
-            raise ValueError("expected a list of names")
-        return About(
-            env=text(raw["env"]),
-            initial_portfolio_value=real(raw["initial_portfolio_value"]),
-            periods_per_year=real(raw["periods_per_year"]),
-            env_config=mapping(raw["env_config"]),
-            extra_columns=tuple(text(name) for name in names),
-            start_market_time_us=None if start is None else moment(start),
-            notes=mapping(raw["notes"]),
-        )
+    def _convert(self, name: str, convert: Callable[[str, Any], Any]) -> None:
+        value = getattr(self, name)
+        if value is not None:
+            object.__setattr__(self, name, convert(name, value))
+
+
+def _names(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str | bytes | Mapping):
+        raise JournalValueError(name, value, "a sequence of names")
+    try:
+        return tuple(value)
+    except TypeError as error:
+        raise JournalValueError(name, value, "a sequence of names") from error
+
+
+def _check_columns(names: tuple[Any, ...]) -> None:
+    if len(names) > MAX_EXTRA_COLUMNS:
+        raise ValueError(f"at most {MAX_EXTRA_COLUMNS} extra columns, got {len(names)}")
+    if not all(isinstance(name, str) and 0 < len(name) <= 128 and name.isprintable() for name in names):
+        raise ValueError(f"names of extra columns are printable text of 1 to 128 letters, got {list(names)}")
+    if len(set(names)) != len(names) or (set(STEP_COLUMNS) | {"trades"}) & set(names):
+        raise ValueError(f"extra columns must have names of their own, got {list(names)}")
 
 
 @dataclass(frozen=True)
 class WriterIdentity:
-    """Which process wrote: enough to judge from elsewhere whether it can still be alive."""
+    """The process that writes a journal. What is unknown is empty or 0.
+
+    Args:
+        host: Host name.
+        machine_id: The machine's id.
+        boot_id: The kernel's id of the boot.
+        pid: Process id, as the process itself sees it.
+        process_start: Start of the process in clock ticks since boot.
+        pid_namespace: The process's pid namespace, as the kernel names it.
+        time_namespace: Its time namespace.
+        token: A random text of the process, drawn anew in each forked child.
+    """
 
     host: str
     machine_id: str
     boot_id: str
-    pid: int
-    process_start: int
+    pid: Whole
+    process_start: Whole
+    pid_namespace: str = ""
+    time_namespace: str = ""
+    token: str = ""
 
-    @staticmethod
-    def from_json(raw: Any) -> WriterIdentity:
-        """From decoded JSON; raise ValueError or KeyError."""
-        raw = mapping(raw)
-        return WriterIdentity(
-            host=text(raw["host"]),
-            machine_id=text(raw["machine_id"]),
-            boot_id=text(raw["boot_id"]),
-            pid=whole(raw["pid"]),
-            process_start=whole(raw["process_start"]),
-        )
+
+@dataclass(frozen=True)
+class FileId:
+    """A file's identity on its host: the device and inode of `os.stat`."""
+
+    device: Natural
+    inode: Natural
 
 
 @dataclass(frozen=True)
 class Header:
-    """The decoded header of a journal."""
+    """The decoded header of a journal.
 
-    format_version: int
+    ``stream`` is the identity of the stream's file when its writer made it, ``tail_mapped`` whether its tail is a mapped
+    file; both are None where unknown, in a recovered journal for one.
+    """
+
+    format_version: Whole
     run_id: str
     journal_id: str
-    start_time: datetime
-    checkpoint_every_steps: int
+    start_time_us: Whole
+    checkpoint_every_steps: Whole
     writer: WriterIdentity
     about: About
+    stream: FileId | None = None
+    tail_mapped: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not (is_name(self.run_id) and is_name(self.journal_id)):
+            raise ValueError("an id that no journal can have")
+        from_microseconds(self.start_time_us)
+
+    @property
+    def start_time(self) -> datetime:
+        """Wall-clock time of the reset, UTC."""
+        return from_microseconds(self.start_time_us)
 
     def to_json(self) -> bytes:
-        """Compact JSON, ASCII only, so that it can stand in an Arrow string."""
+        """Encode as compact JSON that `from_json` accepts; raise JournalValueError if there is none."""
         about = self.about
-        return json.dumps(
-            {
-                "format_version": self.format_version,
-                "run_id": self.run_id,
-                "journal_id": self.journal_id,
-                "start_time_us": microseconds(self.start_time),
-                "checkpoint_every_steps": self.checkpoint_every_steps,
-                "writer": vars(self.writer),
-                "about": {**vars(about), "env_config": dict(about.env_config), "notes": dict(about.notes)},
-            },
-            default=_jsonable,
-            separators=(",", ":"),
-        ).encode("ascii")
+        env_config, notes, account = plain(about.env_config, about.notes, about.account)
+        written = replace(about, env_config=env_config, notes=notes, account=account)
+        try:
+            data = msgspec.json.encode(replace(self, about=written))
+            self.from_json(data)  # a header that a reader would refuse is never written
+        except (ValueError, TypeError, OverflowError) as error:
+            raise JournalValueError("the header", about, "one that readers accept") from error
+        return data
 
     @staticmethod
     def from_json(data: bytes) -> Header:
-        """Decode; raise ValueError or KeyError for anything that `to_json` did not make."""
-        raw = json_object(data)
-        version = whole(raw["format_version"])
-        if version > FORMAT_VERSION:
-            return Header(version, "", "", EPOCH, 0, WriterIdentity("", "", "", 0, 0), About("", 0, 1))
-        run_id, journal_id = text(raw["run_id"]), text(raw["journal_id"])
-        if not (is_name(run_id) and is_name(journal_id)):
-            raise ValueError("an id that no journal can have")
-        return Header(
-            version,
-            run_id,
-            journal_id,
-            start_time=from_microseconds(whole(raw["start_time_us"])),
-            checkpoint_every_steps=whole(raw["checkpoint_every_steps"]),
-            writer=WriterIdentity.from_json(raw["writer"]),
-            about=About.from_json(raw["about"]),
-        )
+        """Decode; raise ValueError for anything that `to_json` did not make. Unknown keys are skipped."""
+        return _decode_header(data)
 
 
-def microseconds(time: datetime) -> int:
-    """Microseconds since the epoch of an aware time, exactly."""
-    since = time - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+@dataclass(frozen=True)
+class _Version:
+    format_version: Whole
 
 
-def from_microseconds(time_us: int) -> datetime:
-    """The aware UTC time; raise ValueError outside of datetime's range."""
-    try:
-        return datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000)
-    except (OverflowError, OSError) as error:
-        raise ValueError(f"{time_us} us is no time") from error
+_decode_header = decoder_of(Header)
+_decode_version = decoder_of(_Version)
 
 
-def _jsonable(value: Any) -> Any:
-    """Numpy scalars and arrays as numbers and lists; anything else by its text: a header never fails to be written."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+def format_version_of(data: bytes) -> int:
+    """Return the format version that a header's JSON states, whatever else is in it; raise ValueError."""
+    return _decode_version(data).format_version

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STREAM_SUFFIX = ".arrows"
 TAIL_SUFFIX = ".tail"
 FAILED_SUFFIX = ".failed"

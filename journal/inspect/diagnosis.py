@@ -7,7 +7,7 @@ import os
 
 from crc32c import crc32c
 
-from journal.errors import JournalAccessError, JournalError, NewerFormatError, NotAJournalError
+from journal.errors import FormatVersionError, JournalAccessError, JournalError, NotAJournalError
 from journal.format.frames import CONTINUATION, MAX_HEADER, Frame, header_text, metadata_length
 from journal.read.source import FileSource
 from journal.read.walk import Window, walk
@@ -25,8 +25,8 @@ def diagnosed(path: str, error: JournalError) -> str:
     """Why this file is no readable journal, as exactly as its bytes tell; without its path, which the caller tells."""
     if isinstance(error, JournalAccessError):
         return _of_access(error)
-    if isinstance(error, NewerFormatError):
-        return f"it has format version {error.found}, this package reads up to {error.known}"
+    if isinstance(error, FormatVersionError):
+        return f"it has format version {error.found}, this package reads version {error.known}"
     if not isinstance(error, NotAJournalError):
         return str(error)
     try:

@@ -23,7 +23,7 @@ from journal.errors import JournalError, JournalExistsError
 from journal.format.decoding import DecodeError, decode
 from journal.format.footer import Footer
 from journal.format.frames import END_OF_STREAM, Frame, Seal, encode_header, encoder_of, verified
-from journal.format.header import Header
+from journal.format.header import Header, microseconds
 from journal.format.schema import RECOVERED_NOTE, RUN_MARKER, STREAM_SUFFIX
 from journal.format.slots import TERMINATED, TRUNCATED, Columns
 from journal.host.files import sync_folder, take_name
@@ -93,11 +93,12 @@ class Spliced:
         self._file = file
         lent = read_header(header_from)
         _, run_id, journal_id = parse_journal_path(file.name)
-        started = _start_time(journal_id) or lent.start_time
+        started = _start_time_us(journal_id) or lent.start_time_us
         notes = {**lent.about.notes, "header_from": lent.journal_id}
         header = replace(
-            lent, run_id=run_id, journal_id=journal_id, start_time=started, about=replace(lent.about, notes=notes)
-        )
+            lent, run_id=run_id, journal_id=journal_id, start_time_us=started,
+            about=replace(lent.about, notes=notes), stream=None, tail_mapped=None,
+        )  # fmt: skip
         frames = sorted(batches_without_header(file.name), key=lambda frame: frame.offset)
         self._start = frames[0].offset if frames else file.size()
         self._check_columns(frames, header)
@@ -127,10 +128,10 @@ class Spliced:
         return start + self._file.read(max(offset - len(self._header), 0) + self._start, length - len(start))
 
 
-def _start_time(journal_id: str) -> datetime | None:
+def _start_time_us(journal_id: str) -> int | None:
     """The time in an id that `new_journal_id` made."""
     try:
-        return datetime.strptime(journal_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        return microseconds(datetime.strptime(journal_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC))
     except ValueError:
         return None
 
@@ -183,7 +184,7 @@ class _Pieces:
             "tail_lost": self.journal.tail_lost,
         }
         notes = {**header.about.notes, RECOVERED_NOTE: note}
-        return replace(header, about=replace(header.about, notes=notes))
+        return replace(header, about=replace(header.about, notes=notes), stream=None, tail_mapped=None)
 
     def _missing_steps(self) -> list[list[int]]:
         """The holes that stand in the new journal, as first and last step."""

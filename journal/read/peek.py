@@ -40,7 +40,7 @@ class Peek:
 
     @functools.cached_property
     def header(self) -> Header:
-        """The header; raises NotAJournalError or NewerFormatError."""
+        """The header; raises NotAJournalError or FormatVersionError."""
         return parse_header(str(self.path), self.header_text)
 
     @property

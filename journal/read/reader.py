@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
 
-from journal.errors import JournalAccessError, NewerFormatError, NotAJournalError
+from journal.errors import FormatVersionError, JournalAccessError, NotAJournalError
 from journal.format.decoding import DecodeError, block_of, decode, trades_of
 from journal.format.footer import Footer
 from journal.format.frames import (
@@ -30,7 +30,7 @@ from journal.format.frames import (
     seal_of,
     verified,
 )
-from journal.format.header import Header, from_microseconds
+from journal.format.header import Header, format_version_of, from_microseconds
 from journal.format.schema import FORMAT_VERSION, RECOVERED_NOTE, EndReason
 from journal.format.slots import TERMINATED, Columns, layout_of, no_trades
 from journal.host.paths import parse_journal_path
@@ -68,7 +68,7 @@ class Checkpoint:
 def read_journal(path: Path | str, *, source: Source | None = None) -> Journal:
     """Read one journal and verify all of it. Memory stays bounded however long it is.
 
-    Raises NotAJournalError (header unreadable), NewerFormatError or JournalAccessError, and nothing else.
+    Raises NotAJournalError (header unreadable), FormatVersionError or JournalAccessError, and nothing else.
     A journal that is being written is read consistently: all steps acknowledged before the look are in it.
     ``source`` is where its bytes come from if not from a file at ``path``; rows are read from it later, too.
     """
@@ -333,12 +333,12 @@ def header_json(source: Source, start: bytes, size: int) -> tuple[bytes, int]:
 def parse_header(name: str, text: bytes) -> Header:
     """The header in its JSON; ``name`` is the file's, for errors."""
     try:
-        header = Header.from_json(text)
-    except (ValueError, KeyError) as error:
-        raise NotAJournalError(name, f"the header's content is malformed ({error!r})") from error
-    if header.format_version > FORMAT_VERSION:
-        raise NewerFormatError(name, header.format_version, FORMAT_VERSION)
-    return header
+        version = format_version_of(text)
+        if version != FORMAT_VERSION:
+            raise FormatVersionError(name, version, FORMAT_VERSION)
+        return Header.from_json(text)
+    except ValueError as error:
+        raise NotAJournalError(name, f"the header's content is malformed: {error}") from error
 
 
 def _kept_open(source: Source) -> AbstractContextManager[Source]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from journal.errors import JournalAccessError, JournalExistsError, NotAJournalError
 from journal.format.header import WriterIdentity
-from journal.format.untrusted import json_object, mapping
+from journal.format.values import decoder_of, plain
 from journal.host.files import NewFile, open_regular, sync_folder, write_all
 from journal.host.identity import this_writer
 from journal.host.liveness import Liveness, LivenessReport, Observer
@@ -23,6 +25,18 @@ _MOST_BYTES = 1 << 24
 _held: weakref.WeakSet[RunMarker] = weakref.WeakSet()
 
 
+@dataclass(frozen=True)
+class _Marker:
+    """The JSON in a marker file."""
+
+    run_id: str
+    writer: WriterIdentity
+    parameters: dict[str, Any]
+
+
+_decode = decoder_of(_Marker)
+
+
 class RunMarker:
     """Made by a run's driver, locked by it until `close` or its death."""
 
@@ -30,11 +44,11 @@ class RunMarker:
         """Make the marker; raise JournalExistsError if the run has one, UnsafeNameError for a bad id, OSError."""
         self.path = marker_path(root, run_id)
         writer = this_writer()
-        text = json.dumps({"run_id": run_id, "writer": vars(writer), "parameters": parameters}, default=str)
+        data = msgspec.json.encode(_Marker(run_id, writer, *plain(parameters)))
         try:
             with NewFile(self.path) as file:
                 self._fd = file.fd
-                write_all(self._fd, text.encode())
+                write_all(self._fd, data)
                 os.fsync(self._fd)
                 file.publish()
             sync_folder(self.path.parent)
@@ -78,11 +92,11 @@ def read_marker(root: Path | str, run_id: str) -> tuple[WriterIdentity, dict[str
     path = marker_path(root, run_id)
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            raw = json_object(file.read(_MOST_BYTES))
-        return WriterIdentity.from_json(raw["writer"]), mapping(raw["parameters"])
+            marker = _decode(file.read(_MOST_BYTES))
+        return marker.writer, marker.parameters
     except OSError as error:
         raise JournalAccessError(path, error) from error
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise NotAJournalError(path, "the run's marker is damaged") from error
 
 

@@ -71,6 +71,11 @@ class Tail:
         else:
             self.put = lambda data: os.write(fd, data)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether steps are stored into a mapping instead of written."""
+        return self._map is not None
+
     def fits(self, size: int) -> bool:
         """Is there room for a write of this size behind what stands here?"""
         return self._map is None or self._map.tell() + size <= len(self._map)

@@ -9,6 +9,7 @@ import struct
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from journal.errors import JournalError, JournalExistsError, JournalWriteError
 from journal.format.footer import Footer
 from journal.format.frames import END_OF_STREAM, MAX_CHECKPOINT, MAX_END_MESSAGE, End, Seal, encode_header, encoder_of
-from journal.format.header import About, Header
+from journal.format.header import About, FileId, Header, microseconds
 from journal.format.schema import FORMAT_VERSION, MAX_TAIL_BYTES, EndReason, Trade
 from journal.format.slots import MAX_TRADES_PER_STEP, STEP, TRADE, layout_of, mask_of, pack_crc, seed
 from journal.host.files import NewFile, sync_folder, write_all
@@ -106,14 +107,20 @@ class JournalWriter:
         self._fd = -1
         self._tail: Tail | None = None
         self._put: Callable[[bytes], int] = _nowhere
-        self.header = header = Header(
-            FORMAT_VERSION, run_id, journal_id, datetime.now(UTC), checkpoint_every_steps, this_writer(), about
+        self.header = Header(
+            FORMAT_VERSION,
+            run_id,
+            journal_id,
+            microseconds(datetime.now(UTC)),
+            checkpoint_every_steps,
+            this_writer(),
+            about,
         )
         try:
-            self._open(encode_header(header.to_json(), about.extra_columns))
+            self._open()
         except OSError as error:
             self._fail(error)
-        lease.keep(self.path.parent, header.writer)
+        lease.keep(self.path.parent, self.header.writer)
         _open_writers.add(self)
 
     def append(
@@ -195,28 +202,39 @@ class JournalWriter:
         """All trades of the episode, in schema.TRADE_COLUMNS order, if the journal failed; else nothing."""
         return [row for _, row in sorted(self._kept.items())]
 
-    def _open(self, header: bytes) -> None:
+    def _open(self) -> None:
         """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
         try:
             with NewFile(self.path) as stream:
                 self._fd = stream.fd
                 self._finalizer = weakref.finalize(self, os.close, self._fd)  # a forgotten writer frees its lock
                 self._finalizer.atexit = False
-                write_all(self._fd, header)
                 capacity = (self._limit + _RESERVE_SLOTS) * self._layout.size
                 self._tail = open_tail(tail_path(self.path), capacity, sync_each_step=self._durability == "step")
+                info = os.fstat(self._fd)
+                file_id = FileId(info.st_dev, info.st_ino)
+                self.header = replace(self.header, stream=file_id, tail_mapped=self._tail.mapped)
+                header = encode_header(self.header.to_json(), self.about.extra_columns)
+                write_all(self._fd, header)
                 stream.publish()
         except FileExistsError as error:
-            if self._tail is not None:
-                self._tail.discard()
+            self._undo_open()
             hint = "each episode needs a journal id of its own"
             raise JournalExistsError(f"{self.path} exists already", hint=hint) from error
+        except ValueError:
+            self._undo_open()
+            raise
         self._put = self._tail.put
         self._stream_bytes = self._intended_bytes = len(header)
         if self._durability != "process":
             os.fsync(self._fd)
             sync_folder(self.path.parent)
             sync_folder(self.path.parent.parent)
+
+    def _undo_open(self) -> None:
+        if self._tail is not None:
+            self._tail.discard()
+        self._release()
 
     def _make_room(self, trades: int) -> None:
         """Seal if the tail's share is used up, or if this step would not fit behind what stands in it."""

@@ -74,9 +74,10 @@ class RunningMetrics:
         "_unrealized", "_wins",
     )  # fmt: skip
 
-    def __init__(self, initial_portfolio_value: float, periods_per_year: float) -> None:
+    def __init__(self, initial_portfolio_value: float, periods_per_year: float | None) -> None:
+        """Start an episode; annualised figures are NaN if ``periods_per_year`` is None."""
         self._initial = self._last = float(initial_portfolio_value)
-        self._periods = float(periods_per_year)
+        self._periods = NAN if periods_per_year is None else float(periods_per_year)
         self._peak = first_peak(self._initial)
         self._drawdown = self._unrealized = 0.0
         self._steps = self._trades = 0
