@@ -11,15 +11,59 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.places import Place, place
-from tests.attacks.processes import preloaded, run
+from tests.attacks.processes import AttackError, preloaded, run
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene
+from tests.attacks.watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _server_of_commands() -> Iterator[None]:
     yield
     preloaded.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for the watch comes behind all other attacks."""
+    here = Path(__file__).parent
+    mine = [item for item in items if item.path.is_relative_to(here)]
+    places = [index for index, item in enumerate(items) if item.path.is_relative_to(here)]
+    mine.sort(key=_waits)
+    for index, item in zip(places, mine, strict=True):
+        items[index] = item
+
+
+def _waits(item: pytest.Item) -> bool:
+    return "watch" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _watch_begins(request: pytest.FixtureRequest) -> None:
+    """With the first attack, if any of those that are run waits for it."""
+    if any(_waits(item) for item in request.session.items):
+        request.getfixturevalue("watch_or_reason")
+
+
+@pytest.fixture(scope="session")
+def watch_or_reason(template: Path) -> Iterator[Watch | BaseException]:
+    """The watch, or why there is none: a machine that lacks something must not stop the other attacks."""
+    path = Path(tempfile.mkdtemp(prefix="rsc-attack-"))
+    path.chmod(0o755)
+    try:
+        watch = Watch(path, Records.copy_of(template, path / "rsc.db"))
+    except (pytest.skip.Exception, pytest.fail.Exception, AssertionError, AttackError) as error:
+        yield error
+    else:
+        yield watch
+        watch.close()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def watch(watch_or_reason: Watch | BaseException) -> Watch:
+    if isinstance(watch_or_reason, BaseException):
+        raise watch_or_reason
+    return watch_or_reason
 
 
 @pytest.fixture

@@ -87,6 +87,11 @@ class Writer:
         self.process.stdin.flush()
         self.process.wait(timeout=TIMEOUT_S)
 
+    def slay(self) -> None:
+        """SIGKILL from outside, for a process that is the first of its pid namespace."""
+        self.process.kill()
+        self.process.wait(timeout=TIMEOUT_S)
+
     def pause(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
 

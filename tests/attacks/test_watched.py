@@ -1,0 +1,120 @@
+"""Leases, judged by a daemon that watched them for half a minute; and writers that had a beat to notice what happened."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.attacks.needs import not_yet
+from tests.attacks.scene import until
+from tests.attacks.watch import BEAT_S, LEASE_JUDGED_S, Watch
+
+
+def status(watch: Watch, journal_id: str) -> str:
+    row = watch.scene.records.episode(journal_id)
+    return f"{row['status']} {row['status_reason'] or ''}".strip()
+
+
+@not_yet("no beat checks whether the files still have their names, or the disk takes writes")
+@pytest.mark.parametrize("name", ["read-only", "removed", "tail-removed"])
+def test_journal__its_files_went_away_below_a_live_writer__the_writer_notices_within_a_beat(
+    watch: Watch, name: str
+) -> None:
+    """Stores to a mapped page do not fail: an error of the disk, or a removed folder, has to be looked for."""
+    watch.wait(BEAT_S)
+    writer = watch.writers[name]
+    writer.do("steps(w, 5)")
+    assert writer.do("str(w.failure)") != "None"
+    assert writer.stderr(), "one warning"
+
+
+@not_yet("a relative path is resolved again at each renewal")
+def test_lease__relative_root_and_chdir__is_renewed_where_it_is(watch: Watch) -> None:
+    watch.wait(BEAT_S)
+    assert watch.leases_of_relative()
+    assert watch.leases_of_relative() != watch.lease_before
+    assert not list((watch.folder / "elsewhere").iterdir())
+
+
+@not_yet("spare tails of finished runs stay open")
+def test_finished_run__its_process_goes_on__the_disk_can_be_unmounted(watch: Watch) -> None:
+    """What a run keeps for its next episode is let go when the run is over."""
+    watch.wait(BEAT_S)
+    disk = watch.folder / "finished"
+    watch.there.unmount(disk)
+
+
+def test_shared_file_system__writer_died__ends_when_its_lease_stood_still(watch: Watch) -> None:
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "dead").startswith("truncated")
+    assert not watch.scene.records.episode("dead")["evidence_final"], "a lease is no proof"
+
+
+@not_yet("both processes renew one lease file")
+def test_same_pid_in_two_pid_namespaces__one_died__ends_and_the_other_lives(watch: Watch) -> None:
+    """Each process has a lease of its own."""
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "pid-live") == "started"
+    assert status(watch, "pid-dead").startswith("truncated")
+
+
+@not_yet("the lease is renewed at the old path")
+def test_folder_renamed_under_a_live_writer__shared_file_system__lives(watch: Watch) -> None:
+    """The lease is renewed in the folder, wherever the folder is now."""
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "moved") == "started"
+
+
+@not_yet("a copied lease is taken for the writer's")
+def test_copied_root__on_a_shared_file_system__lives(watch: Watch) -> None:
+    """The copy's lease stands still; it is not the lease of the journal that the writer has open."""
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "copied") == "started"
+
+
+@not_yet("a lease does not tell which journals are open")
+def test_forgotten_writer__shared_file_system__ends_although_its_process_lives(watch: Watch) -> None:
+    """A lease lists the journals that are open."""
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "forgotten").startswith("truncated")
+
+
+def test_suspended_writer__shared_file_system__is_presumed_dead_and_repaired(watch: Watch) -> None:
+    """Never finally: when it goes on, its own end is what counts, and the mistake is counted."""
+    watch.wait(LEASE_JUDGED_S)
+    row = watch.scene.records.episode("suspended")
+    assert row["status"] in ("started", "truncated")
+    assert not row["evidence_final"]
+    writer = watch.writers["suspended"]
+    writer.resume()
+    writer.do("steps(w, 5); finish(w)")
+    until(lambda: status(watch, "suspended").startswith("completed"), 20, "the better evidence")
+    assert watch.scene.records.episode("suspended")["total_steps"] == 26
+
+
+@not_yet("a lock that another mount holds is not seen")
+def test_suspended_writer__fuse_there_and_its_backing_folder_here_at_the_same_path__lives(watch: Watch) -> None:
+    """Path and inode are equal, the lease stands still, and the process is there for everybody to see."""
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "alias") == "started"
+
+
+@not_yet("a free lock on a copy is taken for the writer's death")
+def test_disk_snapshot__mounted_at_the_recorded_path__lives(watch: Watch) -> None:
+    """Path and inode are equal, and the lease in a snapshot never moves; the process is there for everybody to see."""
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "snapshot") == "started"
+
+
+def test_overlay_mounted_again__its_writer_died__is_truncated(watch: Watch) -> None:
+    """A container that starts again has another device number for the same files."""
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "remounted").startswith("truncated")
+
+
+def test_daemon__watched_all_this__still_runs(watch: Watch) -> None:
+    watch.wait(LEASE_JUDGED_S)
+    assert watch.daemon.poll() is None
+    watch.scene.wait_for_passes(1)
+    assert time.monotonic() > watch.started
