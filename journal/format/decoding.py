@@ -10,10 +10,8 @@ import pyarrow as pa
 
 from journal.format.flatbuffer import decoded_size
 from journal.format.frames import Seal, arrow_schema
-from journal.format.schema import TRADE_COLUMNS
+from journal.format.schema import MAX_DECODED, TRADE_COLUMNS
 from journal.format.slots import Columns
-
-MAX_DECODED = 1 << 28
 
 
 class DecodeError(ValueError):

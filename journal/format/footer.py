@@ -13,11 +13,11 @@ import msgspec
 from crc32c import crc32c
 
 from journal.format.frames import End
+from journal.format.schema import MAX_FOOTER
 from journal.format.values import Moment, Whole, decoder_of
 
 MAGIC = b"JRNLEND\n"
 TRAILER = struct.Struct("<II8s")
-MAX_FOOTER = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from journal.format.schema import STEP_COLUMNS, TRADE_COLUMNS
+from journal.format.schema import MAX_HEADER, MAX_METADATA, STEP_COLUMNS, TRADE_COLUMNS
 from journal.format.slots import Columns
 from journal.format.values import Moment, Whole, decoder_of
 
@@ -30,11 +30,6 @@ FRAME_KEY, HEADER_KEY, SEAL_KEY = "journal.frame", "journal.header", "journal.se
 _FRAME, _HEADER, _SEAL = b"\x01frame=", b"\x01header=", b"\x01seal="
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
-MAX_METADATA = 1 << 20
-MAX_HEADER = 1 << 24
-MAX_END_MESSAGE = 4096
-MAX_CHECKPOINT = 1 << 16
-MAX_MESSAGE = 1 << 28
 
 _TIMES = ("wall_time", "market_time", "entry_time", "exit_time")
 _TIME = pa.timestamp("us", "UTC")

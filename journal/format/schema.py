@@ -22,9 +22,22 @@ WRITERS_DIR = "writers"
 NEW_SUFFIX = ".new"  # a file that has no final name yet
 SPARE_SUFFIX = ".spare"  # an empty tail, kept for the next episode
 TAIL_LOST = "its tail is missing: steps after the last seal are lost, number unknown"
-MAX_EXTRA_COLUMNS = 1024
-MAX_TAIL_BYTES = 1 << 26
 LEASE_INTERVAL_S = 10.0
+
+# Limits. They bound what a hostile file can make a reader allocate.
+MAX_EXTRA_COLUMNS = 1024
+MAX_HEADER = 1 << 24  # bytes of Arrow metadata in the header
+MAX_METADATA = 1 << 20  # the same in a batch, seal included
+MAX_MESSAGE = 1 << 28  # bytes of a message
+MAX_DECODED = 1 << 28  # bytes of a batch, decompressed
+MAX_FOOTER = 1 << 20  # bytes of a footer's JSON
+MAX_CHECKPOINT = 1 << 16  # bytes of running metrics
+MAX_END_MESSAGE = 4096  # characters
+MAX_TAIL_BYTES = 1 << 26
+MAX_TRADES_PER_STEP = 0xFFFF
+
+UNKNOWN_TIME = -(1 << 63)  # a market time or a trade's time that is unknown: numpy's NaT; unknown numbers are NaN
+UNKNOWN_STEP = -1  # the entry step of a trade, where that is unknown
 
 
 class EndReason(enum.StrEnum):

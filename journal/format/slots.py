@@ -16,6 +16,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
+from journal.format.checksum import generation_seed, journal_seed
 from journal.format.schema import STEP_FLOATS, TRADE_COLUMNS
 
 STEP, TRADE = 1, 2
@@ -23,7 +24,6 @@ _MOST_STEPS = 1 << 62
 _EXTRA = "extra "
 TERMINATED, TRUNCATED = 1, 2
 _FLAGS_AT = 8  # bits into a slot's last word, behind the kind
-MAX_TRADES_PER_STEP = 0xFFFF
 pack_crc = struct.Struct("<I").pack
 
 Columns = dict[str, NDArray[np.generic]]
@@ -104,17 +104,6 @@ def layout_of(extra: tuple[str, ...]) -> SlotLayout:
     return SlotLayout(extra)
 
 
-@functools.lru_cache(maxsize=1024)
-def mask_of(journal_id: str) -> int:
-    """What each stated CRC is masked with, so that not even the middle of another journal's tail fits into this one."""
-    return int(crc32c(journal_id.encode("ascii")))
-
-
-def seed(journal_id: str, first_step: int) -> int:
-    """Where the running CRC of a generation starts."""
-    return int(crc32c(first_step.to_bytes(8, "little"), mask_of(journal_id)))
-
-
 @dataclass(frozen=True)
 class TailScan:
     """What a tail gave: verified slots in order, and what could not be verified.
@@ -161,8 +150,8 @@ def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> b
     """One CRC call over a whole generation: the last slot's CRC covers all before it, but not *their* CRC fields."""
     if not _count_up(slots):
         return False
-    running = crc32c(_bodies(slots, layout.size), seed(journal_id, int(slots["step"][0])))
-    return bool(running ^ mask_of(journal_id) == int(slots["crc"][-1]))
+    running = crc32c(_bodies(slots, layout.size), generation_seed(journal_id, int(slots["step"][0])))
+    return bool(running ^ journal_seed(journal_id) == int(slots["crc"][-1]))
 
 
 def _count_up(slots: NDArray[np.void]) -> bool:
@@ -210,11 +199,11 @@ def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: 
     A slot is checked from the CRC that the one before it states, so damage costs only its slot. If that CRC is what
     is damaged, the slot behind it still fits the sum that was reckoned so far, and vouches for all that is in it.
     """
-    size, mask = layout.size, mask_of(journal_id)
+    size, mask = layout.size, journal_seed(journal_id)
     stated = slots["crc"].tolist()
     steps, kinds = slots["step"].tolist(), slots["kind"].tolist()
     fits: list[bool | None] = []
-    running = seed(journal_id, steps[0]) if steps else 0
+    running = generation_seed(journal_id, steps[0]) if steps else 0
     unsure: list[int] = []
     for index, crc in enumerate(stated):
         body = data[index * size : (index + 1) * size - 4]

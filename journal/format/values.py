@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from journal.errors import JournalValueError
+from journal.format.schema import UNKNOWN_TIME
 
 # Far from the ends of int64, so that sums of a few of them stay within it.
 Whole = Annotated[int, msgspec.Meta(gt=-(1 << 62), lt=1 << 62)]
@@ -19,8 +20,6 @@ Moment = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """Microseconds since 1970 as an env gives them: any int64."""
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
-NO_TIME = -(1 << 63)
-"""The market time of a step whose env gives none; the value of numpy's NaT."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 _MAX_DEPTH = 20
@@ -84,13 +83,13 @@ def time_us(name: str, value: Any) -> int:
 
     Args:
         name: What the time is, for the error.
-        value: A datetime with a time zone, a numpy.datetime64, a whole number of microseconds, or None (NO_TIME).
+        value: A datetime with a time zone, a numpy.datetime64, a whole number of microseconds, or None (UNKNOWN_TIME).
 
     Raises:
         JournalValueError: With the name and the value.
     """
     if value is None:
-        return NO_TIME
+        return UNKNOWN_TIME
     expected = "a datetime with a time zone, or whole microseconds since 1970"
     try:
         if isinstance(value, datetime):

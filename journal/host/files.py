@@ -93,7 +93,20 @@ def open_regular(path: Path | str) -> int:
         raise JournalAccessError(path, error) from error
     except ValueError as error:  # a NUL in the name
         raise JournalAccessError(path, OSError(errno.EINVAL, str(error))) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError as error:  # ESTALE, where a server forgot the file
+        os.close(fd)
+        raise JournalAccessError(path, error) from error
+    if not regular:
         os.close(fd)
         raise JournalAccessError(path, OSError(errno.EINVAL, "not a regular file"))
     return fd
+
+
+def size_of(fd: int, path: Path | str) -> int:
+    """Return the size of an open file; raise JournalAccessError."""
+    try:
+        return os.fstat(fd).st_size
+    except OSError as error:
+        raise JournalAccessError(path, error) from error

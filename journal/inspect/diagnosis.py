@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 
-from crc32c import crc32c
-
 from journal.errors import FormatVersionError, JournalAccessError, JournalError, NotAJournalError
-from journal.format.frames import CONTINUATION, MAX_HEADER, Frame, header_text, metadata_length
+from journal.format.checksum import journal_seed
+from journal.format.frames import CONTINUATION, Frame, header_text, metadata_length
+from journal.format.schema import MAX_HEADER
 from journal.read.source import FileSource
 from journal.read.walk import Window, walk
 
@@ -71,4 +71,4 @@ def batches_without_header(path: str) -> list[Frame]:
     stem = os.path.basename(path).rpartition(".")[0]
     with FileSource(path) as source:
         size = source.size()
-        return walk(source, Window(source, b""), 0, crc32c(os.fsencode(stem)), size).frames
+        return walk(source, Window(source, b""), 0, journal_seed(stem), size).frames

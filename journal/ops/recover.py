@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from crc32c import crc32c
 
 from journal.errors import JournalError, JournalExistsError
+from journal.format.checksum import journal_seed
 from journal.format.decoding import DecodeError, decode
 from journal.format.footer import Footer
 from journal.format.frames import END_OF_STREAM, Frame, Seal, encode_header, encoder_of, verified
@@ -141,7 +141,7 @@ class _Pieces:
 
     def __init__(self, journal: Journal, source: Source, mode: Mode) -> None:
         self.journal, self.source, self.mode = journal, source, mode
-        self.seed = crc32c(journal.header.journal_id.encode("ascii"))
+        self.seed = journal_seed(journal.header.journal_id)
         self.footer = read_footer(source, source.size(), self.seed)
         intact = [frame for frame in journal.frames if self._decodes(frame)]
         self.undecoded = len(journal.frames) - len(intact)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from crc32c import crc32c
 
+from journal.format.checksum import journal_seed
 from journal.format.decoding import DecodeError, decode
 from journal.format.frames import End, Frame, batch_of, verified
 from journal.format.slots import layout_of, scan_tail
@@ -37,7 +37,7 @@ class Follower:
         self.path, self.header = journal.path, journal.header
         self.last_step, self.steps_lost = journal.last_step, 0
         self._extra = journal.header.about.extra_columns
-        self._seed = crc32c(self.header.journal_id.encode("ascii"))
+        self._seed = journal_seed(self.header.journal_id)
         self._sealed = journal.frames[-1].seal.last_step if journal.frames else 0
         self._offset = max((frame.offset + frame.length for frame in journal.frames), default=self._header_end())
 

@@ -10,9 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from crc32c import crc32c
-
 from journal.errors import NotAJournalError
+from journal.format.checksum import journal_seed
 from journal.format.footer import Footer, decode_footer, footer_length
 from journal.format.frames import End
 from journal.format.header import Header, from_microseconds
@@ -117,10 +116,10 @@ def _footer_of(path: Path | str, header_text: bytes, end: bytes, size: int) -> F
     """The footer's CRC is seeded with the journal id, so it fits under the name that the journal was written to."""
     name = os.path.basename(path)
     stem = name.rpartition(".")[0] or name
-    footer = decode_footer(end, size, crc32c(os.fsencode(stem)))
+    footer = decode_footer(end, size, journal_seed(stem))
     if footer is not None:
         return footer
     header = parse_header(str(path), header_text)
     if header.journal_id != stem and os.path.basename(os.path.dirname(os.path.abspath(path))) == header.run_id:
         raise NotAJournalError(path, f"it holds journal {header.journal_id} of run {header.run_id}")
-    return decode_footer(end, size, crc32c(header.journal_id.encode("ascii")))
+    return decode_footer(end, size, journal_seed(header.journal_id))

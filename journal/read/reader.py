@@ -14,13 +14,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from crc32c import crc32c
 
 from journal.errors import FormatVersionError, JournalAccessError, NotAJournalError
+from journal.format.checksum import journal_seed
 from journal.format.decoding import DecodeError, block_of, decode, trades_of
 from journal.format.footer import Footer
 from journal.format.frames import (
-    MAX_HEADER,
     TRADE_TYPE,
     Frame,
     arrow_schema,
@@ -31,7 +30,7 @@ from journal.format.frames import (
     verified,
 )
 from journal.format.header import Header, format_version_of, from_microseconds
-from journal.format.schema import FORMAT_VERSION, RECOVERED_NOTE, EndReason
+from journal.format.schema import FORMAT_VERSION, MAX_HEADER, RECOVERED_NOTE, EndReason
 from journal.format.slots import TERMINATED, Columns, layout_of, no_trades
 from journal.host.paths import parse_journal_path
 from journal.read.losses import Extent, losses
@@ -95,7 +94,7 @@ class Journal:
         start = source.read(0, min(size, _FIRST_READ)) if size else b""
         self.header, header_end = _read_header(source, start, size)
         self._check_place()
-        self._seed = crc32c(self.header.journal_id.encode("ascii"))
+        self._seed = journal_seed(self.header.journal_id)
         seen = take_snapshot(source, start, self.header, header_end)
         self._frames, self.end, self._scan = seen.frames, seen.end, seen.scan
         self.size_bytes = seen.size + (len(seen.tail[0]) if seen.tail else 0)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from crc32c import crc32c
-
+from journal.format.checksum import journal_seed
 from journal.format.frames import End, Frame
 from journal.format.header import Header
 from journal.format.schema import MAX_TAIL_BYTES
@@ -51,7 +50,7 @@ def take_snapshot(source: Source, start: bytes, header: Header, header_end: int)
 def _read_once(source: Source, start: bytes, header: Header, header_end: int) -> Snapshot:
     tail = source.tail()
     size = source.size()
-    found = walk(source, Window(source, start), header_end, crc32c(header.journal_id.encode("ascii")), size)
+    found = walk(source, Window(source, start), header_end, journal_seed(header.journal_id), size)
     frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
     end = next((frame.seal.end for frame in reversed(frames) if frame.seal.end), None)
     end = end or (found.footer.end if found.footer else None)

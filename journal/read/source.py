@@ -9,7 +9,7 @@ from typing import Protocol
 
 from journal.errors import JournalAccessError
 from journal.format.schema import FAILED_SUFFIX, MAX_TAIL_BYTES, TAIL_SUFFIX
-from journal.host.files import open_regular
+from journal.host.files import open_regular, size_of
 
 _PAGE = 1 << 12
 _BEHIND_TAIL = 1 << 15  # of what stands behind that, so that a look can say that there is more
@@ -65,7 +65,7 @@ class FileSource:
         return None if tail is None else (tail, False)
 
     def size(self) -> int:
-        return os.fstat(self._fd).st_size
+        return size_of(self._fd, self.name)
 
     def read(self, offset: int, length: int) -> bytes:
         return _read(self._fd, self.name, offset, length)
@@ -80,7 +80,7 @@ def _whole(path: str) -> bytes | None:
             return None
         raise
     try:
-        return _read(fd, path, 0, min(os.fstat(fd).st_size, MAX_TAIL_BYTES + _BEHIND_TAIL))
+        return _read(fd, path, 0, min(size_of(fd, path), MAX_TAIL_BYTES + _BEHIND_TAIL))
     finally:
         os.close(fd)
 

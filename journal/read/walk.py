@@ -10,8 +10,6 @@ from journal.format.footer import Footer, decode_footer, footer_length
 from journal.format.frames import (
     CONTINUATION,
     END_OF_STREAM,
-    MAX_MESSAGE,
-    MAX_METADATA,
     Frame,
     Seal,
     metadata_length,
@@ -19,6 +17,7 @@ from journal.format.frames import (
     stated_length,
     verified,
 )
+from journal.format.schema import MAX_MESSAGE, MAX_METADATA
 from journal.read.findings import Damage, Finding
 from journal.read.source import Source
 

@@ -19,11 +19,20 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from journal.errors import JournalError, JournalExistsError, JournalWriteError
+from journal.format.checksum import generation_seed, journal_seed
 from journal.format.footer import Footer
-from journal.format.frames import END_OF_STREAM, MAX_CHECKPOINT, MAX_END_MESSAGE, End, Seal, encode_header, encoder_of
+from journal.format.frames import END_OF_STREAM, End, Seal, encode_header, encoder_of
 from journal.format.header import About, FileId, Header, microseconds
-from journal.format.schema import FORMAT_VERSION, MAX_TAIL_BYTES, EndReason, Trade
-from journal.format.slots import MAX_TRADES_PER_STEP, STEP, TRADE, layout_of, mask_of, pack_crc, seed
+from journal.format.schema import (
+    FORMAT_VERSION,
+    MAX_CHECKPOINT,
+    MAX_END_MESSAGE,
+    MAX_TAIL_BYTES,
+    MAX_TRADES_PER_STEP,
+    EndReason,
+    Trade,
+)
+from journal.format.slots import STEP, TRADE, layout_of, pack_crc
 from journal.host.files import NewFile, sync_folder, write_all
 from journal.host.identity import this_writer
 from journal.host.paths import check_name, failed_path, journal_path, tail_path
@@ -102,8 +111,8 @@ class JournalWriter:
         self._sealed_steps = self._sealed_trades = 0
         self._kept: dict[int, tuple[Any, ...]] = {}
         self._last: tuple[int, int, int] = (0, about.start_market_time_us or 0, 0)
-        self._journal_seed = self._mask = mask_of(self.journal_id)
-        self._crc = seed(self.journal_id, 1)
+        self._journal_seed = self._mask = journal_seed(self.journal_id)
+        self._crc = generation_seed(self.journal_id, 1)
         self._fd = -1
         self._tail: Tail | None = None
         self._put: Callable[[bytes], int] = _nowhere
@@ -318,7 +327,7 @@ class JournalWriter:
             if size != self._stream_bytes:
                 self._stream_bytes, self._rows = size, []
                 self._sealed_steps, self._sealed_trades = self.steps, self.trades
-                self._crc = seed(self.journal_id, self.steps + 1)
+                self._crc = generation_seed(self.journal_id, self.steps + 1)
             if not self._rows:
                 if self._durability != "process":
                     os.fdatasync(self._fd)
@@ -340,7 +349,7 @@ class JournalWriter:
             stream_bytes = self._stream_bytes + len(message) + len(END_OF_STREAM)
             footer = Footer(self.steps, self.trades, *self._last, seal.checkpoint, seal.end, stream_bytes)
             message = message + END_OF_STREAM + footer.encode(self._journal_seed)
-        size, next_crc = self._stream_bytes + len(message), seed(self.journal_id, self.steps + 1)
+        size, next_crc = self._stream_bytes + len(message), generation_seed(self.journal_id, self.steps + 1)
         self._intended_bytes = size
         write_all(self._fd, message)
         self._stream_bytes = size  # no call from here to the rows' end, so that no signal comes between

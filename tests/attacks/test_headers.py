@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.needs import not_yet
 from tests.attacks.processes import run, said
 from tests.attacks.scene import Scene
 
@@ -92,17 +91,7 @@ del deep
 told
 """
 )
-BROKEN_TODAY = {
-    "Decimal", "text number", "float time", "numpy array", "nan capital", "inf capital", "bool capital", "int beyond float",
-    "no periods", "text periods", "huge time", "text time", "env None", "config inf", "config nan", "config deep nan",
-    "config numpy", "config object", "notes nan", "extra columns text",
-}  # fmt: skip
-UNREADABLE = not_yet("a header is written that no reader accepts, or that is no JSON")
-
-
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=UNREADABLE if kind in BROKEN_TODAY else ()) for kind in STRANGE]
-)
+@pytest.mark.parametrize("kind", STRANGE)
 def test_header__strange_value__is_refused_at_once_or_read_back(shared_scene: Scene, kind: str) -> None:
     """Refused by TypeError, ValueError or JournalError without a file; or a failure of the journal; or read back."""
     writer, root = shared_scene.shared, shared_scene.root
@@ -141,12 +130,12 @@ def constants_in(path: Path) -> list[str]:
 @pytest.mark.parametrize(
     "parameters",
     [
-        pytest.param("{'lr': float('nan'), 'clip': float('inf')}", marks=not_yet("NaN in the marker's JSON")),
+        "{'lr': float('nan'), 'clip': float('inf')}",
         "{'d': __import__('decimal').Decimal('1.5')}",
         "{(1, 2): 3}",
         "{'grid': __import__('numpy').arange(3)}",
         "{'text': '\\ud800'}",
-        pytest.param("{'model': 'x' * (17 << 20)}", marks=not_yet("a marker that is written and cannot be read")),
+        "{'model': 'x' * (17 << 20)}",
     ],
     ids=["nan", "Decimal", "tuple key", "numpy", "surrogate", "17 MB"],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from journal import EndReason, Journal, NotAJournalError, read_journal
 from journal.format import decoding, frames, schema, slots
-from journal.format.footer import MAX_FOOTER
+from journal.format.schema import MAX_FOOTER
 from journal.read import source
 from journal.write.writer import JournalWriter
 from tests.journal import by_the_book
