@@ -91,6 +91,8 @@ del deep
 told
 """
 )
+
+
 @pytest.mark.parametrize("kind", STRANGE)
 def test_header__strange_value__is_refused_at_once_or_read_back(shared_scene: Scene, kind: str) -> None:
     """Refused by TypeError, ValueError or JournalError without a file; or a failure of the journal; or read back."""
