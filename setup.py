@@ -38,18 +38,19 @@ setup(
     packages=find_packages(include=["rsc", "rsc.*", "reconciler", "reconciler.*", "journal", "journal.*"]),
     package_data={
         "rsc": ["py.typed", "trading/data/*", "db/migrations/script.py.mako"],
-        "journal": ["py.typed"],
+        "journal": ["py.typed", "plot/templates/*"],
         "reconciler": ["py.typed"],
     },
     install_requires=[
         "numpy>=2.0",
-        "pyarrow>=18",
+        "pyarrow>=21",  # write_dataset keeps the order of rows
         "crc32c>=2.7",
         "msgspec>=0.19",
         "sqlalchemy>=2.0.36",
         "alembic>=1.14",
         "apscheduler>=3.11,<4",
         "click>=8.1.8",
+        "jinja2>=3.1",
         "rich>=13.9",
         "tenacity>=9.0",
         "prometheus-client>=0.21",

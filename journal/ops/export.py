@@ -1,8 +1,6 @@
-"""Journals as a dataset: tables of steps, trades and episodes, one folder a run, as Parquet, CSV or Arrow files.
+"""Export journals as a dataset of steps, trades and episodes: Parquet, CSV or Arrow files, one folder per run.
 
-    DIR/steps/run_id=RUN/part-00000.parquet      DIR/trades/...      DIR/episodes/...
-
-Memory stays bounded. The folder appears under its name when all of it is written.
+DIR/steps/run_id=RUN/part-0.parquet      DIR/trades/...      DIR/episodes/...
 """
 
 from __future__ import annotations
@@ -10,31 +8,32 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from journal.errors import JournalError, JournalExistsError
-from journal.format.frames import TRADE_TYPE, arrow_schema
+from journal.format.frames import TRADE_TYPE, arrow_schema, empty_batch
 from journal.host.liveness import Observer
 from journal.inspect.overview import Overview, overview
-from journal.inspect.tables import flat
-from journal.read.reader import Journal, read_header
+from journal.inspect.rows import ahead
+from journal.inspect.tables import flat, with_text_times
+from journal.read.reader import Journal, read_header, read_journal
 
 TABLES = ("steps", "trades", "episodes")
 _GROUP_ROWS = 1 << 17
-_PART_ROWS = 1 << 23
-_EPISODES = 1024
+_FILE_ROWS = 1 << 23
 _TIME = pa.timestamp("us", "UTC")
-_ID = pa.field("journal_id", pa.string(), nullable=False)
+_IDS = [pa.field("run_id", pa.string(), nullable=False), pa.field("journal_id", pa.string(), nullable=False)]
 
 
 @dataclass
 class Exported:
-    """What was written, and what could not be looked at: (path, reason). See `Overview.cut_short`."""
+    """What was written: rows by table, runs, episodes, losses, and the journals that are unreadable (path, reason)."""
 
     folder: Path
     rows: dict[str, int] = field(default_factory=dict)
@@ -47,126 +46,155 @@ class Exported:
 
 
 def export(paths: Iterable[str], folder: Path, form: str, tables: Iterable[str] = TABLES) -> Exported:
-    """Write the journals' tables into a new folder; raises JournalExistsError if it is there, and OSError."""
+    """Write the journals' tables into a new folder.
+
+    Each table takes one pass over the journals, so memory stays bounded. The folder gets its name when it is complete.
+
+    Args:
+        paths: Streams of journals, in any state.
+        folder: The folder to create.
+        form: "parquet", "csv" or "arrow".
+        tables: Which of TABLES to write.
+
+    Raises:
+        JournalExistsError: The folder exists.
+        OSError: It cannot be written.
+    """
     if os.path.lexists(folder):
         raise JournalExistsError(f"{folder} exists already", hint="export into a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
     hidden.mkdir()
-    every = list(paths)
-    done, observer = Exported(folder), Observer()
+    done = Exported(folder)
     try:
-        dataset = _Dataset(hidden, form, frozenset(tables), _extra_columns(every))
-        for path in every:
-            _take(path, observer, dataset, done)
-        done.rows = dataset.close()
+        rows = [episode_row(one) for one in _readable(paths, done)]
+        found = [row.pop("path") for row in rows]
+        extra = _extra_columns(found)
+        batches = {
+            "steps": (_steps_schema(extra), _step_batches(found, extra)),
+            "trades": (_trades_schema(), _trade_batches(found)),
+            "episodes": (_episodes_schema(rows), _episode_batches(rows)),
+        }
+        for table in (table for table in TABLES if table in set(tables)):
+            done.rows[table] = _write(hidden / table, form, *batches[table], runs=len(done.runs))
         hidden.rename(folder)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     return done
 
 
-def _take(path: str, observer: Observer, dataset: _Dataset, done: Exported) -> None:
-    one = overview(path, observer, whole=True)
-    if not isinstance(one.source, Journal):
-        done.unreadable.append((path, one.problem))
-        return
-    done.episodes += 1
-    done.runs.add(one.run_id)
-    done.steps_lost += one.steps_lost
-    done.trades_lost += one.trades_lost
-    done.cut_short += one.cut_short
-    dataset.add(one, one.source)
+def _readable(paths: Iterable[str], done: Exported) -> Iterator[Overview]:
+    """Yield the journals that can be read, and count what they have lost."""
+    observer = Observer()
+    for path in paths:
+        one = overview(path, observer, whole=True)
+        if not isinstance(one.source, Journal):
+            done.unreadable.append((path, one.problem))
+            continue
+        done.episodes += 1
+        done.runs.add(one.run_id)
+        done.steps_lost += one.steps_lost
+        done.trades_lost += one.trades_lost
+        done.cut_short += one.cut_short
+        yield one
 
 
 def _extra_columns(paths: Iterable[str]) -> tuple[str, ...]:
-    """All extra columns of all journals, as first met; a journal without one has nulls there."""
+    """Return the extra columns of all journals, in the order of their first appearance."""
     found: dict[str, None] = {}
     for path in paths:
-        try:
-            found.update(dict.fromkeys(read_header(path).about.extra_columns))
-        except JournalError:
-            continue  # told when the journal itself is read
+        found.update(dict.fromkeys(read_header(path).about.extra_columns))
     return tuple(found)
 
 
-class _Dataset:
-    """The open files of all tables."""
+def _write(folder: Path, form: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, runs: int) -> int:
+    """Write one table, and return the number of its rows."""
+    rows = 0
 
-    def __init__(self, folder: Path, form: str, tables: frozenset[str], extra: tuple[str, ...]) -> None:
-        self._folder, self._form, self._tables = folder, form, tables
-        steps = [_nullable(column, extra) for column in arrow_schema(extra) if column.name != "trades"]
-        self._steps = pa.schema([_ID, *steps])
-        self._trades = pa.schema([_ID, *TRADE_TYPE])
-        self._files: dict[tuple[str, str], _Parts] = {}
-        self._episodes: dict[str, list[dict[str, Any]]] = {}
-        self._rows = dict.fromkeys((table for table in TABLES if table in tables), 0)
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal rows
+        for batch in batches:
+            rows += batch.num_rows
+            yield with_text_times(flat(batch)) if form == "csv" else batch
 
-    def add(self, one: Overview, journal: Journal) -> None:
-        """Write one journal's rows into its run's files."""
-        if self._tables & {"steps", "trades"}:
-            for batch in journal.batches():
-                self._add_rows(one, batch)
-        if "episodes" in self._tables:
-            self._episodes.setdefault(one.run_id, []).append(episode_row(one))
-            if len(self._episodes[one.run_id]) >= _EPISODES:
-                self._write_episodes(one.run_id)
+    shown = with_text_times(flat(empty_batch(schema))).schema if form == "csv" else schema
+    file_format, options = _format(form)
+    ds.write_dataset(
+        ahead(counted()),  # Arrow's own threads pull these rows, and decoding in them would deadlock
+        folder,
+        schema=shown,
+        format=file_format,
+        file_options=options,
+        partitioning=ds.partitioning(pa.schema([_IDS[0]]), flavor="hive"),
+        basename_template=f"part-{{i}}.{form}",
+        max_rows_per_group=_GROUP_ROWS,
+        min_rows_per_group=_GROUP_ROWS,
+        max_rows_per_file=_FILE_ROWS,
+        max_partitions=max(runs, 1),
+        preserve_order=True,
+    )
+    return rows
 
-    def _add_rows(self, one: Overview, batch: pa.RecordBatch) -> None:
-        if "steps" in self._tables:
-            names = set(batch.schema.names)
+
+def _format(form: str) -> tuple[Any, Any]:
+    if form == "csv":
+        return ds.CsvFileFormat(), None
+    if form == "arrow":
+        return (arrow := ds.IpcFileFormat()), arrow.make_write_options(compression="zstd")
+    return (parquet := ds.ParquetFileFormat()), parquet.make_write_options(compression="zstd")
+
+
+def _steps_schema(extra: tuple[str, ...]) -> pa.Schema:
+    columns = [column for column in arrow_schema(extra) if column.name != "trades"]
+    return pa.schema([*_IDS, *(column.with_nullable(column.name in extra) for column in columns)])
+
+
+def _step_batches(paths: Iterable[str], extra: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    schema = _steps_schema(extra)
+    for journal in _journals(paths):
+        for batch in journal.batches():
+            names, rows = set(batch.schema.names), batch.num_rows
             columns = [
-                batch.column(column.name) if column.name in names else pa.nulls(batch.num_rows, column.type)
-                for column in list(self._steps)[1:]
+                batch.column(column.name) if column.name in names else pa.nulls(rows, column.type)
+                for column in list(schema)[len(_IDS) :]
             ]
-            self._write("steps", one.run_id, _with_id(one.journal_id, columns, self._steps, batch.num_rows))
-        if "trades" in self._tables:
+            yield pa.RecordBatch.from_arrays([*_ids(journal, rows), *columns], schema=schema)
+
+
+def _trades_schema() -> pa.Schema:
+    return pa.schema([*_IDS, *TRADE_TYPE])
+
+
+def _trade_batches(paths: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    for journal in _journals(paths):
+        for batch in journal.batches():
             trades = batch.column("trades").flatten()
-            self._write("trades", one.run_id, _with_id(one.journal_id, trades.flatten(), self._trades, len(trades)))
-
-    def _write_episodes(self, run_id: str) -> None:
-        """The first episode decides the types: figures are floats, but for those that count."""
-        rows = self._episodes.pop(run_id)
-        known = self._files.get(("episodes", run_id))
-        schema = (
-            known.schema if known else pa.schema([(name, _type_of(name, value)) for name, value in rows[0].items()])
-        )
-        self._write("episodes", run_id, pa.RecordBatch.from_pylist(rows, schema))
-
-    def _write(self, table: str, run_id: str, batch: pa.RecordBatch) -> None:
-        if not batch.num_rows:
-            return
-        file = self._files.get((table, run_id))
-        if file is None:
-            folder = self._folder / table / f"run_id={run_id}"
-            folder.mkdir(parents=True)
-            file = self._files[table, run_id] = _Parts(folder, self._form, batch.schema)
-        file.write(batch)
-        self._rows[table] += batch.num_rows
-
-    def close(self) -> dict[str, int]:
-        """Finish all files; return the rows of each table."""
-        for run_id in list(self._episodes):
-            self._write_episodes(run_id)
-        for file in self._files.values():
-            file.close()
-        return self._rows
+            if len(trades):
+                columns = [*_ids(journal, len(trades)), *trades.flatten()]
+                yield pa.RecordBatch.from_arrays(columns, schema=_trades_schema())
 
 
-def _nullable(column: pa.Field, extra: tuple[str, ...]) -> pa.Field:
-    return column.with_nullable(column.name in extra)
+def _journals(paths: Iterable[str]) -> Iterator[Journal]:
+    """Read the journals once more. One that has become unreadable meanwhile has no rows here."""
+    for path in paths:
+        try:
+            yield read_journal(path)
+        except JournalError:
+            continue
 
 
-def _with_id(journal_id: str, columns: list[pa.Array], schema: pa.Schema, rows: int) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.repeat(journal_id, rows), *columns], schema=schema)
+def _ids(journal: Journal, rows: int) -> list[pa.Array]:
+    return [pa.repeat(journal.header.run_id, rows), pa.repeat(journal.header.journal_id, rows)]
 
 
 def episode_row(one: Overview) -> dict[str, Any]:
-    """An episode's line: identity, ending, and all its figures."""
+    """Return an episode's identity, ending and figures, by column."""
     header = one.header
     assert header is not None, "Invariant: only journals that could be read have a row"
     notes = header.about.notes
     return {
+        "path": one.path,
+        "run_id": one.run_id,
         "journal_id": one.journal_id,
         "env": header.about.env,
         "worker_index": notes.get("worker_index") if isinstance(notes.get("worker_index"), int) else None,
@@ -189,93 +217,20 @@ _TYPES = {
     "live": pa.bool_(),
     "start_time": _TIME,
     "last_step_time": _TIME,
-    **dict.fromkeys(("journal_id", "env", "writer_host", "state", "end_reason"), pa.string()),
+    **dict.fromkeys(("run_id", "journal_id", "env", "writer_host", "state", "end_reason"), pa.string()),
     **dict.fromkeys(("worker_index", "writer_pid", "steps", "trades", "steps_lost", "trades_lost"), pa.int64()),
 }
 
 
-def _type_of(name: str, value: Any) -> pa.DataType:
-    return _TYPES.get(name, pa.int64() if isinstance(value, int) else pa.float64())
+def _episodes_schema(rows: list[dict[str, Any]]) -> pa.Schema:
+    """Return the columns of all episodes. Figures are floats, except where the first episode has an integer."""
+    found: dict[str, pa.DataType] = {}
+    for row in rows:
+        for name, value in row.items():
+            found.setdefault(name, _TYPES.get(name, pa.int64() if isinstance(value, int) else pa.float64()))
+    return pa.schema(list(found.items()) or _IDS)
 
 
-class _Writes(Protocol):
-    def write_batch(self, batch: pa.RecordBatch) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Parts:
-    """The files of one table of one run: rows are gathered into large groups, and a file that is full is followed."""
-
-    def __init__(self, folder: Path, form: str, schema: pa.Schema) -> None:
-        self.schema = schema
-        self._folder, self._form = folder, form
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = self._part_rows = 0
-        self._names = (f"part-{number:05d}.{form}" for number in range(1 << 20))
-        self._open: _Writes | None = None
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        self._waiting.append(batch)
-        self._waiting_rows += batch.num_rows
-        if self._waiting_rows >= _GROUP_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        if self._open is None:
-            self._open = _OPENERS[self._form](self._folder / next(self._names), self.schema)
-        self._open.write_batch(pa.concat_batches(self._waiting))
-        self._part_rows += self._waiting_rows
-        self._waiting, self._waiting_rows = [], 0
-        if self._part_rows >= _PART_ROWS:
-            self._finish_part()
-
-    def _finish_part(self) -> None:
-        if self._open is not None:
-            self._open.close()
-        self._open, self._part_rows = None, 0
-
-    def close(self) -> None:
-        self._flush()
-        self._finish_part()
-
-
-def _open_parquet(path: Path, schema: pa.Schema) -> _Writes:
-    from pyarrow import parquet
-
-    writer: _Writes = parquet.ParquetWriter(path, schema, compression="zstd")
-    return writer
-
-
-def _open_arrow(path: Path, schema: pa.Schema) -> _Writes:
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    writer: _Writes = pa.ipc.new_file(str(path), schema, options=options)
-    return writer
-
-
-class _CsvFile:
-    """Times and names as `journal cat` writes them."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        from journal.inspect.tables import csv_writer
-
-        self._sink = path.open("xb")
-        self._writer = csv_writer(self._sink, schema)
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        from journal.inspect.tables import with_text_times
-
-        self._writer.write_batch(with_text_times(flat(batch)))
-
-    def close(self) -> None:
-        self._writer.close()
-        self._sink.close()
-
-
-_OPENERS: dict[str, Callable[[Path, pa.Schema], _Writes]] = {
-    "parquet": _open_parquet,
-    "arrow": _open_arrow,
-    "csv": _CsvFile,
-}
+def _episode_batches(rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows, _episodes_schema(rows))

@@ -45,12 +45,17 @@ class Series:
     figures: Figures
 
     def parts(self) -> list[slice]:
-        """The stretches between holes: a line across one would show what nobody knows."""
+        """Return the stretches between missing steps. Lines are not drawn across missing steps."""
         cuts = [0]
         for first, _ in self.holes:
             cuts.append(int(np.searchsorted(self.step, first)))
         cuts.append(len(self.step))
         return [slice(start, end) for start, end in pairwise(cuts) if end > start]
+
+    @property
+    def last_step(self) -> int:
+        """Number of the last step, 0 if there is none."""
+        return int(self.step[-1]) if len(self.step) else 0
 
     @property
     def growth(self) -> Floats:

@@ -66,7 +66,7 @@ def test_export__other_formats__hold_the_same(world: World, dataset: Path, tmp_p
         assert read.column_names == expected.column_names
         assert read.num_rows == expected.num_rows
         assert read["journal_id"].to_pylist() == expected["journal_id"].to_pylist()
-    assert (folder / "trades" / f"run_id={RUN}" / f"part-00000.{form}").exists()
+    assert (folder / "trades" / f"run_id={RUN}" / f"part-0.{form}").exists()
 
 
 def test_export__two_runs__are_partitions(tmp_path: Path):
