@@ -30,9 +30,9 @@ from crc32c import crc32c
 
 from journal import About, JournalWriter, Observer, RunMarker, Trade, new_journal_id
 from reconciler.evidence import gather_evidence, run_state
-from reconciler.recording import Pass
+from reconciler.executors import relax_garbage_collection
+from reconciler.passes import Pass
 from reconciler.settings import Settings
-from reconciler.slices import spare_the_collector
 from rsc.db import episodes, runs
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
@@ -177,7 +177,7 @@ def timed_floor(stale: Stale, batches: Callable[[], Iterator[tuple[list[Any], li
 def compare(home: Path, count: int, rounds: int) -> None:
     """The ratio, in paired rounds."""
     stale = make_stale(home, count)
-    spare_the_collector()  # as the program does
+    relax_garbage_collection()  # as the program does
     timed_pass(stale, "pass")  # the files are in the page cache for both
     batches = answers(home / "pass.db")
     ratios, passes = [], []
@@ -203,7 +203,7 @@ def flat(home: Path, counts: list[int]) -> None:
 
 
 def _measured(stale: Stale) -> tuple[float, int]:
-    spare_the_collector()  # as the program does
+    relax_garbage_collection()  # as the program does
     timed_pass(stale, "pass", 1)  # imports, statements and page cache are warm
     seconds = timed_pass(stale, "pass", 1)
     return seconds, _peak_kib()

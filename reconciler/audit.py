@@ -1,4 +1,4 @@
-"""The audit: ended rows against their journals, figure by figure. Nothing is touched."""
+"""Compare ended rows with their journals, figure by figure. Changes nothing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Engine
 
 from journal import JournalError, journal_path, read_journal
-from reconciler.passes import known_runs
+from reconciler.passes import runs_to_judge
 from reconciler.settings import Settings
 from rsc.closing import ended_from
-from rsc.db import episodes, runs, trades
+from rsc.db import episodes, trades
 from rsc.db.session import reading
+from rsc.db.tolerant import UnreadableRow
 from rsc.metrics import METRIC_NAMES, RunningMetrics, stored
 from rsc.metrics.running import StateError
 
@@ -23,7 +24,7 @@ AUDITED = (*METRIC_NAMES, "status", "end_reason", "end_time", "evidence_steps")
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of an ended episode that its journal contradicts."""
+    """One figure of an ended row that differs from its journal."""
 
     run_id: str
     episode_id: int
@@ -35,7 +36,7 @@ class Difference:
 
 @dataclass
 class AuditReport:
-    """How many rows were compared, and how many could not be."""
+    """The number of rows that were compared, and of those that could not be."""
 
     compared: int = 0
     without_journal: int = 0
@@ -46,9 +47,9 @@ class AuditReport:
 def audit(
     engine: Engine, run_ids: Sequence[str] | None, settings: Settings, report: AuditReport
 ) -> Iterator[Difference | str]:
-    """Differences, and lines on journals that cannot be looked at. Journals that were pruned are only counted."""
+    """Yield differences, and a line for each row or journal that cannot be read. Pruned journals are only counted."""
     with reading(engine) as connection:
-        rows = runs.all_runs(connection) if run_ids is None else known_runs(connection, run_ids)
+        rows = runs_to_judge(connection, run_ids)
     for run in rows:
         root = settings.journal_root or (Path(run.journal_root) if run.journal_root else None)
         if root is not None:
@@ -59,6 +60,10 @@ def _audit_run(engine: Engine, run_id: str, root: Path, report: AuditReport) -> 
     with reading(engine) as connection:
         counts = trades.trade_counts(connection, run_id)
     for row in episodes.ended_episodes(engine, run_id):
+        if isinstance(row, UnreadableRow):
+            report.unlookable += 1
+            yield f"{run_id}: the row of episode {row.key} cannot be read: {row.reason}"
+            continue
         if row.journal_id is None:
             continue
         try:

@@ -1,29 +1,50 @@
-"""One pass over runs: find the candidates, hand them out in slices, sum up. Level-driven: it sees the world afresh."""
+"""One reconcile pass, from top to bottom: list the episodes, judge each by its files, write the verdicts.
+
+A pass is stateless: it reads the disk and the database anew.
+"""
 
 from __future__ import annotations
 
+import logging
+import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from journal import Observer, list_journals
-from journal.errors import JournalAccessError
-from reconciler.evidence import RunState, run_state
-from reconciler.report import Hooks, PassReport
+from journal import JournalAccessError, Observer, list_journals
+from reconciler.evidence import Evidence, RunState, gather_evidence, run_state
+from reconciler.executors import in_processes, in_turn
+from reconciler.memory import Files, Memory, files_of, folder_state
+from reconciler.report import Hooks, PassReport, item_of
+from reconciler.rules import Action, Sight, Verdict, decide
 from reconciler.settings import Settings
-from reconciler.slices import Candidate, Context, in_processes, in_turn
-from reconciler.writing import interrupt_run
+from rsc.closing import ended_from, ended_without_evidence, start_row
 from rsc.db import episodes, runs
-from rsc.db.session import database_now, reading
+from rsc.db.episodes import RECONCILER, Ended
+from rsc.db.session import database_now, first_line, reading
+from rsc.db.tolerant import UnreadableRow
+from rsc.db.trades import count_of
+from rsc.db.writing import Change, Guard, patiently, write_changes
 
 T = TypeVar("T")
+log = logging.getLogger("reconciler")
 
+Candidate = tuple[str, Any]
+"""A journal id, and its row as far as `rsc.db.episodes` gives it, or None if there is no row."""
+DONE, FAILED, STOPPED = "done", "failed", "stopped"
+"""Outcomes of a pass: all was looked at (the report has the complaints), an error ended it, it was told to stop."""
+
+SETTLED_AFTER = timedelta(days=7)
+"""A verdict of the reconciler that was not final settles after this time: it is not judged again."""
 _OF_OTHERS = "has no journal root in the database: another program made it, and its rows are not judged"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 _LISTING = 500
@@ -35,11 +56,73 @@ class UnknownRunError(Exception):
     """The database does not know the run."""
 
 
-class Pass:
-    """A pass over some runs, or all: a function of the world, of which this object remembers nothing but the report.
+def record_pass(work: Pass, run_ids: Sequence[str] | None = None, wait_s: float = 0.0) -> PassReport:
+    """Make a pass and record in the database when it began and how it ended. A dry run is not recorded.
 
-    ``quiet`` is a daemon's memory of folders that had nothing for it, by run id: those are not listed again until they
-    change. Raises UnknownRunError, and SQLAlchemyError where the database is gone; all else is in the report.
+    Raises:
+        UnknownRunError: The database does not know one of the runs. Such a pass is not recorded.
+        SQLAlchemyError: The database does not answer.
+    """
+    if work.settings.dry_run:
+        return work.run(run_ids, wait_s)
+    engine = work.engine
+    with reading(engine) as connection:
+        runs_to_judge(connection, run_ids)
+    with engine.begin() as connection:
+        runs.start_pass(connection, work.pass_id, socket.gethostname(), work.start_time)
+    try:
+        report = work.run(run_ids, wait_s)
+    except Exception as error:
+        _record_failure(work, error)
+        raise
+    outcome = STOPPED if report.stopped else DONE
+    with engine.begin() as connection:
+        runs.end_pass(connection, work.pass_id, outcome, database_now(engine), report.to_dict())
+    return report
+
+
+def _record_failure(work: Pass, error: Exception) -> None:
+    try:
+        with work.engine.begin() as connection:
+            report = {**work.report.to_dict(), "failures": [first_line(error)]}
+            runs.end_pass(connection, work.pass_id, FAILED, database_now(work.engine), report)
+    except SQLAlchemyError:  # the database is probably what failed; the pass stays unfinished there
+        return
+
+
+def runs_to_judge(connection: Connection, run_ids: Iterable[str] | None) -> list[Any]:
+    """Return run_id, status and journal_root of these runs, each once, or of all; raise UnknownRunError."""
+    if run_ids is None:
+        return list(runs.run_places(connection))
+    rows = []
+    for run_id in dict.fromkeys(run_ids):
+        row = runs.run_place(connection, run_id)
+        if row is None:
+            raise UnknownRunError(f"run {run_id} is not in the database; `rsc runs` lists those that are")
+        rows.append(row)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A verdict that changes a row. ``was`` is the row's status before, None if there was no row."""
+
+    verdict: Verdict
+    change: Change
+    ended: Ended
+    was: str | None
+
+
+class Pass:
+    """A pass over some runs or all, which fills `report`.
+
+    Args:
+        engine: The database.
+        observer: Judges whether writers are alive. A daemon keeps one for all its passes.
+        settings: What the pass may do.
+        hooks: Callbacks that listen to the pass or stop it early.
+        pass_id: Recorded in each row that the pass ends; made if empty.
+        memory: A daemon's memory of what has not changed.
     """
 
     def __init__(
@@ -49,30 +132,29 @@ class Pass:
         settings: Settings,
         hooks: Hooks | None = None,
         pass_id: str = "",
-        quiet: dict[str, int] | None = None,
+        memory: Memory | None = None,
     ) -> None:
+        self.engine = engine
+        self.settings = settings
         self.pass_id = pass_id or uuid.uuid4().hex
         self.report = PassReport()
-        self._engine = engine
         self._observer = observer
-        self._settings = settings
         self._hooks = hooks or Hooks()
-        self._quiet = {} if quiet is None else quiet
+        self._memory = Memory() if memory is None else memory
+        self._known_files: dict[str, Files] = {}
         self._stranded: dict[str, list[str]] = {}  # by run, as of the last look at it
         self.start_time: datetime = database_now(engine)
         self._started = time.monotonic()
-        self._context = Context(engine, self.pass_id, settings, self._hooks, self.start_time, self._started)
-
-    @property
-    def dry_run(self) -> bool:
-        """Does it write nothing?"""
-        return self._settings.dry_run
 
     def run(self, run_ids: Sequence[str] | None = None, wait_s: float = 0.0) -> PassReport:
         """Reconcile these runs, or all that need it.
 
-        While something waits only because its dead run's last processes are still going, or because a lease is being
-        observed, look again, for up to ``wait_s``.
+        Look again for up to ``wait_s`` seconds while episodes wait only because the last processes of a dead run are
+        still going, or because a lease is being observed.
+
+        Raises:
+            UnknownRunError: The database does not know one of the runs.
+            SQLAlchemyError: The database does not answer. All other problems are in the report.
         """
         until, pause = time.monotonic() + wait_s, _FIRST_PAUSE_S
         self._look_once(run_ids)
@@ -90,62 +172,187 @@ class Pass:
         return self.report
 
     def _look_once(self, run_ids: Sequence[str] | None) -> None:
-        with reading(self._engine) as connection:
-            rows = list(runs.all_runs(connection)) if run_ids is None else known_runs(connection, run_ids)
-            unsettled = {row.run_id for row in runs.unsettled_runs(connection)}
+        self._known_files, self._memory.files = self._memory.files, {}
+        with reading(self.engine) as connection:
+            rows = runs_to_judge(connection, run_ids)
+            unsettled = runs.unsettled_runs(connection, self._unsettled_since)
         for row in rows:
             if self._over():
                 return
-            if row.journal_root is None:  # invariant D4: other people's rows are never judged
+            if row.journal_root is None:  # invariant D4: rows of other programs are never judged
                 if run_ids is not None:
                     self._stranded[row.run_id] = [f"run {row.run_id} {_OF_OTHERS}"]
                 continue
-            root = self._settings.journal_root or Path(row.journal_root)
-            if row.run_id not in unsettled and self._quiet.get(row.run_id) == _changed(root / row.run_id):
+            root = self.settings.journal_root or Path(row.journal_root)
+            if row.run_id not in unsettled and self._memory.folders.get(row.run_id) == folder_state(root / row.run_id):
                 continue
             self._reconcile_run(row, run_state(row.run_id, root, self._observer))
 
     def _reconcile_run(self, row: Any, run: RunState) -> None:
-        changed, found = _changed(run.folder), PassReport()
-        for report in self._reports(run, row.run_id):
+        changed, found = folder_state(run.folder), PassReport()
+        for report in self._reports(run):
             found.merge(report)
             self.report.merge(report)
             self._hooks.on_progress(self.report.judged)
         self.report.runs += 1
         self._stranded[run.run_id] = list(_stranded(run, found))
         if not self._over() and not found.judged and time.time_ns() - changed > _SETTLING_S * 1e9:
-            self._quiet[row.run_id] = changed
-        gone = row.status == "running" and run.marker is not None and not run.driver_may_live
-        if gone and not self._settings.dry_run and not self._over():
-            interrupt_run(self._engine, row.run_id, self.report)
+            self._memory.folders[run.run_id] = changed
+        driver_is_gone = row.status == "running" and run.marker is not None and not run.driver_may_live
+        if driver_is_gone and not self.settings.dry_run and not self._over():
+            self._interrupt(run.run_id)
 
-    def _reports(self, run: RunState, run_id: str) -> Iterator[PassReport]:
-        slices = _batched(self._candidates(run), self._settings.batch_episodes)
-        if self._settings.processes > 1 and run.local and not self._hooks.listening:
-            with reading(self._engine) as connection:
-                many = episodes.count_started(connection, run_id) >= _WORTH_PROCESSES
-            if many:
-                return in_processes(self._context, run, slices, self._settings.processes)
-        return in_turn(self._context, run, slices)
+    def _reports(self, run: RunState) -> Iterator[PassReport]:
+        """Yield the report of each slice of the run's episodes."""
+        slices = _batched(self._candidates(run), self.settings.batch_episodes)
+
+        def reconcile(candidates: Sequence[Candidate]) -> PassReport:
+            return self._reconcile_slice(run, candidates)
+
+        if self.settings.processes > 1 and run.local and not self._hooks.listening:
+            with reading(self.engine) as connection:
+                many = episodes.count_started(connection, run.run_id) >= _WORTH_PROCESSES
+            if many:  # a helper needs database connections of its own
+                return in_processes(
+                    reconcile, slices, self.settings.processes, partial(self.engine.dispose, close=False)
+                )
+        return in_turn(reconcile, slices)
 
     def _candidates(self, run: RunState) -> Iterator[Candidate]:
-        """The database's open rows, then those that may improve, then journals without a row."""
-        for row in episodes.started_episodes(self._engine, run.run_id):
+        """Yield the started rows, then those whose verdict may still change, then journals without a row."""
+        for row in self._readable(run, episodes.started_episodes(self.engine, run.run_id)):
             if self._over():
                 return
-            if row.journal_id is None:
-                self.report.complain(f"{run.run_id}: the row of episode {row.episode_id} names no journal")
-            else:
-                yield row.journal_id, row
-        for row in episodes.improvable_episodes(self._engine, run.run_id):
             yield row.journal_id, row
+        for row in self._readable(run, episodes.improvable_episodes(self.engine, run.run_id, self._unsettled_since)):
+            if not self._is_unchanged(run, row):
+                yield row.journal_id, row
         try:
             for ids in _batched(list_journals(run.root, run.run_id), _LISTING):
-                with reading(self._engine) as connection:
+                with reading(self.engine) as connection:
                     known = episodes.known_journals(connection, ids)
                 yield from ((journal_id, None) for journal_id in ids if journal_id not in known)
         except OSError as error:
             self.report.complain(str(JournalAccessError(run.folder, error)))
+
+    def _readable(self, run: RunState, rows: Iterable[Any]) -> Iterator[Any]:
+        """Yield the rows that can be judged. Invariant V3: one bad row never stops a pass."""
+        for row in rows:
+            if isinstance(row, UnreadableRow):
+                self.report.complain(f"{run.run_id}: the row of episode {row.key} cannot be read: {row.reason}")
+            elif row.journal_id is None:
+                self.report.complain(f"{run.run_id}: the row of episode {row.episode_id} names no journal")
+            else:
+                yield row
+
+    def _is_unchanged(self, run: RunState, row: Any) -> bool:
+        """Return True if the files behind a verdict are known to be as they were when it was made or confirmed."""
+        files = files_of(run.folder, row.journal_id)
+        ended_without_files = row.steps_lost is None and not row.evidence_steps
+        if ended_without_files and files[0] is None:
+            return True  # the journal was missing, and it still is
+        if self._known_files.get(row.journal_id) != files:
+            return False
+        self._memory.files[row.journal_id] = files
+        return True
+
+    def _reconcile_slice(self, run: RunState, candidates: Sequence[Candidate]) -> PassReport:
+        """Judge each episode in its own `try`, and write the verdicts in batches.
+
+        Stops between two episodes when it is told to, and writes the verdicts so far.
+        """
+        report, works, trades = PassReport(), list[_Work](), 0
+        for journal_id, row in candidates:
+            if self._hooks.should_stop():
+                report.stopped = True
+                break
+            report.judged += 1
+            try:
+                work = self._judge(run, journal_id, row, report)
+            except SQLAlchemyError:
+                raise
+            except Exception as error:  # invariant V3: one bad journal never stops a pass
+                log.debug("episode %s", journal_id, exc_info=True)
+                report.complain(f"{run.run_id}/{journal_id}: {type(error).__name__}: {error}")
+                continue
+            if work is not None:
+                works.append(work)
+                trades += count_of(work.ended.trades)
+            if trades >= self.settings.batch_trades:
+                self._write(works, report)
+                works, trades = [], 0
+        self._write(works, report)
+        return report
+
+    def _judge(self, run: RunState, journal_id: str, row: Any, report: PassReport) -> _Work | None:
+        """Gather the evidence of one episode, decide, and return what to write; None if nothing changes."""
+        files = files_of(run.folder, journal_id) if row is not None and row.status != "started" else None
+        now = self._now
+        evidence = gather_evidence(run, journal_id, row, self.settings, now)
+        if row is None and evidence.facts.sight is Sight.MISSING:  # it was removed since it was listed
+            return None
+        verdict = decide(evidence.facts)
+        if verdict.action is Action.LEAVE:
+            if files is not None:
+                self._memory.files[journal_id] = files
+            return None
+        report.count(verdict, evidence, run, journal_id, row)
+        if self._hooks.listening:
+            self._hooks.on_item(item_of(run, journal_id, row, evidence, verdict))
+        if verdict.action is Action.WAIT:
+            return None
+        return self._work_of(run, journal_id, row, evidence, verdict, now)
+
+    def _work_of(
+        self, run: RunState, journal_id: str, row: Any, evidence: Evidence, verdict: Verdict, now: datetime
+    ) -> _Work:
+        assert verdict.ending is not None, "Invariant: an episode ends with an ending"
+        episode_id, was = (None, None) if row is None else (row.episode_id, row.status)
+        known: dict[str, Any] = {"now": now, "pass_id": self.pass_id, "episode_id": episode_id}
+        start = None
+        if evidence.journal is None:
+            ended = ended_without_evidence(journal_id, verdict.ending[2], end_time=row.start_time, **known)
+        else:
+            ending = (*verdict.ending[:2], f"{verdict.ending[2]} ({evidence.look.reason})")
+            ended = ended_from(evidence.journal, finalized_by=RECONCILER, ending=ending, final=evidence.final, **known)
+            start = start_row(evidence.journal) if row is None else None
+        guard = Guard.LESS_EVIDENCE if verdict.action is Action.REPLACE else Guard.STARTED
+        return _Work(verdict, Change(run.run_id, journal_id, start, ended, guard), ended, was)
+
+    def _write(self, works: Sequence[_Work], report: PassReport) -> None:
+        """Write verdicts, and count in the report which of them took effect."""
+        if self.settings.dry_run:
+            return
+        written = write_changes(self.engine, [work.change for work in works], pass_id=self.pass_id)
+        for work in works:
+            journal_id = work.change.journal_id
+            if journal_id in written.refused:
+                report.fail(f"{work.change.run_id}/{journal_id} not written: {written.refused[journal_id]}")
+            elif journal_id not in written.won:
+                report.overtaken += 1
+            elif work.verdict.action is Action.REPLACE:
+                report.count_replaced(work.ended, work.was)
+            else:
+                report.count_ended(work.verdict, work.ended, adopted=work.change.start is not None)
+
+    def _interrupt(self, run_id: str) -> None:
+        """Mark a run interrupted whose driver is gone, if none of its episodes is started any more."""
+
+        def write() -> bool:
+            with self.engine.begin() as connection:
+                return runs.interrupt_run(connection, run_id)
+
+        if patiently(write):
+            self.report.runs_interrupted.append(run_id)
+
+    @property
+    def _now(self) -> datetime:
+        """The database's time at the start of the pass, continued by this machine's clock."""
+        return self.start_time + timedelta(seconds=time.monotonic() - self._started)
+
+    @property
+    def _unsettled_since(self) -> datetime:
+        return self.start_time - SETTLED_AFTER
 
     def _over(self) -> bool:
         if self._hooks.should_stop():
@@ -153,32 +360,13 @@ class Pass:
         return self.report.stopped
 
 
-def _changed(folder: Path) -> int:
-    """When a name in the folder came or went, in nanoseconds; 0 if there is none."""
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def _stranded(run: RunState, report: PassReport) -> Iterator[str]:
-    """Waits that time alone will not end: one line for each reason, not for each episode."""
+    """Yield one line for each reason for which episodes wait that time alone will not end."""
     for why, count in report.stranded.items():
         hint = "if you know that they are dead: --assume-dead"
         if run.marker is None:
             hint = "is the journal root right, and its volume mounted?"
         yield f"run {run.run_id}: {count} episodes cannot be judged here, nothing was ended: {why}; {hint}"
-
-
-def known_runs(connection: Connection, run_ids: Iterable[str]) -> list[Any]:
-    """The rows of these runs, each once; raises UnknownRunError."""
-    rows = []
-    for run_id in dict.fromkeys(run_ids):
-        row = runs.find_run(connection, run_id)
-        if row is None:
-            raise UnknownRunError(f"run {run_id} is not in the database; `rsc runs` lists those that are")
-        rows.append(row)
-    return rows
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,4 +1,4 @@
-"""What a pass did, in numbers, and for each episode that it judged, in words."""
+"""The report of a pass: sums, complaints, and for each judged episode its verdict with the evidence."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from journal import Liveness
 from journal.console import DATA_LOST, DONE, FAILED
 from reconciler.evidence import Evidence, RunState
 from reconciler.rules import Action, Verdict
+from rsc.db.episodes import Ended
 
 _NAMED = 1000  # complaints kept in words; the rest is counted
 
@@ -34,12 +35,12 @@ class Item:
     evidence: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
 
-def item_of(run: RunState, journal_id: str, row: Any, sighting: Evidence, verdict: Verdict) -> Item:
-    """A verdict and what it rests on."""
+def item_of(run: RunState, journal_id: str, row: Any, evidence: Evidence, verdict: Verdict) -> Item:
+    """Return a verdict with its evidence as one item of the JSON contract."""
     status, end_reason = verdict.ending[:2] if verdict.ending else (None, None)
     return Item(
         run_id=run.run_id,
@@ -52,22 +53,22 @@ def item_of(run: RunState, journal_id: str, row: Any, sighting: Evidence, verdic
         status=status,
         end_reason=end_reason,
         why=verdict.why,
-        evidence=_evidence(sighting),
+        evidence=_evidence(evidence),
     )
 
 
-def _evidence(sighting: Evidence) -> dict[str, Any]:
-    journal, look = sighting.journal, sighting.look
-    evidence: dict[str, Any] = {
-        "journal": str(sighting.facts.sight),
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    journal, look = evidence.journal, evidence.look
+    known: dict[str, Any] = {
+        "journal": str(evidence.facts.sight),
         "writer": str(look.liveness),
         "lease_age_s": look.lease_age_s,
     }
     if journal is None:
-        return evidence
+        return known
     last = journal.last_step_time
     return {
-        **evidence,
+        **known,
         "writer_host": journal.header.writer.host,
         "writer_pid": journal.header.writer.pid,
         "steps": journal.step_count,
@@ -83,7 +84,7 @@ def _evidence(sighting: Evidence) -> dict[str, Any]:
 
 
 _SUMS = (
-    "ended", "cases", "judged", "adopted", "replaced", "false_truncations", "overtaken", "waiting",
+    "ended", "cases", "judged", "adopted", "replaced", "false_truncations", "overtaken", "waiting", "alive",
     "waiting_on_the_dead", "steps_lost", "trades_lost", "journals_lost", "tails_lost", "runs", "unlookable_count",
     "failure_count", "stranded",
 )  # fmt: skip
@@ -91,7 +92,7 @@ _SUMS = (
 
 @dataclass
 class PassReport:
-    """Sums over a pass. ``unlookable`` and ``failures`` are lines for a human; they decide the exit code."""
+    """Sums over a pass, and complaints as lines of text, which decide the exit code."""
 
     ended: Counter[str] = field(default_factory=Counter)
     cases: Counter[str] = field(default_factory=Counter)
@@ -99,34 +100,35 @@ class PassReport:
     adopted: int = 0
     replaced: int = 0
     false_truncations: int = 0
-    overtaken: int = 0  # somebody else ended them between the look and the write
+    overtaken: int = 0  # another writer ended them between reading and writing
     waiting: int = 0
+    alive: int = 0  # those of the waiting whose writer is known to be alive
     waiting_on_the_dead: int = 0  # their run's driver is gone, so waiting will end soon
     steps_lost: int = 0
     trades_lost: int = 0
     journals_lost: int = 0
-    tails_lost: int = 0  # of episodes that ended by a journal without its tail: later steps lost, number unknown
+    tails_lost: int = 0  # episodes that ended by a journal without its tail: later steps are lost, number unknown
     runs: int = 0
     runs_interrupted: list[str] = field(default_factory=list)
     unlookable: list[str] = field(default_factory=list)
     unlookable_count: int = 0
     failures: list[str] = field(default_factory=list)
     failure_count: int = 0
-    stranded: Counter[str] = field(default_factory=Counter)  # by reason: time alone will not end their waiting
-    oldest_stale: datetime | None = None  # start of the oldest one that waits without a sign of life
+    stranded: Counter[str] = field(default_factory=Counter)  # waits that time alone will not end, by reason
+    oldest_stale: datetime | None = None  # start of the oldest waiting episode without a sign of life
     stopped: bool = False
     seconds: float = 0.0
 
     def look_again(self) -> None:
-        """Another look of the same command: what waited or could not be looked at is counted anew."""
-        self.waiting = self.waiting_on_the_dead = self.unlookable_count = self.runs = 0
+        """Reset what the next look of the same pass counts again: waiting and unreadable episodes."""
+        self.waiting = self.alive = self.waiting_on_the_dead = self.unlookable_count = self.runs = 0
         self.unlookable.clear()
         self.oldest_stale = None
         for letter in ("D", "G", "O"):
             self.cases.pop(letter, None)
 
     def merge(self, other: PassReport) -> None:
-        """Add what another slice found."""
+        """Add the report of a slice."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for line in other.unlookable:
@@ -137,19 +139,20 @@ class PassReport:
         self.oldest_stale = min(starts, default=None)
         self.stopped = self.stopped or other.stopped
 
-    def count(self, verdict: Verdict, sighting: Evidence, run: RunState, journal_id: str, row: Any) -> None:
-        """Take a verdict into account, before it is written."""
+    def count(self, verdict: Verdict, evidence: Evidence, run: RunState, journal_id: str, row: Any) -> None:
+        """Count a verdict before it is written."""
         self.cases[verdict.case] += 1
         if verdict.action is not Action.WAIT:
-            self.tails_lost += sighting.journal is not None and sighting.journal.tail_lost
+            self.tails_lost += evidence.journal is not None and evidence.journal.tail_lost
             return
-        look, facts = sighting.look, sighting.facts
+        look, facts = evidence.look, evidence.facts
         if row is not None and look.liveness is not Liveness.ALIVE:
             self.oldest_stale = min(self.oldest_stale or row.start_time, row.start_time)
         if verdict.case == "O":
             self.complain(f"{run.run_id}/{journal_id}: {look.reason}")
             return
         self.waiting += 1
+        self.alive += look.liveness is Liveness.ALIVE
         if verdict.case == "G" and not facts.here:
             self.stranded[facts.why] += 1
         elif verdict.case == "D" and facts.writer is Liveness.UNSURE and look.lease_age_s is None:
@@ -157,13 +160,26 @@ class PassReport:
         else:
             self.waiting_on_the_dead += not run.driver_may_live or look.lease_age_s is not None
 
+    def count_ended(self, verdict: Verdict, ended: Ended, *, adopted: bool) -> None:
+        """Count an episode that this pass ended. ``adopted``: its row was made first."""
+        self.ended[ended.row["status"]] += 1
+        self.adopted += adopted
+        self.steps_lost += ended.row["steps_lost"] or 0
+        self.trades_lost += ended.row["trades_lost"] or 0
+        self.journals_lost += verdict.case in ("H", "N")
+
+    def count_replaced(self, ended: Ended, was: str | None) -> None:
+        """Count an earlier verdict that this pass replaced. ``was`` is its status."""
+        self.replaced += 1
+        self.false_truncations += was != ended.row["status"]
+
     def complain(self, line: str) -> None:
-        """An episode could not be looked at."""
+        """Add a complaint: an episode's row or journal could not be read."""
         self.unlookable_count += 1
         self._keep(self.unlookable, line)
 
     def fail(self, line: str) -> None:
-        """Something that should have been done was not."""
+        """Add a failure: something that should have been done was not."""
         self.failure_count += 1
         self._keep(self.failures, line)
 
@@ -174,7 +190,7 @@ class PassReport:
 
     @property
     def exit_code(self) -> int:
-        """1: something failed; 3: data was lost or could not be looked at; 0: done."""
+        """1 if something failed, 3 if data was lost or could not be read, else 0."""
         if self.failure_count:
             return FAILED
         lost = self.steps_lost or self.trades_lost or self.journals_lost or self.tails_lost or self.cases["M"]
@@ -182,32 +198,47 @@ class PassReport:
 
     @property
     def wrote(self) -> bool:
-        """Did the pass change anything?"""
+        """Whether the pass changed anything."""
         return bool(self.ended or self.replaced or self.runs_interrupted)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain data for JSON."""
         oldest = self.oldest_stale.isoformat() if self.oldest_stale else None
         told = {name: value for name, value in vars(self).items() if name not in ("stranded",)}
         sums = {"ended": dict(self.ended), "cases": dict(self.cases), "oldest_stale": oldest}
         return {**told, **sums, "exit_code": self.exit_code}
 
     def sentence(self) -> str:
-        """One line for a human."""
-        total = sum(self.ended.values())
-        detail = ", ".join(f"{count} {status}" for status, count in sorted(self.ended.items()))
-        parts = [f"{total:,} episode{'s' * (total != 1)} ended" + (f" ({detail})" if detail else "")]
+        """Return one line for a person."""
+        total, unsure = sum(self.ended.values()), self.waiting - self.alive
+        parts = []
+        if total:
+            detail = ", ".join(f"{count:,} {status}" for status, count in sorted(self.ended.items()))
+            parts.append(f"{_count(total, 'episode')} ended ({detail})")
         for count, text in (
-            (self.waiting, "still waiting"),
             (self.adopted, "of them had no row"),
-            (self.replaced, "repaired by better evidence"),
-            (self.overtaken, "ended by somebody else meanwhile"),
-            (self.tails_lost, "without their tail, later steps lost"),
+            (self.replaced, "corrected by more evidence"),
+            (self.overtaken, "ended by another process meanwhile"),
+            (self.tails_lost, "without their tail, so later steps are lost"),
         ):
             parts += [f"{count:,} {text}"] if count else []
         if self.steps_lost or self.trades_lost:
-            parts.append(f"{self.steps_lost:,} steps and {self.trades_lost:,} trades lost")
-        return ", ".join(parts) + f" in {self.seconds:.1f} s"
+            parts.append(f"{_count(self.steps_lost, 'step')} and {_count(self.trades_lost, 'trade')} lost")
+        if self.alive:
+            parts.append(f"{_count(self.alive, 'episode')} {_are(self.alive)} still running")
+        if unsure:
+            parts.append(f"{_count(unsure, 'episode')} cannot be judged yet")
+        if self.waiting and not (total or self.replaced or self.overtaken):
+            parts[-1] += "; nothing to reconcile yet"
+        return f"{', '.join(parts) or 'no episodes to end'} ({self.seconds:.1f} s)"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _ignore_item(item: Item) -> None:
@@ -224,11 +255,18 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who listens to a pass, and who may end it early: ``should_stop`` is asked between episodes,
-    ``pause`` waits between looks."""
+    """Callbacks of a pass.
+
+    Attributes:
+        on_item: Gets each verdict, if ``listening``.
+        on_progress: Gets the number of judged episodes after each slice.
+        should_stop: Is asked between episodes; True ends the pass early.
+        pause: Waits for so many seconds between looks.
+        listening: Whether ``on_item`` is wanted; items cost time to make.
+    """
 
     on_item: Callable[[Item], None] = _ignore_item
     on_progress: Callable[[int], None] = _ignore_count
     should_stop: Callable[[], bool] = _never
     pause: Callable[[float], object] = time.sleep
-    listening: bool = False  # items are made only for somebody
+    listening: bool = False

@@ -10,13 +10,22 @@ from rsc import defaults
 
 @dataclass(frozen=True)
 class Settings:
-    """What a pass may do. ``journal_root`` overrides the runs' own; ``assume_dead`` ends what is unsure, not what is
-    locked; ``dry_run`` writes nothing, and reads the journals of live episodes too, to show their evidence;
-    ``processes`` share a large run, and more than one is for programs without other threads."""
+    """What a pass may do.
+
+    Attributes:
+        journal_root: Overrides the root that each run recorded.
+        grace_period_s: How late the callback of a closed journal may come.
+        batch_episodes: How many episodes one process judges and writes at once.
+        batch_trades: Write earlier if the verdicts so far hold this many trades, so that memory stays bounded.
+        dry_run: Write nothing; read the journals of live episodes too, to show their evidence.
+        assume_dead: Treat writers that may be alive as dead. A held lock still means alive.
+        processes: How many processes share a large run. Use one in a program that has other threads.
+    """
 
     journal_root: Path | None = None
     grace_period_s: float = defaults.GRACE_PERIOD_S
     batch_episodes: int = defaults.BATCH_EPISODES
+    batch_trades: int = defaults.BATCH_TRADES
     dry_run: bool = False
     assume_dead: bool = False
     processes: int = 1

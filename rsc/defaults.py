@@ -15,6 +15,7 @@ DATABASE_TIMEOUT_S = 5.0
 CALLBACK_TIMEOUT_S = 2.0  # what a database that does not answer may cost an env runner, once in each pause
 DATABASE_PAUSE_S = 30.0
 BATCH_EPISODES = 500
+BATCH_TRADES = 100_000
 
 
 def database_url(given: str | None = None) -> str:

@@ -47,7 +47,7 @@ def settled_journals(run_id: str) -> set[str] | None:
     from rsc.db.session import reading
 
     with reading(_engine()) as connection:
-        if runs.find_run(connection, run_id) is None:
+        if runs.run_place(connection, run_id) is None:
             return None
         return episodes.settled_journals(connection, run_id)
 

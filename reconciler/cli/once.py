@@ -32,12 +32,11 @@ def reconcile_once(
     """Make one pass, show it, and return the exit code."""
     from journal import Observer
     from reconciler.daemon.clock import AttentiveClock
-    from reconciler.passes import Pass
-    from reconciler.recording import record_pass
-    from reconciler.slices import spare_the_collector
+    from reconciler.executors import relax_garbage_collection
+    from reconciler.passes import Pass, record_pass
     from rsc.db.upgrade import open_existing
 
-    spare_the_collector()
+    relax_garbage_collection()
     runs_to_rebuild = _runs_to_rebuild(run_ids, settings) if rebuild else ()
     engine = open_existing(url, may_create=rebuild, may_upgrade=not settings.dry_run)
     all_rebuilt = _rebuild(engine, runs_to_rebuild, settings)
@@ -45,7 +44,7 @@ def reconcile_once(
     with stop_on_signals("stopping after this batch; again to stop at once") as stop, view.progress(engine) as moved:
         hooks = Hooks(view.show, moved, stop.is_set, stop.wait, listening=as_json or settings.dry_run)
         work = Pass(engine, Observer(clock=AttentiveClock()), settings, hooks)
-        report = record_pass(engine, work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
+        report = record_pass(work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
     view.finish(report)
     if stop.is_set():
         return INTERRUPTED

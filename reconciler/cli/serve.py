@@ -24,7 +24,7 @@ def serve(
     """Make passes until SIGINT or SIGTERM. Exit 0: being told to stop is how a daemon ends."""
     from reconciler.daemon.metrics import Gauges, serve_gauges
     from reconciler.daemon.service import Daemon, Schedule
-    from reconciler.slices import spare_the_collector
+    from reconciler.executors import relax_garbage_collection
     from rsc.db.session import open_engine
 
     schedule = Schedule(every_s, cron, deadline_s)
@@ -32,7 +32,7 @@ def serve(
         schedule.trigger()
     except ValueError as error:
         raise click.UsageError(f"{cron!r} is no cron expression: {error}") from error
-    spare_the_collector()
+    relax_garbage_collection()
     gauges = Gauges(schedule.longest_silence_s())
     engine = open_engine(url)
     if metrics_port is not None:

@@ -1,4 +1,4 @@
-"""`reconcile status`: what the passes did, from the database alone."""
+"""`reconcile status`: show what the last passes did, from the database alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rsc import defaults
 _ASIDE = {
     "replaced": "replaced",
     "waiting": "waiting",
-    "unlookable_count": "not to be looked at",
+    "unlookable_count": "could not be read",
     "failure_count": "failed",
 }
 
@@ -23,7 +23,7 @@ _ASIDE = {
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(group_url: str | None, database_url: str | None, count: int, as_json: bool) -> int:
-    """What the last passes did, and what still waits.
+    """Show what the last passes did, and how many episodes are still started.
 
     \b
     Example: reconcile status --database-url sqlite:///rsc.db
@@ -34,7 +34,7 @@ def command(group_url: str | None, database_url: str | None, count: int, as_json
 
     engine = open_existing(defaults.database_url(database_url or group_url), may_upgrade=False)
     with reading(engine) as connection:
-        passes = [dict(row._mapping) for row in runs.last_passes(connection, count)]
+        passes = [_columns(row) for row in runs.last_passes(connection, count)]
         oldest = episodes.oldest_started(connection)
         overruled, false = episodes.overruled_counts(connection)
         counts = runs.counts_by_run(connection)
@@ -61,8 +61,8 @@ def _show(state: dict[str, Any]) -> None:
     since = f", the oldest since {state['oldest_started']:%Y-%m-%d %H:%M:%S} UTC" if state["oldest_started"] else ""
     click.echo(f"started: {state['started']:,} episodes of {state['runs_with_started']:,} runs{since}")
     click.echo(
-        f"verdicts that better evidence replaced: {state['overruled_verdicts']:,}, "
-        f"false ones among them: {state['false_truncations']:,}"
+        f"verdicts corrected later: {state['overruled_verdicts']:,} "
+        f"({state['false_truncations']:,} with a wrong status)"
     )
     for one in state["passes"]:
         for line in _lines_of(one):
@@ -71,8 +71,19 @@ def _show(state: dict[str, Any]) -> None:
         click.echo("no pass was made yet")
 
 
+def _columns(row: Any) -> dict[str, Any]:
+    """Return a pass's columns; of a row that cannot be read only its id and the reason, as a failure."""
+    from rsc.db.tolerant import UnreadableRow
+
+    if not isinstance(row, UnreadableRow):
+        return dict(row._mapping)
+    report = {"failures": [f"its row cannot be read: {row.reason}"]}
+    unknown = dict.fromkeys(("host", "start_time", "end_time"))
+    return {"pass_id": row.key, **unknown, "outcome": "failed", "report": report}
+
+
 def _lines_of(one: dict[str, Any]) -> tuple[str, str]:
-    """A pass as two lines, for terminals of 80 columns and for pipes."""
+    """Return a pass as two lines for terminals of 80 columns and for pipes."""
     report = one["report"] or {}
     outcome = one["outcome"] or "unfinished"
     if "seconds" in report:
@@ -82,4 +93,5 @@ def _lines_of(one: dict[str, Any]) -> tuple[str, str]:
         did += [f"{report[name]:,} {text}"] if report.get(name) else []
     if one["outcome"] == "failed":
         did += report.get("failures", ())[-1:]
-    return f"pass {one['start_time']:%Y-%m-%d %H:%M:%S} UTC on {one['host']}: {outcome}", f"      {', '.join(did)}"
+    start = f"{one['start_time']:%Y-%m-%d %H:%M:%S} UTC on {one['host']}" if one["start_time"] else one["pass_id"]
+    return f"pass {start}: {outcome}", f"      {', '.join(did)}"

@@ -24,8 +24,8 @@ from tenacity.stop import stop_when_event_set
 from journal import Observer
 from reconciler.daemon.clock import AttentiveClock
 from reconciler.daemon.metrics import Gauges
-from reconciler.passes import Pass
-from reconciler.recording import record_pass
+from reconciler.memory import Memory
+from reconciler.passes import Pass, UnknownRunError, record_pass
 from reconciler.report import Hooks, PassReport
 from reconciler.settings import Settings
 from rsc.db import episodes
@@ -84,7 +84,7 @@ class Daemon:
         self._say = say
         self._observer = Observer(clock=AttentiveClock())
         self._pass_id = ""
-        self._quiet: dict[str, int] = {}
+        self._memory = Memory()
         self._complaints: set[str] = set()
         self._idle = threading.Event()
         self._idle.set()
@@ -111,6 +111,9 @@ class Daemon:
         self._idle.clear()
         try:
             self._until_the_database_answers()
+        except UnknownRunError as error:
+            self._gauges.failed()
+            self._tell_new({str(error)})
         except Exception as error:
             self._gauges.failed()
             self._say(f"a pass failed: {type(error).__name__}: {first_line(error)}")
@@ -147,8 +150,8 @@ class Daemon:
         over = time.monotonic() + self._schedule.deadline_s
         hooks = Hooks(should_stop=lambda: self._stop.is_set() or time.monotonic() > over)
         self._pass_id = self._pass_id or uuid.uuid4().hex
-        work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id, self._quiet)
-        report = record_pass(self._engine, work, self._run_ids)
+        work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id, self._memory)
+        report = record_pass(work, self._run_ids)
         if report.wrote:
             self._pass_id = ""  # idle passes share an id: `reconcile status` keeps the last of them
         self._tell(report)
@@ -162,7 +165,10 @@ class Daemon:
             self._say(f"a pass reached its deadline of {self._schedule.deadline_s:g} s: {report.sentence()}")
         elif report.wrote:
             self._say(report.sentence())
-        complaints = {*report.unlookable, *report.failures}
+        self._tell_new({*report.unlookable, *report.failures})
+
+    def _tell_new(self, complaints: set[str]) -> None:
+        """Log complaints that the last pass did not have."""
         for line in sorted(complaints - self._complaints):
             self._say(f"error: {line}")
         self._complaints = complaints

@@ -1,15 +1,20 @@
-"""`rsc check`: is the record of a run whole?"""
+"""`rsc check`: check that the record of a run is complete."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import fail, print_json, remark, work_without_output
+from journal.console import DATA_LOST, DONE, FAILED, fail, print_json, remark, work_without_output
 from rsc import defaults
 from rsc.cli import options
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 # Imports inside functions load SQLAlchemy or Ray, which `--help` does not need.
 
@@ -27,15 +32,50 @@ KEY_METRICS = (
 )
 
 
+_NAMED = 20  # journals without a row that are named; the rest is counted
+_LISTING = 500
+
+
+@dataclass
+class _Findings:
+    """What is wrong with a record.
+
+    Attributes:
+        lines: What is incomplete, one line for each episode, then for the run.
+        total: The number of episodes.
+        incomplete: The number of episodes that are incomplete.
+        without_row: Journals that have no row.
+        not_seen: Why the journals cannot be listed; empty if they were.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    total: int = 0
+    incomplete: int = 0
+    without_row: list[str] = field(default_factory=list)
+    not_seen: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        if self.lines or self.without_row:
+            return FAILED
+        return DATA_LOST if self.not_seen else DONE
+
+
 @click.command("check")
 @click.argument("run_id")
 @options.database_url
+@click.option(
+    "--journal-root", metavar="DIR", type=click.Path(path_type=Path), help="Default: the root that the run recorded."
+)
 @options.as_json
-def command(run_id: str, database_url: str | None, as_json: bool) -> int:
-    """Say whether a run's record is complete.
+def command(run_id: str, database_url: str | None, journal_root: Path | None, as_json: bool) -> int:
+    """Check that a run's record is complete, and show every episode with its key metrics.
 
-    Shows every episode with its key metrics. Exit 0 when each has ended, with every key metric and all its trades; 1
-    otherwise, naming the others.
+    A record is complete if the run has ended and has episodes, each episode has ended with every key metric and all
+    its trades, and each journal has a row.
+
+    Exit: 0 complete, 1 incomplete (the reasons are on stderr), 3 complete as far as the database knows, but the run's
+    journals cannot be listed.
 
     \b
     Example: rsc check 20261122-120000-1a2b3c
@@ -47,38 +87,110 @@ def command(run_id: str, database_url: str | None, as_json: bool) -> int:
     work_without_output()  # the exit code is the answer
     engine = open_existing(defaults.database_url(database_url))
     with reading(engine) as connection:
-        run = runs.find_run(connection, run_id)
+        run = runs.run_place(connection, run_id)
         stored = trades.trade_counts(connection, run_id)
     if run is None:
         fail(f"run {run_id} is not in the database", "`rsc runs` lists those that are")
-    rows = (dict(row._mapping) for row in episodes.episodes_of(engine, run_id))
-    return _report(run_id, rows, stored, as_json)
+    findings = _Findings()
+    listed = _check_episodes(episodes.episodes_of(engine, run_id), stored, findings, as_json)
+    root = journal_root or (Path(run.journal_root) if run.journal_root else None)
+    _check_run(run, root, findings)
+    if root is not None:
+        _check_journals(engine, root.absolute(), run_id, findings)
+    _report(run_id, run.status, findings, listed if as_json else None)
+    return findings.exit_code
 
 
-def _report(run_id: str, rows: Iterable[dict[str, Any]], stored: dict[int, int], as_json: bool) -> int:
-    listed, missing, total = [], [], 0
-    for row in rows:
-        total += 1
+def _check_episodes(
+    rows: Iterable[Any], stored: dict[int, int], findings: _Findings, as_json: bool
+) -> list[dict[str, Any]]:
+    """Check each row and print it; return all rows for JSON."""
+    from rsc.db.tolerant import UnreadableRow
+
+    listed = []
+    for found in rows:
+        findings.total += 1
+        if isinstance(found, UnreadableRow):
+            findings.incomplete += 1
+            findings.lines.append(f"episode {found.key}: its row cannot be read: {found.reason}")
+            continue
+        row = dict(found._mapping)
         row["missing"] = missing_of(row, stored.get(row["episode_id"], 0))
         if row["missing"]:
-            missing.append(f"episode {row['episode_id']}: {', '.join(row['missing'])}")
+            findings.incomplete += 1
+            findings.lines.append(f"episode {row['episode_id']}: {', '.join(row['missing'])}")
         if as_json:
             listed.append(row)
         else:
             click.echo(_block(row))
-    if as_json:
-        print_json({"run_id": run_id, "complete": not missing, "episodes": listed})
+    return listed
+
+
+def _check_run(run: Any, root: Path | None, findings: _Findings) -> None:
+    from journal import JournalError, Liveness, Observer, marker_liveness
+
+    if not findings.total:
+        findings.lines.append("the run has no episodes")
+    if run.status != "running":
+        return
+    try:
+        driver = None if root is None else marker_liveness(root, run.run_id, Observer())
+    except JournalError:
+        driver = None
+    if driver is not None and driver.liveness is Liveness.DEAD:
+        findings.lines.append("the run is still marked running, but its driver has exited")
     else:
-        click.echo(f"{total - len(missing)} of {total} episodes complete")
-    for line in missing:
+        findings.lines.append("the run is still running")
+
+
+def _check_journals(engine: Engine, root: Path, run_id: str, findings: _Findings) -> None:
+    """Find journals without a row."""
+    from journal.host.paths import run_dir
+
+    folder = run_dir(root, run_id)
+    if not folder.is_dir():
+        findings.not_seen = f"there is no folder {folder}"
+        return
+    try:
+        findings.without_row = sorted(_without_row(engine, root, run_id))
+    except OSError as error:
+        findings.not_seen = f"{folder}: {error.strerror}"
+
+
+def _without_row(engine: Engine, root: Path, run_id: str) -> Iterator[str]:
+    from itertools import islice
+
+    from journal import list_journals
+    from rsc.db.episodes import known_journals
+    from rsc.db.session import reading
+
+    journals = list_journals(root, run_id)
+    while ids := list(islice(journals, _LISTING)):
+        with reading(engine) as connection:
+            known = known_journals(connection, ids)
+        yield from (journal_id for journal_id in ids if journal_id not in known)
+
+
+def _report(run_id: str, status: str, findings: _Findings, listed: list[dict[str, Any]] | None) -> None:
+    complete = findings.exit_code == DONE
+    lines = [*findings.lines, *(f"journal {one} has no row" for one in findings.without_row[:_NAMED])]
+    if len(findings.without_row) > _NAMED:
+        lines.append(f"and {len(findings.without_row) - _NAMED:,} more journals have no row")
+    if findings.not_seen:
+        lines.append(f"journals without a row cannot be ruled out: {findings.not_seen}; give --journal-root")
+    if listed is None:
+        click.echo(f"{findings.total - findings.incomplete} of {findings.total} episodes complete, run {status}")
+    else:
+        problems = {"problems": lines, "journals_without_row": len(findings.without_row)}
+        print_json({"run_id": run_id, "status": status, "complete": complete, **problems, "episodes": listed})
+    for line in lines:
         remark(line)
-    if missing:
+    if findings.lines or findings.without_row:
         remark(f"try: reconcile --run-id {run_id}")
-    return 1 if missing else 0
 
 
 def missing_of(row: dict[str, Any], stored_trades: int) -> list[str]:
-    """What an episode's row lacks to be complete, in words; nothing if it is."""
+    """Return what an episode's row lacks to be complete, as text; an empty list if it is complete."""
     if row["status"] == "started":
         return ["still started"]
     lacks = [f"no {name}" for name in KEY_METRICS if row[name] is None]
@@ -88,7 +200,7 @@ def missing_of(row: dict[str, Any], stored_trades: int) -> list[str]:
 
 
 def _block(row: dict[str, Any]) -> str:
-    """Four lines, of 80 columns but for long reasons."""
+    """Return an episode as four lines of 80 columns; a long reason makes the first one longer."""
     why = f" ({row['end_reason']}: {row['status_reason']})" if row["end_reason"] else ""
     trades = f"{row['total_trades']} trades" if row["total_trades"] else "no closed trades"
     return (

@@ -1,4 +1,4 @@
-"""`rsc runs`."""
+"""`rsc runs`: list the runs of a database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from journal.console import print_json
+from journal.console import print_json, remark
 from rsc import defaults
 from rsc.cli import options
 
@@ -27,8 +27,9 @@ def command(database_url: str | None, as_json: bool) -> None:
     from rsc.db.upgrade import open_existing
 
     with reading(open_existing(defaults.database_url(database_url))) as connection:
-        rows = [dict(row._mapping) for row in runs.all_runs(connection)]
+        found = runs.all_runs(connection)
         counts = runs.counts_by_run(connection)
+    rows = [_columns(row) for row in found]
     for row in rows:
         row["episodes"] = counts.get(row["run_id"], {})
     if as_json:
@@ -39,8 +40,18 @@ def command(database_url: str | None, as_json: bool) -> None:
         _print(rows)
 
 
+def _columns(row: Any) -> dict[str, Any]:
+    """Return a run's columns; of a row that cannot be read only its id and the reason."""
+    from rsc.db.tolerant import UnreadableRow
+
+    if isinstance(row, UnreadableRow):
+        remark(f"the row of run {row.key} cannot be read: {row.reason}")
+        return {"run_id": row.key, "start_time": None, "status": "unreadable"}
+    return dict(row._mapping)
+
+
 def _print(rows: list[dict[str, Any]]) -> None:
-    """A line a run; of 80 columns where ids are those that `rsc train` makes."""
+    """Print one line for each run, of 80 columns for ids that `rsc train` makes."""
     from rsc.db.models import EPISODE_STATUSES
 
     width = max(len("RUN"), *(len(row["run_id"]) for row in rows))
@@ -49,4 +60,5 @@ def _print(rows: list[dict[str, Any]]) -> None:
     click.echo(line("RUN", "START", "STATUS", *map(str.upper, EPISODE_STATUSES)))
     for row in rows:
         counts = (row["episodes"].get(status, 0) for status in EPISODE_STATUSES)
-        click.echo(line(row["run_id"], f"{row['start_time']:%Y-%m-%d}", row["status"], *counts))
+        start = f"{row['start_time']:%Y-%m-%d}" if row["start_time"] else "-"
+        click.echo(line(row["run_id"], start, row["status"], *counts))

@@ -12,6 +12,7 @@ from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, or_, s
 from rsc.db.driver import mark, rows_of, values_of
 from rsc.db.models import episodes, training_runs
 from rsc.db.session import reading
+from rsc.db.tolerant import UnreadableRow, rows_of_query, value_of_first
 from rsc.db.trades import Trades, delete_trades, insert_trades
 
 RECONCILER, CALLBACK = "reconciler", "callback"
@@ -135,43 +136,44 @@ _JUDGED = (
     _C.finalized_by,
     _C.evidence_steps,
     _C.evidence_closed,
+    _C.steps_lost,
 )
 
 
-def started_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any]]:
-    """Started episodes of a run, oldest first; streamed, and those that start meanwhile do not prolong it."""
+def started_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRow]:
+    """Yield the started episodes of a run, oldest first. Episodes that start meanwhile do not prolong it."""
     return _paged(engine, and_(_C.run_id == run_id, _C.status == "started"), _JUDGED)
 
 
-def improvable_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any]]:
-    """Episodes that the reconciler ended while more evidence could still come."""
-    guard = and_(_C.run_id == run_id, _C.evidence_final.is_(False))
+def improvable_episodes(engine: Engine, run_id: str, since: datetime) -> Iterator[Row[Any] | UnreadableRow]:
+    """Yield episodes that the reconciler ended after ``since``, while more evidence could still come."""
+    guard = and_(_C.run_id == run_id, _C.evidence_final.is_(False), _C.finalized_at > since)
     return _paged(engine, guard, _JUDGED)
 
 
-def ended_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any]]:
-    """All ended episodes of a run, every column."""
+def ended_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRow]:
+    """Yield all ended episodes of a run, every column."""
     return _paged(engine, and_(_C.run_id == run_id, _C.status != "started"), tuple(_C))
 
 
-def episodes_of(engine: Engine, run_id: str) -> Iterator[Row[Any]]:
-    """All episodes of a run, every column, oldest first; streamed."""
+def episodes_of(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRow]:
+    """Yield all episodes of a run, every column, oldest first."""
     return _paged(engine, _C.run_id == run_id, tuple(_C))
 
 
-def _paged(engine: Engine, guard: Any, columns: Sequence[Column[Any]]) -> Iterator[Row[Any]]:
-    """By key, a page at a time: memory stays flat, and nothing stays open while others write."""
+def _paged(engine: Engine, guard: Any, columns: Sequence[Column[Any]]) -> Iterator[Row[Any] | UnreadableRow]:
+    """Read by key, a page at a time: memory stays flat, and no transaction stays open while others write."""
     last = 0
     with reading(engine) as connection:
         newest = connection.execute(select(func.max(_C.episode_id))).scalar() or 0
     while True:
         query = select(*columns).where(guard, _C.episode_id > last, _C.episode_id <= newest)
         with reading(engine) as connection:
-            page = connection.execute(query.order_by(_C.episode_id).limit(_PAGE)).all()
+            page = rows_of_query(connection, query.order_by(_C.episode_id).limit(_PAGE), _C.episode_id)
         yield from page
         if len(page) < _PAGE:
             return
-        last = page[-1].episode_id
+        last = page[-1].key if isinstance(page[-1], UnreadableRow) else page[-1].episode_id
 
 
 def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[str]:
@@ -207,8 +209,13 @@ def count_started(connection: Connection, run_id: str | None = None) -> int:
 
 
 def oldest_started(connection: Connection) -> datetime | None:
-    """Start time of the oldest episode that is still started, over all runs."""
-    return connection.execute(select(func.min(_C.start_time)).where(_C.status == "started")).scalar()
+    """Return the start time of the oldest episode that is still started, over all runs.
+
+    None if there is none, or if its time cannot be read.
+    """
+    query = select(_C.start_time).where(_C.status == "started").order_by(_C.start_time).limit(1)
+    oldest: datetime | None = value_of_first(rows_of_query(connection, query, _C.episode_id))
+    return oldest
 
 
 def overruled_counts(connection: Connection) -> tuple[int, int]:

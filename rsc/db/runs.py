@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import Column, Connection, Row, exists, func, insert, select, update
 
 from rsc.db.models import episodes, reconciler_passes, training_runs
+from rsc.db.tolerant import UnreadableRow, rows_of_query, value_of_first
 
 
 def start_run(
@@ -46,23 +47,43 @@ def interrupt_run(connection: Connection, run_id: str) -> bool:
 
 
 def find_run(connection: Connection, run_id: str) -> Row[Any] | None:
-    """The run's row, None if the database does not know it."""
+    """Return a run with every column, None if the database does not know it."""
     return connection.execute(select(training_runs).where(training_runs.c.run_id == run_id)).one_or_none()
 
 
-def all_runs(connection: Connection) -> Sequence[Row[Any]]:
-    """All runs, newest first."""
-    return connection.execute(select(training_runs).order_by(training_runs.c.start_time.desc())).all()
+_PLACE: tuple[Column[Any], ...] = (training_runs.c.run_id, training_runs.c.status, training_runs.c.journal_root)
 
 
-def unsettled_runs(connection: Connection) -> Sequence[Row[Any]]:
-    """Runs that a pass has to look at: running, or with started or improvable episodes."""
+def run_place(connection: Connection, run_id: str) -> Row[Any] | None:
+    """Return run_id, status and journal_root of a run, None if the database does not know it.
+
+    Times and parameters are left out: one that a person edited by hand may not be readable.
+    """
+    return connection.execute(select(*_PLACE).where(training_runs.c.run_id == run_id)).one_or_none()
+
+
+def run_places(connection: Connection) -> Sequence[Row[Any]]:
+    """Return run_id, status and journal_root of all runs, newest first."""
+    return connection.execute(select(*_PLACE).order_by(training_runs.c.start_time.desc())).all()
+
+
+def all_runs(connection: Connection) -> Sequence[Row[Any] | UnreadableRow]:
+    """Return all runs with every column, newest first."""
+    query = select(training_runs).order_by(training_runs.c.start_time.desc())
+    return rows_of_query(connection, query, training_runs.c.run_id)
+
+
+def unsettled_runs(connection: Connection, since: datetime) -> set[str]:
+    """Return the runs that a pass has to look at: running, or with started or improvable episodes.
+
+    Verdicts that were made before ``since`` are not improvable.
+    """
     of_run = episodes.c.run_id == training_runs.c.run_id
     # Each of the two has its index; one question with an "or" would look at every episode that ever ended.
     started = exists().where(of_run, episodes.c.status == "started")
-    improvable = exists().where(of_run, episodes.c.evidence_final.is_(False))
-    query = select(training_runs).where((training_runs.c.status == "running") | started | improvable)
-    return connection.execute(query.order_by(training_runs.c.start_time)).all()
+    improvable = exists().where(of_run, episodes.c.evidence_final.is_(False), episodes.c.finalized_at > since)
+    query = select(training_runs.c.run_id).where((training_runs.c.status == "running") | started | improvable)
+    return set(connection.execute(query).scalars())
 
 
 def counts_by_run(connection: Connection) -> dict[str, dict[str, int]]:
@@ -90,13 +111,15 @@ def end_pass(connection: Connection, pass_id: str, outcome: str, end_time: datet
     connection.execute(statement.values(outcome=outcome, end_time=end_time, report=dict(report)))
 
 
-def last_passes(connection: Connection, count: int) -> Sequence[Row[Any]]:
-    """The newest passes first."""
+def last_passes(connection: Connection, count: int) -> Sequence[Row[Any] | UnreadableRow]:
+    """Return the newest passes, newest first."""
     query = select(reconciler_passes).order_by(reconciler_passes.c.start_time.desc()).limit(count)
-    return connection.execute(query).all()
+    return rows_of_query(connection, query, reconciler_passes.c.pass_id)
 
 
 def last_success(connection: Connection) -> datetime | None:
-    """When the last pass ended that did all it had to do."""
-    query = select(func.max(reconciler_passes.c.end_time)).where(reconciler_passes.c.outcome == "done")
-    return connection.execute(query).scalar()
+    """Return when the last pass ended that did all it had to do; None if there is none, or its time cannot be read."""
+    end_time = reconciler_passes.c.end_time
+    query = select(end_time).where(reconciler_passes.c.outcome == "done").order_by(end_time.desc()).limit(1)
+    newest: datetime | None = value_of_first(rows_of_query(connection, query, reconciler_passes.c.pass_id))
+    return newest

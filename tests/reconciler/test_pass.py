@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 import reconciler.passes
-import reconciler.slices
 from journal import EndReason
-from reconciler.recording import Pass
+from reconciler.memory import Memory
+from reconciler.passes import Pass
 from reconciler.report import Hooks
 from rsc.db import runs
 from rsc.db.session import database_now
@@ -38,13 +38,13 @@ def test_processes__share_a_run__and_give_the_rows_that_one_gives(world, monkeyp
     assert not world.reconcile(settings).wrote
 
 
-@pytest.mark.parametrize("slow", ["s.gather_evidence", "s.signal.signal"], ids=["at work", "at its start"])
+@pytest.mark.parametrize("slow", ["r.gather_evidence", "e.signal.signal"], ids=["at work", "at its start"])
 def test_processes__killed_parent__takes_its_helpers_along(world, slow):
     for number in range(60):
         world.dead(20, seed=number)
     url = world.engine.url.render_as_string(False)
     script = (
-        "import time, reconciler.passes as r, reconciler.slices as s\n"
+        "import time, reconciler.passes as r, reconciler.executors as e\n"
         "from reconciler.settings import Settings; from journal import Observer\n"
         "from rsc.db.session import open_engine\n"
         "r._WORTH_PROCESSES = 1\n"
@@ -67,14 +67,14 @@ def test_processes__killed_helper__costs_nothing(world, monkeypatch):
     monkeypatch.setattr(reconciler.passes, "_WORTH_PROCESSES", 10)
     journal_ids = [world.dead(20, seed=number) for number in range(40)]
     world.driver_dies()
-    here, real = os.getpid(), reconciler.slices.gather_evidence
+    here, real = os.getpid(), reconciler.passes.gather_evidence
 
     def die_at_one(run, journal_id, *rest):
         if journal_id == journal_ids[17] and os.getpid() != here:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(run, journal_id, *rest)
 
-    monkeypatch.setattr(reconciler.slices, "gather_evidence", die_at_one)
+    monkeypatch.setattr(reconciler.passes, "gather_evidence", die_at_one)
     report = world.reconcile(replace(LATER, processes=2, batch_episodes=3))
     assert (report.ended, report.overtaken, report.exit_code) == ({"truncated": 40}, 0, 0)
     assert world.count("completed_trades") == 80
@@ -93,8 +93,8 @@ def test_stop__between_two_episodes__writes_what_it_has(world, monkeypatch):
     for number in range(10):
         world.dead(seed=number)
     looked: list[str] = []
-    real = reconciler.slices.gather_evidence
-    monkeypatch.setattr(reconciler.slices, "gather_evidence", lambda *a: looked.append(a[1]) or real(*a))
+    real = reconciler.passes.gather_evidence
+    monkeypatch.setattr(reconciler.passes, "gather_evidence", lambda *a: looked.append(a[1]) or real(*a))
     report = Pass(world.engine, world.observer, LATER, Hooks(should_stop=lambda: len(looked) >= 6)).run()
     assert (report.stopped, report.ended) == (True, {"truncated": 6})
     monkeypatch.undo()
@@ -111,11 +111,11 @@ def test_quiet_run__is_listed_again_only_when_its_folder_changed(world, monkeypa
         reconciler.passes, "list_journals", lambda root, run_id: listed.append(run_id) or real(root, run_id)
     )
     os.utime(world.root / world.run_id, (1, 1))
-    quiet: dict[str, int] = {}
+    memory = Memory()
 
     def again() -> int:
         listed.clear()
-        Pass(world.engine, world.observer, LATER, quiet=quiet).run()
+        Pass(world.engine, world.observer, LATER, memory=memory).run()
         return len(listed)
 
     assert (again(), again(), again()) == (1, 0, 0)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from journal import EndReason, Observer
-from reconciler.recording import Pass
+from reconciler.passes import Pass
 from reconciler.settings import Settings
 from rsc.db.models import completed_trades, episodes, metadata
 from rsc.db.session import open_engine, reading

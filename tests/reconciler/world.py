@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select, update
 from journal import About, EndReason, JournalWriter, Observer, RunMarker, Trade, new_journal_id
 from journal.host.identity import this_writer
 from journal.host.paths import failed_path, journal_path, tail_path
-from reconciler.recording import Pass
+from reconciler.passes import Pass
 from reconciler.report import Hooks, Item, PassReport
 from reconciler.settings import Settings
 from rsc.closing import close_episode

@@ -206,7 +206,7 @@ def test_unsettled_runs__cost__does_not_grow_with_ended_episodes(database):
         with reading(database) as connection:
             driver = connection.connection.dbapi_connection
             driver.set_progress_handler(lambda: ticks.append(1), 10)
-            runs.unsettled_runs(connection)
+            runs.unsettled_runs(connection, NOW)
             driver.set_progress_handler(None, 0)
         return len(ticks)
 

@@ -1,0 +1,46 @@
+"""What a daemon remembers between passes, to skip what has not changed on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
+
+Files = tuple[tuple[int, int, int] | None, ...]
+"""Inode, size and modification time (ns) of a journal's stream, tail and failed tail; None for each that is missing."""
+
+
+@dataclass
+class Memory:
+    """State of files as the last pass found them.
+
+    Attributes:
+        folders: Run id to `folder_state`, for run folders in which the last pass had nothing to judge.
+        files: Journal id to `files_of`, for verdicts that were not final and that these files confirmed.
+    """
+
+    folders: dict[str, int] = field(default_factory=dict)
+    files: dict[str, Files] = field(default_factory=dict)
+
+
+def folder_state(folder: Path) -> int:
+    """Return when a name was last added to the folder or removed, in nanoseconds; 0 if there is no folder."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def files_of(folder: Path, journal_id: str) -> Files:
+    """Return the state of a journal's files. Never raises."""
+    return tuple(_state(f"{folder}/{journal_id}{suffix}") for suffix in (STREAM_SUFFIX, TAIL_SUFFIX, FAILED_SUFFIX))
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    try:
+        state = os.stat(path, follow_symlinks=False)
+    except (OSError, ValueError):
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns

@@ -1,0 +1,57 @@
+"""Read rows of which some may hold a value that their column cannot hold, such as a time that was edited by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Connection, Row, Select
+from sqlalchemy.exc import DataError, OperationalError
+
+from rsc.db.session import first_line
+
+_NOT_UTF8 = "Could not decode to UTF-8"  # SQLite's driver reports such a text as an error of the database
+
+
+@dataclass(frozen=True)
+class UnreadableRow:
+    """A row that cannot be read. ``key`` is its primary key, ``reason`` what the driver said."""
+
+    key: Any
+    reason: str
+
+
+def rows_of_query(connection: Connection, query: Select[Any], key: Column[Any]) -> Sequence[Row[Any] | UnreadableRow]:
+    """Return the rows of a query, with an `UnreadableRow` in the place of each row that cannot be read.
+
+    Args:
+        connection: An open connection.
+        query: Selects columns of one table.
+        key: The table's primary key.
+    """
+    try:
+        return connection.execute(query).all()
+    except (ValueError, TypeError, OverflowError, DataError, OperationalError) as error:
+        if not _is_about_a_value(error):
+            raise
+    keys = connection.execute(query.with_only_columns(key)).scalars().all()
+    return [_row(connection, query.where(key == value), value) for value in keys]
+
+
+def value_of_first(rows: Sequence[Row[Any] | UnreadableRow]) -> Any:
+    """Return the first value of the first row; None if there is no row, or if it cannot be read."""
+    return None if not rows or isinstance(rows[0], UnreadableRow) else rows[0][0]
+
+
+def _row(connection: Connection, query: Select[Any], key: Any) -> Row[Any] | UnreadableRow:
+    try:
+        return connection.execute(query).one()
+    except (ValueError, TypeError, OverflowError, DataError, OperationalError) as error:
+        if not _is_about_a_value(error):
+            raise
+        return UnreadableRow(key, first_line(error))
+
+
+def _is_about_a_value(error: Exception) -> bool:
+    return not isinstance(error, OperationalError) or _NOT_UTF8 in str(error)
