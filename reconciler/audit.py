@@ -16,7 +16,7 @@ from rsc.closing import ended_from
 from rsc.db import episodes, trades
 from rsc.db.session import reading
 from rsc.db.tolerant import UnreadableRow
-from rsc.metrics import METRIC_NAMES, RunningMetrics, stored
+from rsc.metrics import METRIC_NAMES, metrics_from, stored
 from rsc.metrics.running import StateError
 
 AUDITED = (*METRIC_NAMES, "status", "end_reason", "end_time", "evidence_steps")
@@ -86,8 +86,7 @@ def _differences(row: Any, root: Path, stored_trades: int) -> Iterator[Differenc
     expected = {**told.row, "stored_trades": trades.count_of(told.trades)}
     actual = {**row._mapping, "stored_trades": stored_trades}
     if not journal.steps_lost:  # checkpoints could repeat an error of the writer's fold; the rows cannot
-        about = journal.header.about
-        replayed = journal.replayed(lambda: RunningMetrics(about.initial_portfolio_value, about.periods_per_year))
+        replayed = journal.replayed(lambda: metrics_from(journal.header.about))
         expected |= stored(replayed.result())
     for column in (*AUDITED, "stored_trades"):
         if actual[column] != expected[column]:

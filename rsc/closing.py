@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from journal import EndReason, Journal, State
 from journal.format.schema import TAIL_LOST
 from rsc.db.episodes import CALLBACK, RECONCILER, Ended, end_episode_by_callback
-from rsc.db.trades import Trades, trades_from
+from rsc.db.trades import TRADE_COLUMNS, Trades, trades_from
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
 
 COMPLETED, TRUNCATED, ERROR = "completed", "truncated", "error"
@@ -21,11 +21,13 @@ Ending = tuple[str, str, str]
 """Status, end reason, and the words of `status_reason`."""
 T = TypeVar("T", bool, int)
 _INTEGER = 2**31
+_QUANTITY = TRADE_COLUMNS.index("quantity")
 
 STATUS_OF = {
     EndReason.TERMINATED: COMPLETED,
     EndReason.TIME_LIMIT: COMPLETED,
     EndReason.SUPERSEDED: TRUNCATED,
+    EndReason.RESET: TRUNCATED,
     EndReason.CLOSED: TRUNCATED,
     EndReason.ERROR: ERROR,
 }
@@ -55,6 +57,7 @@ _WORDS = {
     EndReason.TERMINATED: "ended by its env",
     EndReason.TIME_LIMIT: "ended by its env's time limit",
     EndReason.SUPERSEDED: "its env was reset over it",
+    EndReason.RESET: "its env was reset before it ended; a time limit outside of the recorder looks the same",
     EndReason.CLOSED: "its env was closed",
     EndReason.ERROR: "its env raised",
 }
@@ -87,17 +90,22 @@ def ended_from(
         "evidence_final": closed or final,
         "steps_lost": journal.steps_lost,
         "trades_lost": journal.trades_lost,
+        "not_told": _words_of(metrics),
         **stored(metrics),
     }
     return Ended(journal.header.journal_id, row, _trades_of(journal), episode_id)
 
 
 def _trades_of(journal: Journal) -> Trades:
-    """The trades that the metrics know: behind a hole that no checkpoint bridges, neither steps nor trades count."""
+    """The trades that the metrics know: behind a hole that no checkpoint bridges, neither steps nor trades count.
+
+    A trade without a quantity stands for trades that could not be told, and is none.
+    """
     trades = journal.trade_columns()
-    if journal.metrics_step >= journal.last_step:
+    told = ~np.isnan(trades["quantity"])
+    if journal.metrics_step >= journal.last_step and told.all():
         return trades
-    known = np.less_equal(trades["exit_step"], journal.metrics_step)
+    known = told & np.less_equal(trades["exit_step"], journal.metrics_step)
     return {name: values[known] for name, values in trades.items()}
 
 
@@ -119,6 +127,7 @@ def ended_without_evidence(
         "evidence_final": False,
         "steps_lost": None,
         "trades_lost": None,
+        "not_told": None,
         **dict.fromkeys(METRIC_NAMES),
     }
     return Ended(journal_id, row, trades_from(()), episode_id)
@@ -129,6 +138,7 @@ def ended_from_memory(
 ) -> Ended:
     """The final row of an episode whose journal failed and that ended by itself: its recorder kept the figures."""
     words = f"{_WORDS[reason]}; its journal is incomplete, metrics are the recorder's own"
+    trades = [trade for trade in trades if trade[_QUANTITY] == trade[_QUANTITY]]
     row = {
         **_ending_row(STATUS_OF[reason], str(reason), words, CALLBACK, now, None),
         "end_time": now,
@@ -136,10 +146,16 @@ def ended_from_memory(
         "evidence_closed": True,
         "evidence_final": True,
         "steps_lost": 0,
-        "trades_lost": metrics.total_trades - len(trades),
+        "trades_lost": None if metrics.total_trades is None else metrics.total_trades - len(trades),
+        "not_told": _words_of(metrics),
         **stored(metrics),
     }
     return Ended(journal_id, row, trades_from(trades))
+
+
+def _words_of(metrics: EpisodeMetrics) -> str | None:
+    """The figures that the env does not tell, as `not_told` stores them."""
+    return " ".join(metrics.not_told) or None
 
 
 def _ending_row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsc.metrics import RunningMetrics
+from rsc.metrics import RunningMetrics, metrics_from
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ class TradingKernel:
     @staticmethod
     def make(about: About) -> RunningMetrics:
         """Nothing folded yet."""
-        return RunningMetrics(about.initial_portfolio_value, about.periods_per_year)
+        return metrics_from(about)
 
     restore = staticmethod(RunningMetrics.from_bytes)
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from journal.errors import JournalValueError
-from journal.format.schema import MAX_EXTRA_COLUMNS, STEP_COLUMNS
+from journal.format.schema import MAX_EXTRA_COLUMNS, STEP_COLUMNS, STEP_FLOATS
 from journal.format.values import (
     EPOCH,
     Moment,
@@ -30,6 +30,8 @@ from journal.format.values import (
 
 __all__ = ["EPOCH", "About", "FileId", "Header", "WriterIdentity", "from_microseconds", "microseconds"]
 
+TradesKnown = Literal["told", "derived", "unknown"]
+CAN_BE_UNKNOWN = frozenset((*STEP_FLOATS, "market_time"))
 # No separator, no leading dot, no control character, short enough for any file system with a suffix behind it.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
@@ -61,6 +63,8 @@ class About:
         env_index: Index of the env in its vector env.
         trial_id: The Tune trial that the episode belongs to.
         account: How the account's figures were obtained.
+        unknown: Names of the step columns that the env does not tell: NaN in each step, null for the market time.
+        trades: Whether the env tells its trades, they are derived from its position, or they are unknown.
 
     Raises:
         JournalValueError: A value that no journal can hold; it names the field and the value.
@@ -82,6 +86,8 @@ class About:
     env_index: Whole | None = None
     trial_id: str | None = None
     account: Mapping[str, Any] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    trades: TradesKnown = "told"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", text(self.env))
@@ -99,6 +105,8 @@ class About:
             self._convert("extra_columns", _names)
         if self.extra_columns:
             _check_columns(self.extra_columns)
+        if self.trades not in get_args(TradesKnown) or not CAN_BE_UNKNOWN.issuperset(self.unknown):
+            raise ValueError(f"expected names of step columns, got {self.unknown}, and trades {self.trades!r}")
 
     def _convert(self, name: str, convert: Callable[[str, Any], Any]) -> None:
         value = getattr(self, name)

@@ -40,12 +40,18 @@ UNKNOWN_TIME = -(1 << 63)  # a market time or a trade's time that is unknown: nu
 UNKNOWN_STEP = -1  # the entry step of a trade, where that is unknown
 
 
+# A market time or a trade's time that is unknown: numpy's NaT. Unknown numbers are NaN.
+UNKNOWN_TIME = -(1 << 63)
+UNKNOWN_STEP = -1  # the entry step of a trade, where that is unknown
+
+
 class EndReason(enum.StrEnum):
     """How a journal ended; written by its last batch."""
 
     TERMINATED = "terminated"  # the env's own end: a terminal state
     TIME_LIMIT = "time_limit"  # the env's own end: gymnasium's `truncated`
     SUPERSEDED = "superseded"  # reset() over a running episode
+    RESET = "reset"  # the same, where a time limit outside of the recorder may have ended the episode
     CLOSED = "closed"  # close() over a running episode
     ERROR = "error"  # an exception left step()
 
@@ -54,7 +60,8 @@ class Trade(NamedTuple):
     """One closed trade, in the order in which a step closed it. Its number and its exit step and time are the step's.
 
     ``direction`` is +1 for long, -1 for short; ``quantity`` is positive; ``pnl`` is net of ``costs``,
-    the fees, slippage and borrow cost of both legs, in the account's currency.
+    the fees, slippage and borrow cost of both legs, in the account's currency. Where ``costs`` are unknown (NaN), it is
+    gross. A trade whose ``quantity`` is NaN stands for trades that could not be told.
     """
 
     direction: int

@@ -43,7 +43,7 @@ class Audit:
 
 def audit(journal: Journal, kernel: Kernel | None = None) -> Audit:
     """Decode and check every row; with a kernel recompute every checkpoint too."""
-    checker = Checker(journal.header.about.initial_portfolio_value, holes=journal.steps_lost > 0)
+    checker = Checker(journal.header.about, holes=journal.steps_lost > 0)
     replay = _Replay(journal, kernel) if kernel is not None else None
     findings = [finding for finding in journal.findings if not _is_known(finding, journal)]
     undecoded = {frame.seal.first_step: frame for frame in journal.frames if frame.seal.steps}

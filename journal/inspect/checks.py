@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from journal.format.schema import EndReason
+from journal.format.header import About
+from journal.format.schema import UNKNOWN_TIME, EndReason
 
 Block = Mapping[str, NDArray[Any]]
+_FINITE = ("reward", "portfolio_value", "price", "cash", "position", "fees")
 
 # Sums of rounded money differ by some units in the last place; an account that is wrong differs by cents.
 BALANCE_TOLERANCE = 1e-6
@@ -36,9 +38,11 @@ class Checker:
     ``balance``, ``pnl``, ``end``.
     """
 
-    def __init__(self, initial_portfolio_value: float, *, holes: bool = False) -> None:
+    def __init__(self, about: About, *, holes: bool = False) -> None:
         """``holes``: steps are known to be missing, so numbers may jump from block to block."""
-        self._initial = initial_portfolio_value
+        self._initial = about.initial_portfolio_value
+        self._checked = tuple(name for name in _FINITE if name not in about.unknown)
+        self._sums = about.trades != "unknown" and "fees" not in about.unknown  # else pnls are missing, or gross
         self._holes = holes
         self._found: dict[str, Oddity] = {}
         self._last: dict[str, int] = {}
@@ -48,7 +52,7 @@ class Checker:
         self._turnover = 0.0
         self._rows = 0
         self._unbalanced = Oddity("balance", "portfolio value is not cash + position x price", 0, 0)
-        self._final: tuple[float, float] = (initial_portfolio_value, 0.0)
+        self._final: tuple[float, float] = (self._initial, 0.0)
 
     def look(self, steps: Block, trades: Block) -> None:
         """Take the next block of steps and the trades that it closed."""
@@ -56,7 +60,7 @@ class Checker:
         self._in_order(steps, "step", "step_gap", "steps do not count up by one", lambda jump: jump != 1)
         self._in_order(steps, "wall_time", "wall_time", "the writer's clock ran backwards", lambda jump: jump < 0)
         self._in_order(steps, "market_time", "market_time", "market time runs backwards", lambda jump: jump < 0)
-        for name in ("reward", "portfolio_value", "price", "cash", "position", "fees"):
+        for name in self._checked:
             self._note("not_finite", f"{name} is not finite", numbers, ~np.isfinite(steps[name].astype(float)))
         self._after_end(steps)
         self._balance(steps)
@@ -69,7 +73,7 @@ class Checker:
         found = list(self._found.values())
         if 0 < self._unbalanced.count < (1 - _MOSTLY) * self._rows:
             found.append(self._unbalanced)
-        if whole and (odd := self._pnl_oddity()) is not None:
+        if whole and self._sums and (odd := self._pnl_oddity()) is not None:
             found.append(odd)
         by_env = end in (EndReason.TERMINATED, EndReason.TIME_LIMIT)
         if whole and by_env and not self._ended:
@@ -79,13 +83,16 @@ class Checker:
     def _in_order(
         self, steps: Block, name: str, kind: str, message: str, bad: Callable[[NDArray[Any]], NDArray[Any]]
     ) -> None:
-        values = steps[name]
+        known = steps[name] != UNKNOWN_TIME
+        values, numbers = steps[name][known], steps["step"][known]
+        if not len(values):
+            return
         last = self._last.get(name)
         if last is None or (name == "step" and self._holes):
             last = int(values[0]) - (name == "step")
         jumps = np.diff(values, prepend=last)
         self._last[name] = int(values[-1])
-        self._note(kind, message, steps["step"], bad(jumps))
+        self._note(kind, message, numbers, bad(jumps))
 
     def _after_end(self, steps: Block) -> None:
         ends = np.flatnonzero(steps["terminated"].astype(bool) | steps["truncated"].astype(bool))
@@ -118,12 +125,15 @@ class Checker:
         inside = np.isin(exits, steps["step"])
         self._note("trade", "a trade ends in a step that is not there", exits, ~inside)
         self._note("trade", "a trade begins behind its end", exits, trades["entry_step"] > exits)
-        late = trades["entry_time"] > trades["exit_time"]
+        late = (trades["entry_time"] > trades["exit_time"]) & (trades["exit_time"] != UNKNOWN_TIME)
         self._note("trade", "a trade begins behind its end", exits, late)
-        usual = np.isin(trades["direction"], (-1, 1)) & (trades["quantity"].astype(float) > 0)
-        self._note("trade", "a trade without direction or quantity", exits, ~usual)
+        quantity = trades["quantity"].astype(float)
+        untold = np.isnan(quantity)
+        self._note("trade", "its trades are unknown from here on: the env did not tell them", exits, untold)
+        usual = np.isin(trades["direction"], (-1, 1)) & (quantity > 0)
+        self._note("trade", "a trade without direction or quantity", exits, ~usual & ~untold)
         pnl = trades["pnl"].astype(float)
-        self._note("not_finite", "a trade's pnl is not finite", exits, ~np.isfinite(pnl))
+        self._note("not_finite", "a trade's pnl is not finite", exits, ~np.isfinite(pnl) & ~untold)
         with np.errstate(all="ignore"):
             self._pnl += float(np.sum(pnl))
             both_legs = trades["entry_price"].astype(float) + trades["exit_price"].astype(float)

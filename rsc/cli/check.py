@@ -193,17 +193,28 @@ def missing_of(row: dict[str, Any], stored_trades: int) -> list[str]:
     """Return what an episode's row lacks to be complete, as text; an empty list if it is complete."""
     if row["status"] == "started":
         return ["still started"]
-    lacks = [f"no {name}" for name in KEY_METRICS if row[name] is None]
+    lacks = [f"no {name}" for name in KEY_METRICS if row[name] is None and name not in not_told(row)]
     if row["total_trades"] is not None and stored_trades + (row["trades_lost"] or 0) < row["total_trades"]:
         lacks.append(f"{stored_trades} of {row['total_trades']} trades stored")
     return lacks
 
 
+def not_told(row: dict[str, Any]) -> list[str]:
+    """Return the metrics that are NULL because the env does not tell what they are made of."""
+    return (row["not_told"] or "").split()
+
+
 def _block(row: dict[str, Any]) -> str:
-    """Return an episode as four lines of 80 columns; a long reason makes the first one longer."""
+    """Return an episode as four lines of 80 columns, and one of what the env does not tell, if there is any.
+
+    A long reason makes the first line longer.
+    """
     why = f" ({row['end_reason']}: {row['status_reason']})" if row["end_reason"] else ""
+    untold = not_told(row)
     trades = f"{row['total_trades']} trades" if row["total_trades"] else "no closed trades"
-    return (
+    if "total_trades" in untold:
+        trades = "trades unknown"
+    text = (
         f"episode {row['episode_id']}  {row['status']}{why}\n"
         f"  rllib {row['rllib_episode_id'] or '-'}  {_text(row['total_steps'], '{} steps')}  {trades}\n"
         f"  {_when(row['start_time'])} to {_when(row['end_time'])} UTC"
@@ -212,6 +223,7 @@ def _block(row: dict[str, Any]) -> str:
         f"  Sharpe {_text(row['sharpe_ratio'], '{:+.3f}')}  drawdown {_text(row['max_drawdown'], '{:.1%}')}"
         f"  win rate {_text(row['win_rate'], '{:.1%}')}"
     )
+    return f"{text}\n  not told by this env: {', '.join(untold)}" if untold else text
 
 
 def _when(time: Any) -> str:

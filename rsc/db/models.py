@@ -140,6 +140,7 @@ episodes = Table(
     Column("overruled_status", String(16)),  # the reconciler's verdict that better evidence replaced
     Column("steps_lost", Integer),
     Column("trades_lost", Integer),
+    Column("not_told", Words),  # names of metrics that are NULL because the env does not tell what they are made of
     *_metric_columns(),
     _one_of("status", EPISODE_STATUSES),
     Index(None, "run_id", "status", "episode_id"),

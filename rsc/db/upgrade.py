@@ -12,7 +12,7 @@ from rsc.db.hints import unusable
 from rsc.db.models import metadata
 from rsc.db.session import DatabaseError, is_missing_file, open_engine, reading
 
-HEAD = "0001"
+HEAD = "0002"
 _BASELINE = "0001"
 _LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock: any number that nobody else uses
 

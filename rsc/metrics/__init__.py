@@ -1,6 +1,6 @@
 """The metrics of an episode: textbook functions, their running form, and what a journal and a row hold of them."""
 
-from rsc.metrics.episode import METRIC_NAMES, figures, metrics_of, stored
+from rsc.metrics.episode import METRIC_NAMES, figures, metrics_from, metrics_of, stored
 from rsc.metrics.running import NOISE, EpisodeMetrics, RunningMetrics, StateError
 from rsc.metrics.textbook import (
     annual_return,
@@ -26,6 +26,7 @@ __all__ = [
     "calmar_ratio",
     "figures",
     "max_drawdown",
+    "metrics_from",
     "metrics_of",
     "profit_factor",
     "returns",

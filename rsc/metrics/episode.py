@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING
 from rsc.metrics.running import EpisodeMetrics, RunningMetrics, StateError
 
 if TYPE_CHECKING:
-    from journal import Journal
+    from journal import About, Journal
 
 
-METRIC_NAMES = tuple(field.name for field in fields(EpisodeMetrics))
+METRIC_NAMES = tuple(field.name for field in fields(EpisodeMetrics) if field.name != "not_told")
+
+
+def metrics_from(about: About) -> RunningMetrics:
+    """Running metrics of an episode that begins."""
+    known = about.trades != "unknown"
+    return RunningMetrics(about.initial_portfolio_value, about.periods_per_year, trades_known=known)
 
 
 def stored(metrics: EpisodeMetrics) -> dict[str, float | int | None]:
     """The figures as an ended episode's row holds them: undefined is NULL, but Sharpe ratio and win rate are 0.0.
 
-    Users filter on those two, and `rsc check` must find them populated; total_steps and total_trades tell why.
+    Users filter on those two, and `rsc check` must find them populated; total_steps and total_trades tell why. What the
+    env does not tell is NULL.
     """
     row = _nullable(metrics)
     for name in ("sharpe_ratio", "win_rate"):
-        row[name] = 0.0 if row[name] is None else row[name]
+        if row[name] is None and name not in metrics.not_told:
+            row[name] = 0.0
     return row
 
 
@@ -31,10 +39,9 @@ def metrics_of(journal: Journal) -> EpisodeMetrics:
 
     A checkpoint of another fold or version does no harm while all rows are there: they are folded anew.
     """
-    about = journal.header.about
 
     def make() -> RunningMetrics:
-        return RunningMetrics(about.initial_portfolio_value, about.periods_per_year)
+        return metrics_from(journal.header.about)
 
     try:
         return journal.folded(make, RunningMetrics.from_bytes).result()
@@ -50,4 +57,5 @@ def figures(journal: Journal) -> dict[str, float | int | None]:
 
 
 def _nullable(metrics: EpisodeMetrics) -> dict[str, float | int | None]:
-    return {name: value if math.isfinite(value) else None for name, value in vars(metrics).items()}
+    values = ((name, getattr(metrics, name)) for name in METRIC_NAMES)
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in values}

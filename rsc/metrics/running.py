@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,11 @@ quiet = np.errstate(all="ignore")
 
 @dataclass(frozen=True)
 class EpisodeMetrics:
-    """All figures of an episode, named like the columns of `episodes`: finite, or NaN where undefined."""
+    """All figures of an episode, named like the columns of `episodes`: finite, or NaN where undefined.
+
+    ``not_told`` names those that cannot be computed because the env does not tell what they are made of. They are NaN,
+    or None for the number of trades.
+    """
 
     initial_portfolio_value: float
     final_portfolio_value: float
@@ -46,13 +50,18 @@ class EpisodeMetrics:
     total_reward: float
     total_fees: float
     total_steps: int
-    total_trades: int
+    total_trades: int | None
+    not_told: tuple[str, ...] = ()
 
 
 class StateError(ValueError):
     """Bytes that are no state of `RunningMetrics`, or one of another version."""
 
 
+_ANNUALISED = ("annual_return", "sharpe_ratio", "sortino_ratio", "calmar_ratio", "volatility")
+_OF_VALUES = (*_ANNUALISED, "max_drawdown")
+_OF_LAST_VALUE = ("final_portfolio_value", "pnl", "total_return")
+_UNKNOWN = -1  # as the number of trades
 _TAG, _VERSION = b"rsm", 1
 _SUMS = 7  # of: returns, their squared deviations, squared falls, rewards, fees, winners' pnl, losers' pnl
 _STATE = struct.Struct(f"<3sB2q8d{2 * _SUMS}d")
@@ -74,13 +83,16 @@ class RunningMetrics:
         "_unrealized", "_wins",
     )  # fmt: skip
 
-    def __init__(self, initial_portfolio_value: float, periods_per_year: float | None) -> None:
-        """Start an episode; annualised figures are NaN if ``periods_per_year`` is None."""
+    def __init__(
+        self, initial_portfolio_value: float, periods_per_year: float | None, *, trades_known: bool = True
+    ) -> None:
+        """``periods_per_year`` is None where nothing can be annualised."""
         self._initial = self._last = float(initial_portfolio_value)
         self._periods = NAN if periods_per_year is None else float(periods_per_year)
         self._peak = first_peak(self._initial)
         self._drawdown = self._unrealized = 0.0
-        self._steps = self._trades = 0
+        self._steps = 0
+        self._trades = 0 if trades_known else _UNKNOWN
         self._wins = self._exposed = 0.0  # counts, or NaN where that cannot be told
         self._sums = [0.0] * _SUMS
         self._errors = [0.0] * _SUMS
@@ -89,9 +101,10 @@ class RunningMetrics:
     def fold(self, steps: Mapping[str, NDArray[Any]], trades: Mapping[str, NDArray[Any]]) -> None:
         """Take the next block: its steps, and the trades that they closed.
 
-        Columns used: portfolio_value, reward, fees, position, unrealized_pnl; pnl of trades.
+        Columns used: portfolio_value, reward, fees, position, unrealized_pnl; pnl and quantity of trades. A trade
+        without a quantity stands for trades that could not be told: from there on, the episode's trades are unknown.
         """
-        won, lost = self._fold_trades(as_array(trades["pnl"]))
+        won, lost = self._fold_trades(as_array(trades["pnl"]), trades)
         values = as_array(steps["portfolio_value"])
         count = len(values)
         if not count:
@@ -109,9 +122,12 @@ class RunningMetrics:
         self._last = float(values[-1])
         self._steps += count
 
-    def _fold_trades(self, pnls: Floats) -> tuple[float, float]:
-        if not len(pnls):
+    def _fold_trades(self, pnls: Floats, trades: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+        if not len(pnls) or self._trades == _UNKNOWN:
             return 0.0, 0.0
+        if np.isnan(as_array(trades["quantity"])).any():
+            self._trades, self._wins = _UNKNOWN, NAN
+            return NAN, NAN
         wins, won, lost = outcomes(pnls)
         self._trades += len(pnls)
         self._wins += wins
@@ -132,6 +148,7 @@ class RunningMetrics:
         earned, squares, downside, reward, fees, won, lost = map(float.__add__, self._sums, self._errors)
         growth = growth_per_year(initial, last, steps, periods)
         drawdown = finite(self._drawdown) if math.isfinite(self._peak) else NAN
+        known = self._trades != _UNKNOWN
         return EpisodeMetrics(
             initial_portfolio_value=finite(initial),
             final_portfolio_value=finite(last),
@@ -144,14 +161,32 @@ class RunningMetrics:
             calmar_ratio=calmar(growth, drawdown),
             volatility=annualised(root(squares, steps - 1), periods),
             max_drawdown=drawdown,
-            win_rate=ratio(self._wins, self._trades),
-            profit_factor=ratio(won, lost),
+            win_rate=ratio(self._wins, self._trades) if known else NAN,
+            profit_factor=ratio(won, lost) if known else NAN,
             time_in_market=ratio(self._exposed, steps),
             total_reward=finite(reward),
             total_fees=finite(fees),
             total_steps=steps,
-            total_trades=self._trades,
+            total_trades=self._trades if known else None,
+            not_told=tuple(self._not_told(reward, fees)),
         )
+
+    def _not_told(self, reward: float, fees: float) -> Iterator[str]:
+        """The figures that NaN rows, or what the header does not say, leave without a source."""
+        if self._initial > 0 and math.isnan(self._peak):
+            yield from _OF_VALUES
+            if math.isnan(self._last):
+                yield from _OF_LAST_VALUE
+        elif math.isnan(self._periods):
+            yield from _ANNUALISED
+        if self._trades == _UNKNOWN:
+            yield from ("win_rate", "profit_factor", "total_trades")
+        elif math.isnan(self._wins):
+            yield from ("win_rate", "profit_factor")
+        of_sums = {
+            "unrealized_pnl": self._unrealized, "time_in_market": self._exposed, "total_reward": reward, "total_fees": fees,
+        }  # fmt: skip
+        yield from (name for name, total in of_sums.items() if math.isnan(total))
 
     def to_bytes(self) -> bytes:
         """The state that a checkpoint stores: 196 bytes."""
@@ -173,7 +208,8 @@ class RunningMetrics:
             self._last, self._peak, self._drawdown, self._unrealized, *sums,
         ) = _STATE.unpack(state)  # fmt: skip
         self._sums, self._errors = sums[:_SUMS], sums[_SUMS:]
-        if self._steps < 0 or self._trades < 0 or self._wins > self._trades or self._exposed > self._steps:
+        most = 0 if self._trades == _UNKNOWN else self._trades
+        if self._steps < 0 or most < 0 or self._wins > most or self._exposed > self._steps:
             raise StateError("not a state of running metrics: its counts contradict each other")
         return self
 

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from journal import About, Durability, EndReason, JournalWriter, new_journal_id
+import gymnasium as gym
+
+from journal import About, Durability, EndReason, JournalWriteError, JournalWriter, new_journal_id
 from journal.format.header import microseconds
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
-from rsc.metrics import RunningMetrics
+from rsc.metrics import RunningMetrics, metrics_from
+from rsc.recording.accounts import Account, AccountError, Rewards
+from rsc.recording.figures import keys_seen
+from rsc.recording.known import account_of, likely_value
+
+log = logging.getLogger("rsc")
 
 INFO_KEY = "journal"
 FAILED_KEY = "journal_failed"
 
+# These scale or clip rewards, as `gymnasium.RewardWrapper` does, without being one.
+_REWARD_WRAPPERS = ("NormalizeReward", "VecNormalize")
+_said: set[str] = set()
+
 
 @dataclass(frozen=True)
 class JournalSettings:
-    """Where and how episodes are journaled; picklable, so that it travels to env runners."""
+    """Where and how episodes are journaled; picklable, so that it travels to env runners.
+
+    ``reset_reason`` is how an episode ends over which its env is reset.
+    """
 
     root: str
     run_id: str
     durability: Durability = "process"
     checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS
     on_error: Literal["warn", "raise"] = "warn"
+    reset_reason: EndReason = EndReason.SUPERSEDED
 
 
 def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]) -> JournalWriter:
@@ -35,7 +52,7 @@ def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]
         settings.run_id,
         new_journal_id(),
         about=about,
-        fold=RunningMetrics(about.initial_portfolio_value, about.periods_per_year),
+        fold=metrics_from(about),
         durability=settings.durability,
         checkpoint_every_steps=settings.checkpoint_every_steps,
         on_error=settings.on_error,
@@ -67,3 +84,61 @@ def told_by_failed(writer: JournalWriter, reason: EndReason) -> dict[str, Any]:
         "trades": writer.kept_trades(),
     }
     return {FAILED_KEY: json.dumps(kept)}
+
+
+def account_for(env: Any, given: Account | None, info: Mapping[str, Any]) -> tuple[Any, Account | None]:
+    """Return the layer of an env that tells its account itself, or the account to read.
+
+    Raises:
+        AccountError: The env is not known. The message names the keys of its info, and shows what to write.
+    """
+    if given is not None:
+        return None, given
+    layer = env
+    while not hasattr(layer, "journal_about") and isinstance(layer, gym.Wrapper | gym.vector.VectorWrapper):
+        layer = layer.env
+    if hasattr(layer, "journal_about"):
+        return layer, None
+    account = account_of(env)
+    if account is not None:
+        return None, account
+    name, key = type(env.unwrapped).__name__, likely_value(info)
+    raise AccountError(
+        f"{name} does not tell what its account is worth; {keys_seen(info)}. Say where it is, for example"
+        f" account=rsc.Account(value={key!r}), or account=rsc.Account.from_rewards('simple') if rewards are returns"
+    )
+
+
+def reward_wrappers(env: Any, account: Account | None) -> list[str]:
+    """Names of the wrappers inside of the recorder that change rewards; warn if the account is made of rewards."""
+    names, layer = [], env
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, gym.RewardWrapper) or type(layer).__name__ in _REWARD_WRAPPERS:
+            names.append(type(layer).__name__)
+        layer = layer.env
+    if names and account is not None and isinstance(account.value, Rewards):
+        say_once(f"the account's value is compounded from rewards that {', '.join(names)} changes: record inside of it")
+    return names
+
+
+def could_not_record(settings: JournalSettings, what: str, error: Exception) -> None:
+    """Warn once, or raise JournalWriteError, as ``on_error`` says."""
+    reason = words_of(error)
+    if settings.on_error == "raise":
+        raise JournalWriteError(f"{what} could not be recorded: {reason}") from error
+    say_once(f"could not be recorded: {reason}", what)
+
+
+def say_once(message: str, what: str = "") -> None:
+    """Warn, once in each process: an env repeats itself in every step."""
+    if message not in _said and len(_said) < 100:
+        _said.add(message)
+        log.warning("%s", f"{what} {message}".strip())
+
+
+def words_of(error: BaseException) -> str:
+    """Type and message of an exception, whatever its message is."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__

@@ -1,19 +1,36 @@
-"""Where a gymnasium env meets a journal: a wrapper that returns exactly what the env returned, and writes it down first."""
+"""`Recorder`: a wrapper that journals each step of an env before it returns it."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
 
-from journal import About, EndReason, JournalWriter
-from journal.format.schema import Trade
-from rsc.recording.episode import JournalSettings, begin_journal, told_at_start, told_by_failed
+from journal import About, EndReason, JournalError, JournalWriter, Trade
+from rsc.recording.accounts import Account, AccountError
+from rsc.recording.actions import ActionColumns
+from rsc.recording.careful import careful_row
+from rsc.recording.episode import (
+    JournalSettings,
+    account_for,
+    begin_journal,
+    could_not_record,
+    reward_wrappers,
+    told_at_start,
+    told_by_failed,
+    words_of,
+)
+from rsc.recording.figures import NAN, number
+from rsc.recording.reading import AccountReader
+
+log = logging.getLogger("rsc")
 
 
 class Journaled(Protocol):
-    """What an env offers to be journaled, on its unwrapped self."""
+    """What an env or one of its wrappers offers if it tells its account itself, as TradingEnv does."""
 
     journal_row: tuple[float, float, float, float, float, float, int]
     """After each step: portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us."""
@@ -26,86 +43,187 @@ class Journaled(Protocol):
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Journals each step before it is returned. Knows no database, and no env but by the `Journaled` protocol.
+    """Journals each step of any env before it is returned, and changes nothing that the env or the trainer sees.
 
-    ``reset`` starts a journal and adds ``info["journal"]``, a small dict that tells the callback which; a running
-    episode is ended as superseded first, and the dict names it. A step is journaled, then returned as the env gave it;
-    the last one of an episode whose journal failed also has ``info["journal_failed"]``, JSON of what the journal would
-    have said. Whatever leaves ``step`` as an exception ends the journal. Nothing is made before the first reset, since
-    vector envs build dummies; ``notes`` go into each journal's header.
+    ``reset`` begins a journal and adds ``info["journal"]``: the new journal's id and the id of the journal that it
+    replaced, whose running episode is ended first. A step is journaled, then returned as the env gave it. The last one of
+    an episode whose journal failed also has ``info["journal_failed"]``, JSON of what the journal would have said. An
+    exception that leaves ``step`` ends the journal. Nothing is made before the first reset, since vector envs build
+    dummies.
+
+    Actions of any space are recorded as `rsc.recording.actions` flattens them. A number that cannot be recorded is
+    recorded as unknown, with one warning; with ``settings.on_error="raise"`` it raises JournalWriteError.
+
+    Args:
+        env: The env to record, with any wrappers.
+        settings: Where and how to journal.
+        notes: Facts for each journal's header.
+        account: Where the env tells what its account holds. None: the env tells it itself (`Journaled`), or is known
+            to `rsc.recording.known`; otherwise the first reset raises AccountError.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], settings: JournalSettings, notes: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        settings: JournalSettings,
+        notes: dict[str, Any] | None = None,
+        account: Account | None = None,
+    ) -> None:
         super().__init__(env)
         self._settings = settings
-        self._notes = notes or {}
+        self._notes = dict(notes or {})
+        self._account = account
         self._writer: JournalWriter | None = None
         self._source: Any = None
-        self._latest = ""  # the id of the journal that was begun last
+        self._reader: AccountReader | None = None
+        self._actions: ActionColumns | None = None
         self._number: Callable[[Any], float] = float
+        self._rest: Sequence[float] = ()  # the numbers of an action behind the first
+        self._extra = False
+        self._latest = ""  # the id of the journal that was begun last
+
+    @property
+    def journal_id(self) -> str | None:
+        """The id of the running episode's journal, or of the last one; None before the first reset."""
+        return self._latest or None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._end(EndReason.SUPERSEDED)
+        self._end(self._settings.reset_reason)
         observation, info = self.env.reset(seed=seed, options=options)
-        return observation, {**info, **self._begin()}
+        told = self._begin(info)
+        return observation, ({**info, **told} if told else info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The hot path: journal, then return."""
+        try:  # before the env sees the action, which it may change
+            number_of_action = self._number(action)
+        except Exception:
+            number_of_action = self._actions.numbers(action)[0] if self._actions is not None else NAN
         try:
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            writer = self._writer
-            if writer is not None:
-                source = self._source
-                value, price, cash, position, fees, unrealized, time_us = source.journal_row
-                writer.append(
-                    self._number(action), float(reward), value, price, cash, position, fees, unrealized, time_us,
-                    terminated, truncated, source.journal_trades, source.journal_extra if writer.about.extra_columns else (),
-                )  # fmt: skip
-                if terminated or truncated:
-                    info = self._finish(info, EndReason.TERMINATED if terminated else EndReason.TIME_LIMIT)
+            result = self.env.step(action)
         except Exception as error:
-            self._end(EndReason.ERROR, f"{type(error).__name__}: {error}")
+            with contextlib.suppress(Exception):  # the env's error is what the trainer must see
+                self._end(EndReason.ERROR, words_of(error))
             raise
-        except BaseException:  # Ctrl-C and sys.exit are nobody's error
+        except BaseException:  # Ctrl-C and sys.exit are no errors of the env
             self._end(EndReason.CLOSED)
             raise
-        return observation, reward, terminated, truncated, info
+        writer = self._writer
+        if writer is None:
+            return result
+        try:
+            _, reward, terminated, truncated, info = result
+            reader, source = self._reader, self._source
+            if reader is not None:
+                reader.read(reward, info)
+            value, price, cash, position, fees, unrealized, time_us = source.journal_row
+            writer.append(
+                number_of_action, reward if type(reward) is float else number(reward), value, price, cash, position, fees,
+                unrealized, time_us, terminated, truncated, source.journal_trades,
+                (*source.journal_extra, *self._rest) if self._extra else self._rest,
+            )  # fmt: skip
+            over = terminated or truncated
+        except Exception as error:
+            over = self._record_carefully(error, result, number_of_action)
+        except BaseException:
+            self._end(EndReason.CLOSED)
+            raise
+        return self._finish(result) if over else result
 
     def close(self) -> None:
         self._end(EndReason.CLOSED)
         inner: Any = self.env  # whose close gymnasium does not type
         inner.close()
 
-    def _begin(self) -> dict[str, Any]:
-        self._source = self.env.unwrapped
-        about: About = self._source.journal_about()
-        self._number = float if isinstance(self.env.action_space, gym.spaces.Discrete) else _first_number
-        previous = self._latest
-        self._writer = writer = begin_journal(self._settings, about, self._notes)
+    def _begin(self, info: dict[str, Any]) -> dict[str, Any]:
+        try:
+            about = self._about(info)
+            previous = self._latest
+            self._writer = writer = begin_journal(self._settings, about, self._notes)
+        except Exception as error:
+            self._writer = None
+            if isinstance(error, AccountError) and not self._latest:  # a typo must not train all night
+                raise
+            could_not_record(self._settings, "the episode", error)
+            return {}
         self._latest = writer.journal_id
         return told_at_start(writer, previous)
 
-    def _finish(self, info: dict[str, Any], reason: EndReason) -> dict[str, Any]:
+    def _about(self, info: dict[str, Any]) -> About:
+        """What the header says; at the first reset it is found out who tells."""
+        if self._source is None:
+            self._find_source(info)
+        actions = self._actions
+        assert actions is not None
+        if self._reader is None:
+            about: About = self._source.journal_about()
+        else:
+            about = self._reader.begin(info)
+        self._extra = bool(about.extra_columns)
+        return about if self._reader is None and actions.one_number is not None else actions.in_about(about)
+
+    def _find_source(self, info: dict[str, Any]) -> None:
+        source, account = account_for(self.env, self._account, info)
+        self._reader = AccountReader(account, self.env) if account is not None else None
+        columns = account.extra_columns() if account is not None else source.journal_about().extra_columns
+        self._actions = actions = ActionColumns(self.env.action_space, taken=len(columns))
+        self._number = actions.one_number or self._split
+        if wrappers := reward_wrappers(self.env, account):
+            self._notes["reward_wrappers"] = wrappers
+        self._source = self._reader or source
+
+    def _split(self, action: Any) -> float:
+        """The first number of an action; keep the rest for the step's extra columns."""
+        assert self._actions is not None
+        first, *self._rest = self._actions.numbers(action)
+        return first
+
+    def _record_carefully(self, error: Exception, result: Any, number_of_action: float) -> bool:
+        """Record what can be recorded of a step of which something cannot; return whether the episode is over."""
+        writer, reader = self._writer, self._reader
+        assert writer is not None
+        if isinstance(error, AccountError | JournalError):
+            self._end(EndReason.ERROR, words_of(error))
+            raise error
+        try:
+            could_not_record(self._settings, f"step {writer.steps + 1} of journal {writer.journal_id}", error)
+            own = len(writer.about.extra_columns) - len(self._rest)
+            row = careful_row(self._source, reader, result, own)
+            value, price, cash, position, fees, unrealized, time_us = row.account
+            writer.append(
+                number_of_action, row.reward, value, price, cash, position, fees, unrealized, time_us, row.terminated,
+                row.truncated, row.trades, (*row.extra, *self._rest),
+            )  # fmt: skip
+        except Exception as worse:
+            with contextlib.suppress(Exception):
+                self._end(EndReason.ERROR, f"could not be recorded: {words_of(worse)}")
+            if isinstance(worse, JournalError):
+                raise
+            log.warning("journal %s ends here: %s", writer.journal_id, words_of(worse))
+            return False
+        return row.terminated or row.truncated
+
+    def _finish(
+        self, result: tuple[Any, Any, bool, bool, dict[str, Any]]
+    ) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Invariant J6: an episode that ends by itself is recorded exactly, even if its journal could not be."""
+        observation, reward, terminated, truncated, info = result
         writer = self._writer
         assert writer is not None
+        reason = EndReason.TERMINATED if terminated else EndReason.TIME_LIMIT
         self._end(reason)
         if writer.failure is None:
-            return info
-        return {**info, **told_by_failed(writer, reason)}
+            return result
+        return observation, reward, terminated, truncated, {**info, **told_by_failed(writer, reason)}
 
     def _end(self, reason: EndReason, message: str = "") -> None:
         """End the running episode's journal, if there is one."""
         writer, self._writer = self._writer, None
-        if writer is None:
-            return
-        writer.close(reason, message)
+        if writer is not None:
+            writer.close(reason, message)
 
-    def __reduce__(self) -> Any:
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what the next reset finds again."""
         if self._writer is not None:
             raise TypeError("a recorder with an open journal cannot be pickled; its episode belongs to this process")
-        return super().__reduce__()
-
-
-def _first_number(action: Any) -> float:
-    return float(action[0])
+        return {**self.__dict__, "_source": None, "_reader": None, "_actions": None, "_number": float}

@@ -77,7 +77,7 @@ def test_failed_journal__ended_by_itself__has_the_recorders_figures(world):
 def test_failed_journal__its_kept_trades__say_how_many_are_missing():
     metrics = RunningMetrics(CAPITAL, PERIODS)
     columns = {name: np.ones(3) for name in ("portfolio_value", "reward", "fees", "position", "unrealized_pnl")}
-    metrics.fold(columns, {"pnl": np.array([1.0, 2.0])})
+    metrics.fold(columns, {"pnl": np.array([1.0, 2.0]), "quantity": np.ones(2)})
     ended = ended_from_memory("j", metrics.result(), [], EndReason.CLOSED, now=NOW)
     assert ended.row["trades_lost"] == 2
 

@@ -173,7 +173,7 @@ def test_stored__undefined__is_null_except_sharpe_and_win_rate() -> None:
 def test_stored__defined__is_the_figure_itself() -> None:
     """Plain floats and ints that any database driver and JSON take."""
     known = EpisodeMetrics(*(float(i) for i in range(1, 17)), total_steps=17, total_trades=18)
-    assert m.stored(known) == vars(known)
+    assert m.stored(known) == {name: getattr(known, name) for name in m.METRIC_NAMES}
     assert {type(value) for value in m.stored(known).values()} == {float, int}
 
 

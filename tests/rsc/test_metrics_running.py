@@ -40,7 +40,12 @@ def episode(seed: int, steps: int, spread: float = 0.01, trades_each: float = 0.
         "unrealized_pnl": rng.normal(0, 100, steps),
     }
     exit_step = np.sort(rng.integers(0, steps, int(steps * trades_each))) if steps else np.empty(0, np.int64)
-    return columns, {"pnl": rng.normal(0, 50, len(exit_step)), "exit_step": exit_step}
+    return columns, {**trades_of(rng.normal(0, 50, len(exit_step))), "exit_step": exit_step}
+
+
+def trades_of(pnls: np.ndarray) -> Columns:
+    """What a fold reads of trades."""
+    return {"pnl": pnls, "quantity": np.ones(len(pnls))}
 
 
 def split(whole: Block, cuts: Iterable[int]) -> Iterator[Block]:
@@ -50,7 +55,7 @@ def split(whole: Block, cuts: Iterable[int]) -> Iterator[Block]:
     edges = sorted({0, count, *(cut for cut in cuts if cut < count)})
     for first, end in itertools.pairwise(edges):
         chosen = (trades["exit_step"] >= first) & (trades["exit_step"] < end)
-        yield {name: column[first:end] for name, column in steps.items()}, {"pnl": trades["pnl"][chosen]}
+        yield {name: column[first:end] for name, column in steps.items()}, trades_of(trades["pnl"][chosen])
 
 
 def folded(blocks: Iterable[Block], initial: float = INITIAL) -> RunningMetrics:
@@ -171,7 +176,7 @@ def test_running__other_memory_layout__has_the_same_bits(layout: str, steps: int
     columns, trades = episode(3, steps)
     other = {name: LAYOUTS[layout](column) for name, column in columns.items()}
     one = folded([(columns, trades)])
-    assert folded([(other, {"pnl": LAYOUTS[layout](trades["pnl"])})]).to_bytes() == one.to_bytes()
+    assert folded([(other, trades_of(LAYOUTS[layout](trades["pnl"])))]).to_bytes() == one.to_bytes()
 
 
 def test_running__rows_of_a_structured_array__are_taken() -> None:
@@ -191,7 +196,8 @@ running = RunningMetrics(1e4, 252.0)
 for n in (1, 7, 250, 1024, 20000):
     names = ("reward", "fees", "position", "unrealized_pnl")
     values = 1e4 * np.multiply.accumulate(1 + rng.uniform(-0.01, 0.01, n))
-    running.fold({"portfolio_value": values, **{k: rng.uniform(-1, 1, n) for k in names}}, {"pnl": rng.uniform(-1, 1, n)})
+    trades = dict.fromkeys(("pnl", "quantity"), rng.uniform(-1, 1, n))
+    running.fold({"portfolio_value": values, **{k: rng.uniform(-1, 1, n) for k in names}}, trades)
 print(running.to_bytes().hex())
 """
 
@@ -232,7 +238,7 @@ def test_running__a_million_steps_of_small_spread__against_40_digits(drift: floa
     r = drift + spread * np.random.default_rng(6).normal(0, 1, 1_000_000)
     values = INITIAL * np.cumprod(1.0 + r)
     idle = dict.fromkeys(STEP_COLUMNS[1:], np.zeros(1_000_000))
-    trades = {"pnl": np.empty(0), "exit_step": np.empty(0)}
+    trades = {**trades_of(np.empty(0)), "exit_step": np.empty(0)}
     result = folded(split(({"portfolio_value": values, **idle}, trades), range(0, 1_000_000, 1000))).result()
     mean, deviation, downside = exact_moments(values, INITIAL)
     root = math.sqrt(YEAR)
@@ -257,7 +263,7 @@ def test_running__a_million_steps_of_sums__against_fsum() -> None:
 def test_running__no_steps__says_what_is_known() -> None:
     """An episode that was killed before its first step: no gain, no fall, nothing else."""
     result = RunningMetrics(INITIAL, YEAR).result()
-    known = {name: value for name, value in vars(result).items() if not math.isnan(value)}
+    known = {name: value for name, value in vars(result).items() if name != "not_told" and not math.isnan(value)}
     assert known == {
         "initial_portfolio_value": INITIAL,
         "final_portfolio_value": INITIAL,
@@ -275,7 +281,7 @@ def test_running__no_steps__says_what_is_known() -> None:
 def test_running__empty_block__changes_no_bit() -> None:
     """Nothing happened in it."""
     whole = episode(8, 500)
-    nothing = {name: np.empty(0) for name in (*STEP_COLUMNS, "pnl")}
+    nothing = {name: np.empty(0) for name in (*STEP_COLUMNS, "pnl", "quantity")}
     running = folded(split(whole, [100]))
     before = running.to_bytes()
     running.fold(nothing, nothing)
@@ -319,11 +325,14 @@ def test_running__any_floats_at_all__neither_raises_nor_warns(data: Any) -> None
         warnings.simplefilter("error")
         running = RunningMetrics(data.draw(st.floats()), data.draw(st.floats()))
         for _ in range(data.draw(st.integers(1, 3))):
-            running.fold({name: data.draw(some) for name in STEP_COLUMNS}, {"pnl": data.draw(some)})
+            running.fold(
+                {name: data.draw(some) for name in STEP_COLUMNS},
+                {name: data.draw(some) for name in ("pnl", "quantity")},
+            )
             running = RunningMetrics.from_bytes(running.to_bytes())
         result = running.result()
         m.stored(result)
-    assert not any(math.isinf(value) for value in vars(result).values())
+    assert not any(math.isinf(getattr(result, name) or 0.0) for name in m.METRIC_NAMES)
 
 
 def test_to_bytes__any_state__is_small_and_of_one_size() -> None:

@@ -1,0 +1,137 @@
+"""Trades of an account: derived from its position first in, first out, or as the env tells them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from journal import Trade
+from journal.format.schema import UNKNOWN_STEP, UNKNOWN_TIME
+from rsc.recording.figures import NAN, number, time_us
+
+# Stands in a journal for trades that could not be told: from its step on, the episode's trades are unknown.
+UNKNOWN_TRADES = Trade(1, NAN, UNKNOWN_STEP, UNKNOWN_TIME, NAN, NAN, NAN, NAN)
+
+# Positions are sums of floats: what is left of one after it was closed, or moves it by less than this, is rounding.
+_ROUNDING = 1e-9
+_SIDES = {"long": 1, "buy": 1, "short": -1, "sell": -1}
+
+
+class Lots:
+    """Open lots of one asset. `move` closes them first in, first out, as the position changes.
+
+    A step's costs belong to the units that it traded; those of a step without trading to the units that it held. Where
+    costs are NaN they are unknown, and the pnl of the trades that bear them is gross.
+    """
+
+    def __init__(self, position: float, price: float, time_us: int, costs: float) -> None:
+        """``position``, of either sign, was opened at ``price`` before the first step."""
+        self.position = 0.0
+        self._lots: deque[_Lot] = deque()
+        if position:
+            self._open(position, price, 0, time_us, costs)
+
+    def move(self, position: float, price: float, step: int, time_us: int, costs: float) -> list[Trade]:
+        """Change the position, and return the trades that this closed."""
+        if abs(position - self.position) <= _ROUNDING * max(abs(position), abs(self.position)):
+            self.hold(costs)
+            return []
+        if abs(position) <= _ROUNDING * abs(self.position):
+            position = 0.0
+        change = position - self.position
+        costs_each = costs / abs(change)
+        closed: list[Trade] = []
+        left = change
+        while left and self._lots and self._lots[0].side * left < 0:
+            lot = self._lots[0]
+            size = min(lot.size, abs(left))
+            closed.append(lot.close(size, price, costs_each * size))
+            left += lot.side * size
+            lot.size -= size
+            if lot.size <= _ROUNDING * size:
+                self._lots.popleft()
+        self.position = position
+        if position == 0.0:
+            self._lots.clear()
+        elif abs(left) > _ROUNDING * abs(change):
+            self._open(left, price, step, time_us, costs_each * abs(left))
+        return closed
+
+    def hold(self, costs: float) -> None:
+        """Spread the costs of a step without trading over what is held."""
+        held = sum(lot.size for lot in self._lots)
+        for lot in self._lots:
+            lot.costs_each += costs / held
+
+    def _open(self, position: float, price: float, step: int, time_us: int, costs: float) -> None:
+        self.position = position if not self._lots else self.position
+        side = 1 if position > 0 else -1
+        self._lots.append(_Lot(side, abs(position), price, step, time_us, costs / abs(position)))
+
+
+class _Lot:
+    __slots__ = ("costs_each", "price", "side", "size", "step", "time_us")
+
+    def __init__(self, side: int, size: float, price: float, step: int, time_us: int, costs_each: float) -> None:
+        self.side, self.size, self.price, self.step, self.time_us = side, size, price, step, time_us
+        self.costs_each = costs_each
+
+    def close(self, size: float, price: float, costs: float) -> Trade:
+        costs += self.costs_each * size
+        gross = self.side * size * (price - self.price)
+        pnl = gross if costs != costs else gross - costs
+        return Trade(self.side, size, self.step, self.time_us, self.price, price, pnl, costs)
+
+
+def trades_told(raw: Any) -> list[Trade]:
+    """Convert what an env tells: None, one trade, or several, each a `Trade` or a mapping.
+
+    Raises:
+        TypeError, ValueError, KeyError: It is no trade. The message names what is missing or wrong.
+    """
+    if raw is None:
+        return []
+    if isinstance(raw, Trade | Mapping):
+        return [_trade_told(raw)]
+    if isinstance(raw, str | bytes) or not isinstance(raw, Iterable):
+        raise TypeError(f"expected trades, got {raw!r}")
+    return [_trade_told(trade) for trade in raw]
+
+
+def _trade_told(raw: Any) -> Trade:
+    if isinstance(raw, Trade):
+        return raw
+    if not isinstance(raw, Mapping):
+        raise TypeError(f"expected a Trade or a mapping, got {raw!r}")
+    missing = [name for name in ("direction", "quantity", "entry_price", "exit_price") if name not in raw]
+    if missing:
+        raise ValueError(f"a trade without {', '.join(missing)}: {dict(raw)!r}")
+    direction, quantity = _direction(raw["direction"]), number(raw["quantity"])
+    entry, exit_ = number(raw["entry_price"]), number(raw["exit_price"])
+    if not quantity > 0:
+        raise ValueError(f"the quantity of a trade is above 0, its direction tells the side; got {quantity}")
+    costs = _optional(raw, "costs")
+    if raw.get("pnl") is not None:
+        pnl = number(raw["pnl"])
+    else:
+        pnl = direction * quantity * (exit_ - entry) - (costs if costs == costs else 0.0)
+    step, time = raw.get("entry_step"), raw.get("entry_time")
+    entry_step = UNKNOWN_STEP if step is None else int(number(step))
+    return Trade(direction, quantity, entry_step, _time(time), entry, exit_, pnl, costs)
+
+
+def _direction(raw: Any) -> int:
+    side = _SIDES.get(raw.lower()) if isinstance(raw, str) else number(raw)
+    if side not in (1, -1):
+        raise ValueError(f"the direction of a trade is +1 ('long') or -1 ('short'), got {raw!r}")
+    return int(side)
+
+
+def _optional(raw: Mapping[str, Any], name: str) -> float:
+    value = raw.get(name)
+    return NAN if value is None else number(value)
+
+
+def _time(raw: Any) -> int:
+    return UNKNOWN_TIME if raw is None else time_us(raw)

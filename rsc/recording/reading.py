@@ -1,0 +1,327 @@
+"""Read an env's account after each step, as the row and the trades that a journal records."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from journal import About, Trade
+from journal.format.schema import UNKNOWN_TIME
+from rsc.recording.accounts import COLUMN_OF, Account, AccountError, Figure, Rewards, SinceLast
+from rsc.recording.figures import NAN, Getter, Unreadable, getter, keys_seen, number, reader, time_us
+from rsc.recording.lots import UNKNOWN_TRADES, Lots, trades_told
+
+log = logging.getLogger("rsc")
+
+_ROW = len(COLUMN_OF)  # a row: the columns of every journal, then those of the account, then the fill price
+_VALUE, _PRICE, _, _POSITION, _COSTS = range(5)
+
+
+class AccountState:
+    """The account of one env, episode after episode: after `start` and `step`, what a journal records of the step.
+
+    Attributes:
+        journal_row: Value, price, cash, position, costs, unrealized pnl, and market time in us. Unknown is NaN, or NaT.
+        journal_trades: The trades that the step closed.
+        journal_extra: The account's own columns.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.journal_row: tuple[float, ...] = ()
+        self.journal_trades: Sequence[Trade] = ()
+        self.journal_extra: Sequence[float] = ()
+        self._rewards = account.value if isinstance(account.value, Rewards) else None
+        self._end = _ROW + len(account.extra_columns())
+        self._blank = [NAN] * (self._end + 1)
+        numbers = _numbers_of(account)
+        self._names = [name for name, _, _ in numbers]
+        self._places = [place for _, place, _ in numbers]
+        self.figures: list[Figure] = [figure for _, _, figure in numbers]
+        self._totals = [place for place, figure in enumerate(self.figures) if isinstance(figure, SinceLast)]
+        self._has_time, self._mode = account.time is not None, account.trades_known()
+        self._tells_costs = account.costs is not None
+        if self._has_time:
+            self.figures.append(account.time)
+        if self._mode == "told":
+            self.figures.append(account.trades)
+        self._grows = isinstance(account.trades, SinceLast)
+        self._fill = self._end if account.fill_price is not None else _PRICE
+        self._value_seen = False
+
+    def start(self, raws: Sequence[Any], capital: Any, info: Mapping[str, Any]) -> None:
+        """Begin an episode with what the figures gave at reset.
+
+        Raises:
+            AccountError: Neither the value nor the capital is there.
+        """
+        self._step = 0
+        self._last = dict.fromkeys(self._totals, NAN)
+        self._trades_seen = len(raws[-1]) if self._grows and _is_sized(raws[-1]) else 0
+        self._position_told = True
+        row = self._row_at_reset(raws)
+        self.capital = self._capital(row, raws, capital, info)
+        self.value = self.capital
+        self.start_time_us = self._time(raws, quiet=True) if self._has_time else None
+        self._lots: Lots | None = None
+        if self._mode == "derived":
+            self._position_told = row[_POSITION] == row[_POSITION]
+            held = row[_POSITION] if self._position_told else 0.0
+            self._lots = Lots(held, row[self._fill], self.start_time_us or UNKNOWN_TIME, row[_COSTS])
+        self._tells_trades = self._mode == "told"
+
+    def step(self, raws: Sequence[Any], reward: Any, info: Mapping[str, Any]) -> None:
+        """Take what the figures gave after a step.
+
+        Raises:
+            AccountError: The value is not there, and never was.
+        """
+        self._step += 1
+        row = self._blank[:]
+        try:
+            for place, raw in zip(self._places, raws, strict=False):
+                row[place] = raw if type(raw) is float else number(raw)
+        except Exception:
+            self._convert_each(row, raws)
+        if self._totals:
+            self._parts_of_totals(row)
+        if self._rewards is not None:
+            row[_VALUE] = self._compounded(reward)
+        if not self._value_seen:
+            self._see_value(row[_VALUE], raws, info)
+        time = self._time(raws) if self._has_time else UNKNOWN_TIME
+        self.journal_row = (*row[:_ROW], time)
+        self.journal_extra = row[_ROW : self._end]
+        self.journal_trades = ()
+        lots = self._lots
+        if lots is not None:
+            if row[_POSITION] != lots.position:
+                self.journal_trades = self._derived(lots, row, time)
+            elif self._tells_costs and row[_COSTS]:
+                lots.hold(row[_COSTS])
+        elif self._tells_trades:
+            self.journal_trades = self._told(raws[-1])
+
+    def about(self, env: str) -> About:
+        """What the journal's header says of the episode that `start` began."""
+        account = self.account
+        notes: dict[str, Any] = {"account": account.described()}
+        if not self._position_told:
+            notes["position_at_reset"] = "not told, taken as 0"
+        return About(
+            env,
+            self.capital,
+            account.periods_per_year,
+            extra_columns=account.extra_columns(),
+            start_market_time_us=None if self.start_time_us == UNKNOWN_TIME else self.start_time_us,
+            unknown=account.unknown(),
+            trades=self._mode,
+            notes=notes,
+        )
+
+    def _row_at_reset(self, raws: Sequence[Any]) -> list[float]:
+        row = self._blank[:]
+        self._convert_each(row, raws, quiet=True)
+        for index in self._totals:
+            place = self._places[index]
+            self._last[index] = row[place]
+            if place == _COSTS:
+                row[place] = 0.0
+        return row
+
+    def _capital(self, row: list[float], raws: Sequence[Any], capital: Any, info: Mapping[str, Any]) -> float:
+        if self.account.capital is None:
+            self._see_value(row[_VALUE], raws, info)
+            return row[_VALUE]
+        try:
+            told = number(capital)
+        except Exception as error:
+            raise AccountError(f"the account's capital could not be read: {error}; {keys_seen(info)}") from error
+        if not math.isfinite(told):
+            raise AccountError(f"the account's capital is {told}; {keys_seen(info)}")
+        return told
+
+    def _see_value(self, value: float, raws: Sequence[Any], info: Mapping[str, Any]) -> None:
+        if math.isfinite(value):
+            self._value_seen = True
+            return
+        why = raws[0].why if self._rewards is None and isinstance(raws[0], Unreadable) else f"it is {value}"
+        if self._rewards is None and value != value and not isinstance(raws[0], Unreadable):
+            why = f"expected a number, got {raws[0]!r}"
+        where = self.account.described()["value"]
+        raise AccountError(
+            f"the account's value could not be read from {where}: {why}; {keys_seen(info)}. Say where it is: "
+            "account=rsc.Account(value='a key of info', '.attribute' or a function of (env, info))"
+        )
+
+    def _convert_each(self, row: list[float], raws: Sequence[Any], *, quiet: bool = False) -> None:
+        """One by one, so that a figure that cannot be read costs only itself."""
+        for name, place, raw in zip(self._names, self._places, raws, strict=False):
+            try:
+                row[place] = number(raw)
+            except Exception as error:
+                row[place] = NAN
+                if not quiet and name != "value":
+                    _warn(name, f"could not be read and is recorded as unknown: {error}")
+
+    def _parts_of_totals(self, row: list[float]) -> None:
+        """A total that was not there at reset is taken to have begun at 0."""
+        for index in self._totals:
+            place, last = self._places[index], self._last[index]
+            total = self._last[index] = row[place]
+            row[place] = total - last if last == last or self._step > 1 else total
+
+    def _compounded(self, reward: Any) -> float:
+        assert self._rewards is not None
+        kind, scale = self._rewards.kind, self._rewards.scale
+        try:
+            earned = number(reward) / scale
+            if kind == "money":
+                self.value += earned
+            elif kind == "simple":
+                self.value *= 1.0 + earned
+            else:
+                self.value *= math.exp(earned)
+        except (TypeError, ValueError, OverflowError):
+            self.value = NAN
+        return self.value
+
+    def _time(self, raws: Sequence[Any], *, quiet: bool = False) -> int:
+        try:
+            return time_us(raws[len(self._places)])
+        except Exception as error:
+            if not quiet:
+                _warn("time", f"could not be read and is recorded as unknown: {error}")
+            return UNKNOWN_TIME
+
+    def _derived(self, lots: Lots, row: Sequence[float], time: int) -> list[Trade]:
+        position = row[_POSITION]
+        if not math.isfinite(position):
+            self._lots = None
+            _warn("position", "is unknown in a step, and so are the trades of the episode")
+            return [UNKNOWN_TRADES]
+        return lots.move(position, row[self._fill], self._step, time, row[_COSTS])
+
+    def _told(self, raw: Any) -> list[Trade]:
+        try:
+            if isinstance(raw, Unreadable):
+                raise TypeError(raw.why)
+            if self._grows:
+                seen, self._trades_seen = self._trades_seen, len(raw)
+                raw = list(raw)[seen:]
+            return trades_told(raw)
+        except Exception as error:
+            self._tells_trades = False
+            _warn(
+                "trades",
+                f"could not be read, so those of the episode are unknown: {error}. If no trade closed in this step,"
+                " let the figure give None or an empty list",
+            )
+            return [UNKNOWN_TRADES]
+
+
+class AccountReader(AccountState):
+    """`AccountState` of a single env: finds the figures itself."""
+
+    def __init__(self, account: Account, env: gym.Env[Any, Any]) -> None:
+        super().__init__(account)
+        self._env_name = type(env.unwrapped).__name__
+        self._read = reader(self.figures, env)
+        self._find_capital: Getter | None = None
+        if account.capital is not None and not isinstance(account.capital, int | float):
+            self._find_capital = getter(account.capital, env)
+        # Of an account of plain info keys, the row is two C calls. `step` would give the same.
+        plain = all(isinstance(figure, str) and "." not in figure for figure in self.figures)
+        mode, count = account.trades_known(), len(self._places)
+        self._keys = None
+        if (
+            plain
+            and count == len(self.figures) > 1
+            and self._end == _ROW
+            and account.fill_price is None
+            and mode != "told"
+        ):
+            self._keys = itemgetter(*self.figures)
+            places = [self._places.index(place) if place in self._places else count for place in range(_ROW)]
+            self._arrange = itemgetter(*places, count + 1)
+        self._fast = False
+
+    def begin(self, info: Mapping[str, Any]) -> About:
+        """Begin an episode after a reset; return what its journal's header says.
+
+        Raises:
+            AccountError: Neither the value nor the capital is there.
+        """
+        capital: Any = self.account.capital
+        if self._find_capital is not None:
+            try:
+                capital = self._find_capital(info)
+            except Exception as error:
+                capital = Unreadable(f"{type(error).__name__}: {error}")
+        raws = self._read(info)
+        self.start(raws, capital, info)
+        self._fast = self._keys is not None and self._value_seen and all(_packs(raw) for raw in raws)
+        return self.about(self._env_name)
+
+    def read(self, reward: Any, info: Mapping[str, Any]) -> None:
+        """Read the account after a step. On the hot path."""
+        if self._fast:
+            try:
+                row = self._arrange((*self._keys(info), NAN, UNKNOWN_TIME))  # type: ignore[misc]  # not None if fast
+            except Exception:
+                self._fast = False
+            else:
+                self._step += 1
+                self.journal_row = row
+                self.journal_trades = ()
+                lots = self._lots
+                if lots is not None:
+                    if row[_POSITION] != lots.position:
+                        self.clean()
+                        self.journal_trades = self._derived(lots, self.journal_row, UNKNOWN_TIME)
+                    elif self._tells_costs and row[_COSTS]:
+                        self.clean()
+                        lots.hold(self.journal_row[_COSTS])
+                return
+        self.step(self._read(info), reward, info)
+
+    def clean(self) -> None:
+        """Replace by NaN what is no number in the row that `read` left, which is as the env gave it."""
+        row = self._blank[:]
+        self._convert_each(row, [self.journal_row[place] for place in self._places])
+        self.journal_row = (*row[:_ROW], self.journal_row[-1])
+
+
+def _packs(raw: Any) -> bool:
+    """Whether a journal takes it as it is."""
+    return isinstance(raw, float | int | np.number) and not isinstance(raw, bool | complex)
+
+
+def _numbers_of(account: Account) -> list[tuple[str, int, Figure]]:
+    """Name, place in a row, and figure of each number that is told; the value first."""
+    columns = [(name, place, getattr(account, name)) for place, name in enumerate(COLUMN_OF)]
+    own: list[tuple[str, Figure]] = [("weight", account.weight)] if account.weight is not None else []
+    own += [(f"extra {name!r}", figure) for name, figure in account.extra.items()]
+    columns += [(name, _ROW + place, figure) for place, (name, figure) in enumerate(own)]
+    columns.append(("fill_price", _ROW + len(own), account.fill_price))
+    return [each for each in columns if each[2] is not None and not isinstance(each[2], Rewards)]
+
+
+def _is_sized(raw: Any) -> bool:
+    return hasattr(raw, "__len__") and not isinstance(raw, str)
+
+
+_warned: set[str] = set()
+
+
+def _warn(figure: str, message: str) -> None:
+    """Once for each figure and process: an env repeats itself in every step."""
+    if figure not in _warned:
+        _warned.add(figure)
+        log.warning("the account's %s %s", figure, message)
