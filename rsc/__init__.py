@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from journal import Trade
+    from rsc.recording.accounts import Account, AccountError, since_last
     from rsc.recording.recorder import Recorder
     from rsc.recording.vector import VectorRecorder
     from rsc.rllib.attach import attach
@@ -20,26 +22,34 @@ if TYPE_CHECKING:
     from rsc.trading.vector_env import TradingVectorEnv
 
 _MODULE_OF = {
+    "Account": "rsc.recording.accounts",
+    "AccountError": "rsc.recording.accounts",
     "Market": "rsc.trading.market",
     "Recorder": "rsc.recording.recorder",
     "StepOutcome": "rsc.trading.rewards",
+    "Trade": "journal",
     "TradingConfig": "rsc.trading.config",
     "TradingEnv": "rsc.trading.env",
     "TradingVectorEnv": "rsc.trading.vector_env",
     "VectorRecorder": "rsc.recording.vector",
     "attach": "rsc.rllib.attach",
+    "since_last": "rsc.recording.accounts",
 }
 
 __all__ = [
+    "Account",
+    "AccountError",
     "Market",
     "Recorder",
     "StepOutcome",
+    "Trade",
     "TradingConfig",
     "TradingEnv",
     "TradingVectorEnv",
     "VectorRecorder",
     "__version__",
     "attach",
+    "since_last",
 ]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from journal.format.flatbuffer import decoded_size
-from journal.format.frames import Seal, arrow_schema
-from journal.format.schema import MAX_DECODED, TRADE_COLUMNS
+from journal.format.frames import MARKET_TIMES, Seal, arrow_schema
+from journal.format.schema import MAX_DECODED, TRADE_COLUMNS, UNKNOWN_TIME
 from journal.format.slots import Columns
 
 
@@ -43,15 +43,23 @@ def _reading(extra: tuple[str, ...], only_trades: bool) -> tuple[bytes, pa.ipc.I
 
 def _check(batch: pa.RecordBatch, seal: Seal) -> None:
     *steps, lists = batch.columns  # no steps where only trades were asked for
-    if any(column.null_count for column in (*steps, lists, lists.values)):
-        raise DecodeError("a batch with nulls")
     trades = lists.flatten()
+    columns = [*zip(batch.schema.names, steps, strict=False), *zip(TRADE_COLUMNS, trades.flatten(), strict=True)]
+    if lists.null_count or lists.values.null_count or not all(_nulls_are_times(*column) for column in columns):
+        raise DecodeError("a batch with nulls")
     if batch.num_rows != seal.steps or len(trades) != seal.trades:
         raise DecodeError("a batch with other rows than its seal says")
     if not all(_counts_up(column, seal.first_step) for column in steps[:1]):
         raise DecodeError("a batch with other steps than its seal says")
     if not _counts_up(trades.field(0), seal.first_trade):
         raise DecodeError("a batch with other trades than its seal says")
+
+
+def _nulls_are_times(name: str, column: pa.Array) -> bool:
+    """Whether only unknown times are null."""
+    if not column.null_count:
+        return True
+    return name in MARKET_TIMES and int(np.count_nonzero(numpy_of(column) == UNKNOWN_TIME)) == column.null_count
 
 
 def _counts_up(numbers: pa.Array, first: int) -> bool:
@@ -72,7 +80,10 @@ def trades_of(batch: pa.RecordBatch) -> Columns:
 
 
 def numpy_of(column: pa.Array) -> Any:
-    """A column's values without a copy, bools apart; times are microseconds. `Array.to_numpy` would import pandas."""
+    """A column's values without a copy, bools apart; times are microseconds, unknown ones UNKNOWN_TIME.
+
+    `Array.to_numpy` would import pandas.
+    """
     count, start = len(column), column.offset
     data = column.buffers()[1]
     if pa.types.is_boolean(column.type):

@@ -19,7 +19,7 @@ import pyarrow as pa
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from journal.format.schema import MAX_HEADER, MAX_METADATA, STEP_COLUMNS, TRADE_COLUMNS
+from journal.format.schema import MAX_HEADER, MAX_METADATA, STEP_COLUMNS, TRADE_COLUMNS, UNKNOWN_TIME
 from journal.format.slots import Columns
 from journal.format.values import Moment, Whole, decoder_of
 
@@ -31,13 +31,15 @@ _FRAME, _HEADER, _SEAL = b"\x01frame=", b"\x01header=", b"\x01seal="
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
 
-_TIMES = ("wall_time", "market_time", "entry_time", "exit_time")
+# Times of the market; what the env does not tell is null. Nothing else ever is.
+MARKET_TIMES = ("market_time", "entry_time", "exit_time")
+_TIMES = ("wall_time", *MARKET_TIMES)
 _TIME = pa.timestamp("us", "UTC")
 
 
 def _field(name: str, dtype: str) -> pa.Field:
     arrow_type = _TIME if name in _TIMES else pa.from_numpy_dtype(np.dtype(dtype))
-    return pa.field(name, arrow_type, nullable=False)
+    return pa.field(name, arrow_type, nullable=name in MARKET_TIMES)
 
 
 TRADE_TYPE = pa.struct([_field(name, dtype) for name, dtype in TRADE_COLUMNS.items()])
@@ -182,9 +184,16 @@ def _arrays_of(columns: Columns, types: Iterable[pa.Field]) -> list[pa.Array]:
     return [
         bool_array(values)
         if values.dtype == bool
-        else pa.Array.from_buffers(field.type, len(values), [None, pa.py_buffer(values)])
+        else pa.Array.from_buffers(field.type, len(values), [_known(values, field), pa.py_buffer(values)])
         for values, field in zip(columns.values(), types, strict=False)  # the schema also has the trades
     ]
+
+
+def _known(values: NDArray[Any], field: pa.Field) -> pa.Buffer | None:
+    """The validity bits of a column of times, None if all are known."""
+    if not field.nullable or not len(values) or values.min() != UNKNOWN_TIME:
+        return None
+    return pa.py_buffer(np.packbits(values != UNKNOWN_TIME, bitorder="little"))
 
 
 def bool_array(values: NDArray[Any]) -> pa.Array:

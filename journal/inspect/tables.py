@@ -175,7 +175,7 @@ def text_lines(batch: pa.RecordBatch) -> list[str]:
 
 def _cells(column: pa.Array, width: int) -> Sequence[str]:
     if pa.types.is_timestamp(column.type):
-        return [text.replace("T", " ")[:19].rjust(width) for text in iso_times(column).to_pylist()]
+        return [(text or "-").replace("T", " ")[:19].rjust(width) for text in iso_times(column).to_pylist()]
     if pa.types.is_floating(column.type):
         digits = 9 if width > 12 else 6
         return [_fitting(value, width, digits) for value in column.to_pylist()]

@@ -146,7 +146,7 @@ def _format(form: str) -> tuple[Any, Any]:
 
 def _steps_schema(extra: tuple[str, ...]) -> pa.Schema:
     columns = [column for column in arrow_schema(extra) if column.name != "trades"]
-    return pa.schema([*_IDS, *(column.with_nullable(column.name in extra) for column in columns)])
+    return pa.schema([*_IDS, *(column.with_nullable(column.nullable or column.name in extra) for column in columns)])
 
 
 def _step_batches(paths: Iterable[str], extra: tuple[str, ...]) -> Iterator[pa.RecordBatch]:

@@ -252,4 +252,4 @@ def _time_span(series: Series) -> str:
     if not len(series.step):
         return "no steps"
     first, last = (np.datetime64(int(time), "us").astype("datetime64[D]") for time in series.market_time[[0, -1]])
-    return f"step (market time {first} to {last})"
+    return "step" if np.isnat(first) or np.isnat(last) else f"step (market time {first} to {last})"

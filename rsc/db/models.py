@@ -162,7 +162,7 @@ completed_trades = Table(
     Column("trade_number", Integer, primary_key=True),
     Column("direction", SmallInteger, nullable=False),
     Column("quantity", Float),
-    Column("entry_step", Integer, nullable=False),
+    Column("entry_step", Integer),
     Column("entry_time", UtcDateTime),
     Column("entry_price", Float),
     Column("exit_step", Integer, nullable=False),

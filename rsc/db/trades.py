@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, func, select
 
+from journal.format.schema import UNKNOWN_STEP
 from rsc.db.driver import mark
 from rsc.db.models import completed_trades, episodes
 
@@ -47,6 +48,7 @@ def insert_trades(connection: Connection, batch: Sequence[tuple[int, Trades]]) -
     time = dict(zip(times_us, driver_times(connection, times_us), strict=True))
     for name in ("entry_time", "exit_time"):
         columns[name] = [time[time_us] for time_us in columns[name]]
+    columns["entry_step"] = [None if step == UNKNOWN_STEP else step for step in columns["entry_step"]]
     if connection.dialect.name != "sqlite":  # SQLite stores NaN as NULL by itself
         columns = {name: [None if one != one else one for one in values] for name, values in columns.items()}
     names = ("episode_id", *TRADE_COLUMNS)

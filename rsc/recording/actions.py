@@ -112,7 +112,8 @@ def _one_of(space: spaces.OneOf, label: str) -> tuple[list[str], Flatten]:
     parts = [_columns_of(part, f"{label}|{place}") for place, part in enumerate(space.spaces)]
 
     def flatten(action: Any) -> list[float]:
-        chosen, value = int(action[0]), action[1]
+        chosen, value = action
+        chosen = int(chosen)
         numbers = [float(chosen)]
         for place, (labels, flatten_one) in enumerate(parts):
             numbers += flatten_one(value) if place == chosen else [NAN] * len(labels)

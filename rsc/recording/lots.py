@@ -27,7 +27,7 @@ class Lots:
 
     def __init__(self, position: float, price: float, time_us: int, costs: float) -> None:
         """``position``, of either sign, was opened at ``price`` before the first step."""
-        self.position = 0.0
+        self.position = position
         self._lots: deque[_Lot] = deque()
         if position:
             self._open(position, price, 0, time_us, costs)
@@ -65,7 +65,6 @@ class Lots:
             lot.costs_each += costs / held
 
     def _open(self, position: float, price: float, step: int, time_us: int, costs: float) -> None:
-        self.position = position if not self._lots else self.position
         side = 1 if position > 0 else -1
         self._lots.append(_Lot(side, abs(position), price, step, time_us, costs / abs(position)))
 

@@ -352,9 +352,11 @@ def test_lots__any_moves__pnl_is_what_the_positions_earned(steps: list[tuple[flo
         earned += held * (price - last)
         if position != held or held:
             earned -= cost
-        found = lots.move(position, price, step, step, cost) if position != lots.position else []
-        if position == held and not found:
+        found = []
+        if position == lots.position:
             lots.hold(cost)
+        else:
+            found = lots.move(position, price, step, step, cost)
         closed += sum(one.pnl for one in found)
         held, last = position, price
         assert all(one.quantity > 0 and one.entry_step <= step for one in found)
