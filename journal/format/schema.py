@@ -40,8 +40,6 @@ UNKNOWN_TIME = -(1 << 63)  # a market time or a trade's time that is unknown: nu
 UNKNOWN_STEP = -1  # the entry step of a trade, where that is unknown
 
 
-# A market time or a trade's time that is unknown: numpy's NaT. Unknown numbers are NaN.
-UNKNOWN_TIME = -(1 << 63)
 UNKNOWN_STEP = -1  # the entry step of a trade, where that is unknown
 
 

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from journal import About, Trade
-from journal.format.schema import UNKNOWN_TIME
+from journal.format.values import NO_TIME
 from rsc.recording.accounts import COLUMN_OF, Account, AccountError, Figure, Rewards, SinceLast
 from rsc.recording.figures import NAN, Getter, Unreadable, getter, keys_seen, number, reader, time_us
 from rsc.recording.lots import UNKNOWN_TRADES, Lots, trades_told
@@ -68,12 +68,13 @@ class AccountState:
         row = self._row_at_reset(raws)
         self.capital = self._capital(row, raws, capital, info)
         self.value = self.capital
+        self._start_price = row[_PRICE]
         self.start_time_us = self._time(raws, quiet=True) if self._has_time else None
         self._lots: Lots | None = None
         if self._mode == "derived":
             self._position_told = row[_POSITION] == row[_POSITION]
             held = row[_POSITION] if self._position_told else 0.0
-            self._lots = Lots(held, row[self._fill], self.start_time_us or UNKNOWN_TIME, row[_COSTS])
+            self._lots = Lots(held, row[self._fill], self.start_time_us or NO_TIME, row[_COSTS])
         self._tells_trades = self._mode == "told"
 
     def step(self, raws: Sequence[Any], reward: Any, info: Mapping[str, Any]) -> None:
@@ -95,7 +96,7 @@ class AccountState:
             row[_VALUE] = self._compounded(reward)
         if not self._value_seen:
             self._see_value(row[_VALUE], raws, info)
-        time = self._time(raws) if self._has_time else UNKNOWN_TIME
+        time = self._time(raws) if self._has_time else NO_TIME
         self.journal_row = (*row[:_ROW], time)
         self.journal_extra = row[_ROW : self._end]
         self.journal_trades = ()
@@ -111,18 +112,19 @@ class AccountState:
     def about(self, env: str) -> About:
         """What the journal's header says of the episode that `start` began."""
         account = self.account
-        notes: dict[str, Any] = {"account": account.described()}
+        told = account.described()
         if not self._position_told:
-            notes["position_at_reset"] = "not told, taken as 0"
+            told["position at reset"] = "not told, taken as 0"
         return About(
             env,
             self.capital,
             account.periods_per_year,
             extra_columns=account.extra_columns(),
-            start_market_time_us=None if self.start_time_us == UNKNOWN_TIME else self.start_time_us,
+            start_market_time_us=None if self.start_time_us == NO_TIME else self.start_time_us,
+            start_price=self._start_price if math.isfinite(self._start_price) else None,
+            account=told,
             unknown=account.unknown(),
             trades=self._mode,
-            notes=notes,
         )
 
     def _row_at_reset(self, raws: Sequence[Any]) -> list[float]:
@@ -198,7 +200,7 @@ class AccountState:
         except Exception as error:
             if not quiet:
                 _warn("time", f"could not be read and is recorded as unknown: {error}")
-            return UNKNOWN_TIME
+            return NO_TIME
 
     def _derived(self, lots: Lots, row: Sequence[float], time: int) -> list[Trade]:
         position = row[_POSITION]
@@ -273,7 +275,7 @@ class AccountReader(AccountState):
         """Read the account after a step. On the hot path."""
         if self._fast:
             try:
-                row = self._arrange((*self._keys(info), NAN, UNKNOWN_TIME))  # type: ignore[misc]  # not None if fast
+                row = self._arrange((*self._keys(info), NAN, NO_TIME))  # type: ignore[misc]  # not None if fast
             except Exception:
                 self._fast = False
             else:
@@ -284,7 +286,7 @@ class AccountReader(AccountState):
                 if lots is not None:
                     if row[_POSITION] != lots.position:
                         self.clean()
-                        self.journal_trades = self._derived(lots, self.journal_row, UNKNOWN_TIME)
+                        self.journal_trades = self._derived(lots, self.journal_row, NO_TIME)
                     elif self._tells_costs and row[_COSTS]:
                         self.clean()
                         lots.hold(self.journal_row[_COSTS])

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal import Trade
-from journal.format.schema import UNKNOWN_STEP, UNKNOWN_TIME
+from journal.format.schema import UNKNOWN_STEP
+from journal.format.values import NO_TIME
 from rsc.recording import reading
 from rsc.recording.accounts import Account, AccountError, since_last
 from rsc.recording.figures import number, time_us
@@ -157,7 +158,7 @@ def test_time__bare_numbers_and_the_rest__are_refused(raw: Any) -> None:
 
 
 def test_time__numpy_not_a_time__is_unknown() -> None:
-    assert time_us(np.datetime64("NaT")) == UNKNOWN_TIME
+    assert time_us(np.datetime64("NaT")) == NO_TIME
 
 
 @pytest.mark.parametrize(
@@ -205,14 +206,15 @@ def test_about__what_is_not_told__is_named_unknown() -> None:
     assert about.unknown == ("cash", "position", "fees", "unrealized_pnl", "market_time")
     assert about.trades == "unknown"
     assert about.periods_per_year is None
-    assert about.notes["account"] == {"value": "info['v']", "price": "info['p']", "trades": "unknown"}
+    assert about.start_price == 2.0
+    assert about.account == {"value": "info['v']", "price": "info['p']", "trades": "unknown"}
 
 
 def test_row__untold_columns__are_nan_and_not_a_time() -> None:
     (row,) = told(Account(value="v"), [{"v": 1.0}] * 2).rows  # type: ignore[attr-defined]
     assert row[0] == 1.0
     assert all(math.isnan(one) for one in row[1:6])
-    assert row[6] == UNKNOWN_TIME
+    assert row[6] == NO_TIME
 
 
 @pytest.mark.parametrize(
@@ -286,9 +288,9 @@ def test_derived__first_in_first_out__with_reversal() -> None:
     found = [[tuple(one) for one in step] for step in reader.trades]  # type: ignore[attr-defined]
     none = float("nan")
     assert [len(step) for step in found] == [0, 0, 2, 1]
-    assert found[2][0][:7] == pytest.approx((1, 2.0, 1, UNKNOWN_TIME, 11.0, 13.0, 4.0))
-    assert found[2][1][:7] == pytest.approx((1, 1.0, 2, UNKNOWN_TIME, 12.0, 13.0, 1.0))
-    assert found[3][0] == pytest.approx((-1, 1.0, 3, UNKNOWN_TIME, 13.0, 14.0, -1.0, none), nan_ok=True)
+    assert found[2][0][:7] == pytest.approx((1, 2.0, 1, NO_TIME, 11.0, 13.0, 4.0))
+    assert found[2][1][:7] == pytest.approx((1, 1.0, 2, NO_TIME, 12.0, 13.0, 1.0))
+    assert found[3][0] == pytest.approx((-1, 1.0, 3, NO_TIME, 13.0, 14.0, -1.0, none), nan_ok=True)
     assert reader.about_it.trades == "derived"  # type: ignore[attr-defined]
 
 
@@ -302,7 +304,7 @@ def test_derived__position_at_reset__is_an_opening_lot() -> None:
 def test_derived__position_not_told_at_reset__is_taken_as_flat_and_said() -> None:
     reader = told(DERIVED, [{"v": 1.0}, *holding(2, 0)])
     assert [len(step) for step in reader.trades] == [0, 1]  # type: ignore[attr-defined]
-    assert reader.about_it.notes["position_at_reset"] == "not told, taken as 0"  # type: ignore[attr-defined]
+    assert reader.about_it.account["position at reset"] == "not told, taken as 0"  # type: ignore[attr-defined]
 
 
 def test_derived__position_that_fails__makes_all_trades_unknown_once() -> None:
@@ -377,7 +379,7 @@ def test_lots__rounding_of_a_closed_position__opens_no_lot() -> None:
 
 def test_told__mapping__is_a_trade() -> None:
     full = {"direction": -1, "quantity": 2, "entry_price": 10, "exit_price": 8, "costs": 1, "entry_step": 3}
-    assert trades_told(full) == [Trade(-1, 2.0, 3, UNKNOWN_TIME, 10.0, 8.0, 3.0, 1.0)]
+    assert trades_told(full) == [Trade(-1, 2.0, 3, NO_TIME, 10.0, 8.0, 3.0, 1.0)]
     (bare,) = trades_told([trade(2)])
     assert bare[:3] == (1, 1.0, UNKNOWN_STEP)
     assert bare.pnl == 2.0

@@ -17,7 +17,6 @@ import pytest
 from gymnasium import spaces
 
 from journal import EndReason, Journal, JournalWriteError, State, journal_path, list_journals, read_journal
-from journal.format.schema import UNKNOWN_TIME
 from journal.inspect.audit import audit
 from rsc.metrics import metrics_of, stored
 from rsc.recording import episode
@@ -231,12 +230,12 @@ def test_episode__value_alone__all_else_is_null_and_named(tmp_path: Path) -> Non
     unknown = {name for name, value in row.items() if value is None}
     assert unknown == {
         "annual_return", "sharpe_ratio", "sortino_ratio", "calmar_ratio", "volatility", "win_rate", "profit_factor",
-        "exposure", "total_fees", "unrealized_pnl", "total_trades",
+        "time_in_market", "total_fees", "unrealized_pnl", "total_trades",
     }  # fmt: skip
     assert set(metrics.not_told) == unknown
     assert row["pnl"] == 5.0
     assert row["total_reward"] == 2.5
-    assert set(journal.steps()["market_time"].cast("int64").to_pylist()) == {UNKNOWN_TIME}
+    assert set(journal.steps()["market_time"].to_pylist()) == {None}
     assert audit(journal).oddities == ()
 
 
