@@ -88,7 +88,7 @@ def _readout(figure: Figure, series: Series) -> dict[str, Any] | None:
         "low": float(low),
         "high": float(high),
         "step": series.step.tolist(),
-        "time": ["" if np.isnat(time) else str(time).replace("T", " ") for time in times],
+        "time": ["" if time != time else str(time).replace("T", " ") for time in times],
         "names": list(curves),
         "values": [[form.format(value) for value in values.tolist()] for values, form in curves.values()],
     }
