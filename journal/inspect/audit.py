@@ -1,4 +1,4 @@
-"""The whole truth about one journal's bytes and rows: what `verify` says."""
+"""Verify one journal completely: every byte, every row, every checkpoint. Used by `journal verify`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from journal.read.reader import Journal, State
 
 @dataclass(frozen=True)
 class Audit:
-    """``findings`` is damage. ``known_lost`` counts steps that an earlier recovery already gave up, by its own word.
+    """``findings`` is damage. ``known_lost`` counts steps that an earlier recovery gave up, as its note says.
 
-    ``known_trades_lost``, ``write_failed`` and ``known_tail_lost`` are that recovery's word, too. ``checkpoints`` is how
-    many were recomputed, None if that was not asked for; ``strange_checkpoints`` how many could not be, since another
-    program or version wrote them.
+    ``known_trades_lost``, ``write_failed`` and ``known_tail_lost`` come from the same note. ``checkpoints`` is the
+    number of recomputed checkpoints, None if that was not requested. ``strange_checkpoints`` is the number of those that
+    another program or version wrote, which cannot be recomputed.
     """
 
     findings: tuple[Finding, ...]
@@ -37,7 +37,7 @@ class Audit:
 
     @property
     def intact(self) -> bool:
-        """Is everything there that was ever written, or that its recovery could save?"""
+        """True if nothing is missing, apart from what an earlier recovery could not save."""
         return not (self.findings or self.steps_lost or self.trades_lost or self.tail_lost)
 
 
@@ -72,7 +72,7 @@ def _undecoded(frame: Any) -> Finding:
 
 @dataclass(frozen=True)
 class Noted:
-    """What an earlier recovery says of itself: what it gave up, and which steps are missing within the journal."""
+    """Note of an earlier recovery: what it gave up, and which steps are missing within the journal."""
 
     steps_lost: int = 0
     missing: tuple[tuple[int, int], ...] = ()
@@ -83,7 +83,7 @@ class Noted:
 
 
 def noted(journal: Journal) -> Noted:
-    """The note of `recover`, by nobody else; a malformed one says nothing."""
+    """Parse the header note that `recover` writes. Return an empty note if it is malformed."""
     note = journal.header.about.notes.get(RECOVERED_NOTE)
     if not isinstance(note, dict):
         return Noted()
@@ -97,7 +97,7 @@ def noted(journal: Journal) -> Noted:
 
 
 def _losses(journal: Journal) -> tuple[int, int, int]:
-    """Steps and trades lost beyond those that are known, and the known steps."""
+    """Return the steps and trades lost beyond the known ones, and the known steps."""
     note = noted(journal)
     missing = sum(last - first + 1 for first, last in note.missing)
     steps, trades = max(journal.steps_lost - missing, 0), max(journal.trades_lost - note.missing_trades, 0)
@@ -105,14 +105,14 @@ def _losses(journal: Journal) -> tuple[int, int, int]:
 
 
 def _is_known(finding: Finding, journal: Journal) -> bool:
-    """A hole that an earlier recovery left, and said so."""
+    """Return True if an earlier recovery's note names this hole."""
     return finding.kind is Damage.HOLE and (finding.first_step, finding.last_step) in noted(journal).missing
 
 
 class _Replay:
-    """Recomputes the metrics from the rows, and compares them with each stored checkpoint, bit for bit.
+    """Recompute the metrics from the rows, and compare them with each stored checkpoint, bit for bit.
 
-    Behind a hole it starts again at the next checkpoint.
+    After a hole, start again at the next checkpoint.
     """
 
     def __init__(self, journal: Journal, kernel: Kernel) -> None:
@@ -130,7 +130,7 @@ class _Replay:
         self.strange = 0
 
     def take(self, steps: Columns, trades: Columns) -> Iterator[Finding]:
-        """Fold a block; yield a finding if the checkpoint behind it says otherwise."""
+        """Fold a block. Yield a finding if the checkpoint after it differs."""
         first, last = int(steps["step"][0]), int(steps["step"][-1])
         known = self._fold is not None and first == self._at + 1 and last - first + 1 == len(steps["step"])
         stored, offset = self._stored.get(last, (None, 0))
@@ -150,7 +150,7 @@ class _Replay:
             self._fold = restored
 
     def _restored(self, stored: bytes | None) -> Any:
-        """The fold that a checkpoint holds; None for one that another program, or another version of ours, wrote."""
+        """Restore the fold of a checkpoint. Return None if another program or version wrote it."""
         try:
             return None if stored is None else self._kernel.restore(stored)
         except ValueError:

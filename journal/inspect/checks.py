@@ -1,4 +1,4 @@
-"""What is odd in rows that are all intact: the env's doing, not the file's. No data is lost by it."""
+"""Check intact rows for values that do not fit together. The env causes them, not the file; no data is lost."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from journal.format.values import NO_TIME
 Block = Mapping[str, NDArray[Any]]
 _FINITE = ("reward", "portfolio_value", "price", "cash", "position", "fees")
 
-# Sums of rounded money differ by some units in the last place; an account that is wrong differs by cents.
+# Sums of rounded amounts differ by some units in the last place; a wrong account differs by cents.
 BALANCE_TOLERANCE = 1e-6
-# `cash + position * price` is the value in the usual account; an env with another account is not measured by it.
+# In the usual account, value = cash + position * price. Envs with another account are not checked by it.
 _MOSTLY = 0.9
 
 
 @dataclass(frozen=True)
 class Oddity:
-    """One kind of oddity: how often, and where first. ``step`` is 0 where no single step shows it."""
+    """One kind of oddity: its count and its first step. ``step`` is 0 if no single step shows it."""
 
     kind: str
     message: str
@@ -33,14 +33,14 @@ class Oddity:
 
 
 class Checker:
-    """Looks at blocks of steps in their order; `oddities` is the verdict. Memory does not grow.
+    """Check blocks of steps in order, in constant memory. `oddities` returns the result.
 
     Kinds: ``step_gap``, ``wall_time``, ``market_time``, ``not_finite``, ``after_end``, ``trade_number``, ``trade``,
     ``balance``, ``pnl``, ``end``.
     """
 
     def __init__(self, about: About, *, holes: bool = False) -> None:
-        """``holes``: steps are known to be missing, so numbers may jump from block to block."""
+        """If ``holes`` is set, steps are known to be missing, so step numbers may jump between blocks."""
         self._initial = about.initial_portfolio_value
         self._checked = tuple(name for name in _FINITE if name not in about.unknown)
         self._sums = about.trades != "unknown" and "fees" not in about.unknown  # else pnls are missing, or gross
@@ -56,7 +56,7 @@ class Checker:
         self._final: tuple[float, float] = (self._initial, 0.0)
 
     def look(self, steps: Block, trades: Block) -> None:
-        """Take the next block of steps and the trades that it closed."""
+        """Check the next block of steps and the trades that it closed."""
         numbers = steps["step"]
         self._in_order(steps, "step", "step_gap", "steps do not count up by one", lambda jump: jump != 1)
         self._in_order(steps, "wall_time", "wall_time", "the writer's clock ran backwards", lambda jump: jump < 0)
@@ -70,7 +70,7 @@ class Checker:
         self._final = (float(steps["portfolio_value"][-1]), float(steps["unrealized_pnl"][-1]))
 
     def oddities(self, *, end: EndReason | None, whole: bool) -> tuple[Oddity, ...]:
-        """Everything odd. ``whole``: no step is lost, so that sums may be compared."""
+        """Return all oddities. Set ``whole`` if no step is lost: then sums are compared too."""
         found = list(self._found.values())
         if 0 < self._unbalanced.count < (1 - _MOSTLY) * self._rows:
             found.append(self._unbalanced)
@@ -141,7 +141,7 @@ class Checker:
             self._turnover += float(np.sum(np.abs(trades["quantity"].astype(float) * both_legs)))
 
     def _pnl_oddity(self) -> Oddity | None:
-        """Invariant M: what the account won is what its trades won, plus what its open position would win."""
+        """Invariant M: the account's profit equals the sum of its trades' pnl plus its unrealized pnl."""
         value, unrealized = self._final
         gap = abs(value - self._initial - self._pnl - unrealized)
         if not gap > BALANCE_TOLERANCE * (self._turnover + abs(self._initial)):

@@ -6,11 +6,11 @@ import enum
 
 
 class Condition(enum.StrEnum):
-    """The one word for a journal; the worst that is true of it."""
+    """State of a journal: the most serious one that applies."""
 
     CLOSED = "closed"
     OPEN = "open"
-    TORN = "torn"  # open, its last write is cut, and nobody will finish it
+    TORN = "torn"  # open, its last write is incomplete, and its writer is dead
     FAILED = "failed"
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"

@@ -1,4 +1,4 @@
-"""What is this file, if it is no readable journal? A word for people; nothing is decided by it."""
+"""Describe a file that is not a readable journal. The text is for people; no code depends on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FOREIGN = {
 
 
 def diagnosed(path: str, error: JournalError) -> str:
-    """Why this file is no readable journal, as exactly as its bytes tell; without its path, which the caller tells."""
+    """Return why this file is not a readable journal, without its path, which the caller adds."""
     if isinstance(error, JournalAccessError):
         return _of_access(error)
     if isinstance(error, FormatVersionError):
@@ -67,7 +67,7 @@ def _of_bytes(path: str, start: bytes) -> str | None:
 
 
 def batches_without_header(path: str) -> list[Frame]:
-    """The batches that verify as those of the journal that the file's name tells; raises JournalAccessError."""
+    """Return the batches that verify for the journal id in the file's name. Raises JournalAccessError."""
     stem = os.path.basename(path).rpartition(".")[0]
     with FileSource(path) as source:
         size = source.size()

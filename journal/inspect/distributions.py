@@ -1,4 +1,4 @@
-"""How a figure is spread over the episodes of a run."""
+"""Summarise the distribution of a figure over the episodes of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BINS = 8
 
 @dataclass(frozen=True)
 class Distribution:
-    """``count`` values that are defined; the rest is NaN if there are none, and ``std`` (ddof 1) below two.
+    """``count`` is the number of defined values. Without any, the other fields are NaN; ``std`` (ddof 1) needs two.
 
     ``histogram`` counts the values in equal ranges from ``minimum`` to ``maximum``.
     """
@@ -32,7 +32,7 @@ class Distribution:
 
 
 def distribution_of(values: Iterable[float | int | None]) -> Distribution:
-    """The distribution of the values that are defined and finite; quantiles are interpolated linearly."""
+    """Return the distribution of the defined, finite values. Quantiles are interpolated linearly."""
     numbers = np.array([value for value in values if value is not None and np.isfinite(value)], float)
     if not len(numbers):
         nan = float("nan")
@@ -45,7 +45,7 @@ def distribution_of(values: Iterable[float | int | None]) -> Distribution:
 
 
 def _histogram(numbers: NDArray[np.float64]) -> tuple[int, ...]:
-    """A spread too small for equal ranges is one."""
+    """Use one range if the spread is too small to divide."""
     try:
         return tuple(np.histogram(numbers, bins=_BINS)[0].tolist())
     except ValueError:

@@ -1,4 +1,4 @@
-"""The figures of an episode, as installed packages compute them: `journal` itself knows no metrics."""
+"""Compute an episode's figures with the metrics that installed packages offer; `journal` has none of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Figures = dict[str, float | int | None]
 
 
 class Kernel(Protocol):
-    """How a package's running metrics begin, and how they are restored from what `Fold.to_bytes` gave."""
+    """Factory of a package's running metrics: make new ones, or restore them from `Fold.to_bytes`."""
 
     def make(self, about: About) -> Fold: ...
 
@@ -32,23 +32,23 @@ def _sources() -> tuple[Callable[[Any], Figures], ...]:
 
 @functools.cache
 def kernel() -> Kernel | None:
-    """The installed kernel, None if there is none: then checkpoints cannot be recomputed."""
+    """Return the installed kernel, or None. Without one, checkpoints cannot be recomputed."""
     return next(iter(plugins.load(plugins.KERNELS).values()), None)
 
 
 def figures_of(journal: Journal | Peek) -> Figures:
-    """All figures of an episode; undefined ones are None, and those of a fold that nobody here knows are absent."""
+    """Return all figures of an episode by name. Undefined ones are None; those of an unknown fold are absent."""
     found: Figures = {}
     for source in _sources():
         try:
             found.update(source(journal))
-        except ValueError:  # a checkpoint that another program's fold wrote
+        except ValueError:  # another program wrote the checkpoint
             continue
     return found
 
 
 def number_text(value: float | int | None) -> str:
-    """A figure; `-` where it is undefined."""
+    """Format a figure; an undefined one is `-`."""
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"

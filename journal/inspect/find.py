@@ -1,4 +1,4 @@
-"""What a person calls a journal: a path, an id or its beginning, `latest`, or the database's number."""
+"""Find a journal or run by path, id, start of an id, `latest`, or the database's episode number."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LATEST = "latest"
 
 
 class UnknownNameError(JournalError):
-    """No run or journal has this name, or several have."""
+    """No run or journal has this name, or several do."""
 
 
 def journal_root(given: Path | str | None = None) -> Path:
-    """The folder of all runs: the flag, else $RSC_JOURNAL_ROOT, else rsc-data/journal in the current directory."""
+    """Return the folder of all runs: the option, else $RSC_JOURNAL_ROOT, else rsc-data/journal in the current folder."""
     return Path(given or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT).absolute()
 
 
@@ -35,7 +35,7 @@ class Target:
     journal: Path | None = None
 
     def journals(self) -> Iterator[str]:
-        """Paths of its journals, oldest id first."""
+        """Yield the paths of its journals, oldest id first."""
         if self.journal is not None:
             yield str(self.journal)
             return
@@ -45,7 +45,7 @@ class Target:
 
 
 def find_target(name: str, root: Path) -> Target:
-    """The run or journal of this name; raises UnknownNameError."""
+    """Return the run or journal with this name. Raises UnknownNameError."""
     _refuse_empty(name)
     if _looks_like_path(name) and (found := _by_path(name)) is not None:
         return found
@@ -54,7 +54,9 @@ def find_target(name: str, root: Path) -> Target:
     if (path := _exact_journal(name, root)) is not None:
         return Target(path.parent, path)
     special = name == LATEST or _is_number(name)
-    if not special and (found := _by_path(name)) is not None:  # after the root's own names: it may just be in the way
+    if (
+        not special and (found := _by_path(name)) is not None
+    ):  # after the names under the root, since a file of the same name may lie in the current folder by chance
         return found
     runs = [] if special else sorted(run for run in list_runs(root) if run.startswith(name))
     if len(runs) == 1 and not any(_beginning_with(name, root)):
@@ -66,7 +68,7 @@ def find_target(name: str, root: Path) -> Target:
 
 
 def find_journal(name: str, root: Path) -> Path:
-    """The one journal of this name; raises UnknownNameError."""
+    """Return the one journal with this name. Raises UnknownNameError."""
     _refuse_empty(name)
     if _looks_like_path(name) and (found := _by_path(name)) is not None:
         if found.journal is None:
@@ -89,13 +91,13 @@ def find_journal(name: str, root: Path) -> Path:
 
 
 def _refuse_empty(name: str) -> None:
-    """An empty name is the beginning of all, and a script's unset variable."""
+    """Refuse an empty name: every id starts with it, and it is often a script's unset variable."""
     if not name.strip():
         raise UnknownNameError("an empty name means no journal", hint="`journal ls` lists the runs")
 
 
 def _is_number(name: str) -> bool:
-    """The database's number of an episode; the eight digits of a day are how ids begin."""
+    """Return True for an episode number. Eight digits are a date, the start of an id."""
     return name.isdecimal() and len(name) < 8
 
 
@@ -169,7 +171,7 @@ def _too_many(name: str, what: str) -> UnknownNameError:
 
 
 def _told_apart(paths: Iterable[Path]) -> list[str]:
-    """Ids, with their runs where several runs have one."""
+    """Return the ids, each with its run if several runs contain it."""
     every = list(paths)
     counts = Counter(path.stem for path in every)
     return [path.stem if counts[path.stem] == 1 else f"{path.parent.name}/{path.stem}" for path in every]

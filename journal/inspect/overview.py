@@ -1,4 +1,4 @@
-"""One journal in one line, whatever its state: what `ls`, `stats`, `du` and `verify` start from."""
+"""Summarise one journal in any state. Used by `ls`, `stats`, `du`, `verify` and `export`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What is known of one journal. ``source`` is the look itself, None where it could not be looked at; then
-    ``problem`` says why. A closed journal was only glanced at (``verified`` is False): its batches may be damaged.
+    """Summary of one journal. ``source`` is what was read, None if it is unreadable; then ``problem`` says why.
+    If ``verified`` is False, only the footer of a closed journal was read, and its batches may be damaged.
     """
 
     path: str
@@ -42,34 +42,34 @@ class Overview:
 
     @property
     def verified(self) -> bool:
-        """Was every byte of it checked?"""
+        """True if every byte was checked."""
         return isinstance(self.source, Journal)
 
     @property
     def live(self) -> bool:
-        """Can steps still come, as far as is known?"""
+        """True if more steps may follow."""
         return self.writer is not None and self.writer.liveness is not Liveness.DEAD
 
     @property
     def tail_lost(self) -> bool:
-        """Is its tail gone, and with it steps that nobody can count?"""
+        """True if its tail is missing, so that an unknown number of steps is lost."""
         return isinstance(self.source, Journal) and self.source.tail_lost
 
     @property
     def cut_short(self) -> bool:
-        """Did it lose steps that nobody can count: its tail, or those behind a write that failed?"""
+        """True if an unknown number of steps is lost: the tail is missing, or a write failed."""
         return isinstance(self.source, Journal) and (self.source.tail_lost or self.source.state is State.FAILED)
 
     @property
     def header(self) -> Header | None:
-        """Its header; None where that cannot be read."""
+        """Its header, None if it is unreadable."""
         try:
             return self.source.header if self.source else None
         except JournalError:
             return None
 
     def figures(self) -> Figures:
-        """Its metrics, empty where there are none."""
+        """Return its metrics by name, empty if there are none."""
         from journal.inspect.figures import figures_of
 
         return figures_of(self.source) if self.source is not None and self.header is not None else {}
@@ -106,7 +106,7 @@ def _of_glance(path: str, run_id: str, journal_id: str, glanced: Peek) -> Overvi
 
 
 def _of_journal(path: str, run_id: str, observer: Observer) -> Overview:
-    """The lock is probed before the file is read: what a dead writer left is then all there."""
+    """Probe the lock before reading the file, so that everything a dead writer wrote is included."""
     look = observer.look(Path(path), read_header(path).writer)
     journal = read_journal(path)
     live = journal.state is not State.CLOSED and look.liveness is not Liveness.DEAD
@@ -128,7 +128,7 @@ def _of_journal(path: str, run_id: str, observer: Observer) -> Overview:
 
 
 def condition_of(journal: Journal, live: bool) -> Condition:
-    """Its word; a live journal's cut end is a write that is just happening."""
+    """Return its state. An incomplete last record of a live writer is a write in progress."""
     if journal.findings or journal.steps_lost or journal.trades_lost or journal.tail_lost:
         return Condition.DAMAGED
     if journal.state is State.FAILED:

@@ -1,4 +1,4 @@
-"""What other packages add to `journal`, by entry points: figures, kernels of running metrics, and the database's word."""
+"""Load what other packages add to `journal` by entry points: figures, metric kernels, database look-ups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EPISODES = "journal.episodes"  # by name: see find.episode_of_number and prune
 
 
 def load(group: str) -> dict[str, Any]:
-    """The objects that installed packages offer for a group, by name; an empty dict if there are none."""
+    """Return the objects that installed packages offer for a group, by name."""
     from importlib.metadata import entry_points
 
     return {point.name: point.load() for point in entry_points(group=group)}

@@ -1,4 +1,4 @@
-"""Rows of a journal as Arrow batches: chosen columns of chosen steps or trades, in pieces of useful size."""
+"""Select steps or trades of a journal as Arrow batches of useful size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows. Steps count from 1, both ends are included; times are the market's, both ends are included.
+    """Which rows to select. Steps count from 1. Step and market-time ranges include both ends.
 
     ``first_step`` below zero counts from the last step. Trades are chosen by the step or time of their exit.
     """
@@ -40,12 +40,12 @@ class Selection:
 
 
 def schema_of(journal: Journal, trades: bool) -> pa.Schema:
-    """The columns of all steps, or of all trades."""
+    """Return the schema of steps, or of trades."""
     return pa.schema(list(TRADE_TYPE)) if trades else arrow_schema(journal.header.about.extra_columns)
 
 
 def rows(journal: Journal, selection: Selection) -> Iterator[pa.RecordBatch]:
-    """The selected rows, in batches of some `PIECE_ROWS`; decoding runs ahead in a thread of its own."""
+    """Yield the selected rows in batches of about `PIECE_ROWS`. A thread decodes ahead."""
     left = selection.limit
     first, last = _steps_of(journal, selection)
     for piece in pieces(ahead(_until(journal.batches(first - 1), last))):
@@ -60,7 +60,7 @@ def rows(journal: Journal, selection: Selection) -> Iterator[pa.RecordBatch]:
 
 
 def picked(batch: pa.RecordBatch, selection: Selection, first: int = 1, last: int = 1 << 62) -> pa.RecordBatch:
-    """The rows of one batch of steps that are selected, ``limit`` apart."""
+    """Return the selected rows of one batch of steps, without applying ``limit``."""
     if selection.trades:
         batch = pa.RecordBatch.from_struct_array(batch.column("trades").flatten())
     batch = _narrowed(batch, selection, first, last)
@@ -96,9 +96,9 @@ def _narrowed(batch: pa.RecordBatch, selection: Selection, first: int, last: int
 
 
 def pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of some `PIECE_ROWS`: sealed batches are small, and each costs its consumer a call.
+    """Join small batches into batches of about `PIECE_ROWS`, since each batch costs its consumer a call.
 
-    The first is small, so that a reader sees something at once.
+    The first one stays small, so that output starts at once.
     """
     waiting: list[pa.RecordBatch] = []
     size, wanted = 0, 1
@@ -117,7 +117,7 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def ahead(items: Iterable[T], most: int = 64) -> Iterator[T]:
-    """The same items, made by a thread that runs ahead by ``most``; its exception is raised here."""
+    """Yield the same items, produced by a thread up to ``most`` ahead. Its exception is raised here."""
     waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(most)
     gone = threading.Event()
 
@@ -135,7 +135,7 @@ def ahead(items: Iterable[T], most: int = 64) -> Iterator[T]:
                 if gone.is_set():
                     return
             put(False, None)
-        except Exception as error:  # handed over, not swallowed
+        except Exception as error:  # raised again in the consumer
             put(False, error)
 
     thread = threading.Thread(target=make, name="journal-ahead", daemon=True)
@@ -150,4 +150,4 @@ def ahead(items: Iterable[T], most: int = 64) -> Iterator[T]:
             raise item
     finally:
         gone.set()
-        thread.join()  # a thread that is still in Arrow when the interpreter ends would abort it
+        thread.join()  # a thread that is inside Arrow at interpreter exit aborts the process

@@ -1,4 +1,4 @@
-"""Arrow batches as text, CSV, NDJSON, Parquet or Arrow, written as they come."""
+"""Write Arrow batches as text, CSV, NDJSON, Parquet or Arrow, one by one."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _WIDTHS = {"step": 6, "trades": 6, "action": 6, "portfolio_value": 15, "price": 
 
 
 def format_of(path: Path) -> str | None:
-    """The format that a file name asks for, None if it asks for none."""
+    """Return the format of a file name's suffix, or None."""
     return SUFFIXES.get(path.suffix.lower())
 
 
 def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: BinaryIO, form: str) -> int:
-    """Write all rows; return their number. ``sink`` stays open."""
+    """Write all rows and return their number. ``sink`` stays open."""
     writers: dict[str, Callable[[Iterator[pa.RecordBatch], pa.Schema, BinaryIO], None]] = {
         "text": _write_text,
         "csv": _write_csv,
@@ -54,7 +54,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, sink: BinaryIO, 
 
 
 def flat(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A batch that has a place in a table of text: a list of trades becomes their number."""
+    """Return the batch with each list of trades replaced by its length."""
     from pyarrow import compute
 
     for index, field in enumerate(batch.schema):
@@ -72,11 +72,11 @@ def _write_csv(batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: Binar
 
 
 def csv_writer(sink: BinaryIO, schema: pa.Schema) -> Any:
-    """Takes batches of this schema once they went through `flat` and `with_text_times`."""
+    """Return a CSV writer for batches of this schema that passed through `flat` and `with_text_times`."""
     from pyarrow import csv
 
     shown = with_text_times(flat(empty_batch(schema))).schema
-    # Quotes are asked of every text, needed or not, so only where text is not ours.
+    # Arrow checks every text for quotes, so ask for quoting only where text can contain any.
     words = any(pa.types.is_string(field.type) for field in schema)
     names = any(set(name) & set(',"\r\n') for name in schema.names)
     options = csv.WriteOptions(
@@ -86,7 +86,7 @@ def csv_writer(sink: BinaryIO, schema: pa.Schema) -> Any:
 
 
 def with_text_times(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Times as ISO 8601 text, those within lists of trades too."""
+    """Return the batch with times as ISO 8601 text, within lists of trades too."""
     for index, field in enumerate(batch.schema):
         column = _with_text_times(batch.column(index))
         if column.type != field.type:
@@ -106,9 +106,9 @@ def _with_text_times(column: pa.Array) -> pa.Array:
 
 
 def iso_times(column: pa.Array) -> pa.Array:
-    """ISO 8601 text of UTC timestamps in microseconds.
+    """Return UTC timestamps in microseconds as ISO 8601 text.
 
-    Arrow takes 1.2 us to write a time with a zone and 0.03 us for one without, so the zone is put in here.
+    Arrow takes 1.2 us to format a time with a zone and 0.03 us without, so this adds the zone itself.
     """
     if column.null_count:
         from pyarrow import compute
@@ -162,12 +162,12 @@ def _write_text(batches: Iterator[pa.RecordBatch], schema: pa.Schema, sink: Bina
 
 
 def text_header(schema: pa.Schema) -> str:
-    """The names of the columns, above their values."""
+    """Return the line of column names."""
     return " ".join(field.name.rjust(_width(field)) for field in schema).rstrip()
 
 
 def text_lines(batch: pa.RecordBatch) -> list[str]:
-    """Rows as lines of fixed columns."""
+    """Return rows as lines with fixed column widths."""
     batch = flat(batch)
     columns = [_cells(column, _width(field)) for field, column in zip(batch.schema, batch.columns, strict=True)]
     return [" ".join(cells) for cells in zip(*columns, strict=True)]

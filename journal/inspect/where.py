@@ -1,4 +1,4 @@
-"""Conditions on values, as a person types them: `pnl < 0`, `state=damaged`, `market_time >= 2020-03-01`."""
+"""Parse and apply conditions such as `pnl < 0`, `state=damaged`, `market_time >= 2020-03-01`."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 @dataclass(frozen=True)
 class Clause:
-    """``name op text``; the text is read as whatever kind the value has."""
+    """Condition ``name op text``. The text is converted to the type of the value."""
 
     name: str
     op: str
     text: str
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Is it true of these values? Never of one that is None."""
+        """Return True if the condition holds. It never holds for None."""
         value = values[self.name]
         return value is not None and bool(_PYTHON[self.op](value, self._like(value)))
 
     def mask(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
-        """A truth value for each row of an Arrow batch; a list counts as its length."""
+        """Return a boolean per row of an Arrow batch. A list counts as its length."""
         import numpy as np
         import pyarrow as pa
 
@@ -69,7 +69,7 @@ class Clause:
 
 
 def parse(text: str, known: Collection[str]) -> tuple[Clause, ...]:
-    """Conditions joined by `and`; raises ValueError, saying what is expected."""
+    """Parse conditions joined by `and`. Raises ValueError, naming what is expected."""
     found = []
     for part in re.split(r"\s+and\s+", text, flags=re.IGNORECASE):
         match = _FORM.fullmatch(part)
@@ -83,7 +83,7 @@ def parse(text: str, known: Collection[str]) -> tuple[Clause, ...]:
 
 
 def time_of(text: str) -> datetime:
-    """An ISO date or time, UTC if it names no zone; raises ValueError."""
+    """Parse an ISO date or time, UTC without a zone. Raises ValueError."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Two journals compared: the first step that differs, how often each column does, and the figures side by side."""
+"""Compare two journals: the first different step, and how many rows differ per column."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Value = float | int | bool
 
 @dataclass
 class Difference:
-    """``first`` maps the columns that differ in step ``first_step`` to both values; ``counts`` is how many rows differ.
+    """``first`` maps each column that differs in ``first_step`` to both values. ``counts`` is rows that differ, by column.
 
-    Steps that only one of them has are in ``only_left`` and ``only_right``, columns in ``columns_left`` and ``_right``.
+    ``only_left`` and ``only_right`` count steps that only one has; ``columns_left`` and ``columns_right`` name columns.
     """
 
     steps_compared: int = 0
@@ -34,15 +34,15 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Do they tell the same story?"""
+        """True if no difference was found."""
         sides = self.only_left or self.only_right or self.columns_left or self.columns_right
         return self.first_step is None and not sides and not self.trades_differ
 
 
 def diff(left: Journal, right: Journal, *, tolerance: float = 0.0, wall_time: bool = False) -> Difference:
-    """Compare steps by their number, and trades by theirs. NaN equals NaN; numbers within ``tolerance`` are equal.
+    """Compare steps and trades by their numbers. NaN equals NaN; numbers within ``tolerance`` are equal.
 
-    The clock of the writer says nothing of the episode, so ``wall_time`` is left out unless it is asked for.
+    ``wall_time`` is the writer's clock, so it is compared only on request.
     """
     ignored = () if wall_time else ("wall_time",)
     mine, theirs = _names(left, ignored), _names(right, ignored)
@@ -65,7 +65,7 @@ def _names(journal: Journal, ignored: tuple[str, ...]) -> list[str]:
 
 
 def _aligned(left: Journal, right: Journal, found: Difference) -> Iterator[tuple[Columns, Columns]]:
-    """Blocks of rows with equal step numbers; memory stays bounded by a block of each."""
+    """Yield blocks of rows with equal step numbers. Memory is bounded by one block of each journal."""
     lefts, rights = _Rows(left), _Rows(right)
     while lefts.more() and rights.more():
         upto = min(lefts.last, rights.last)
@@ -83,7 +83,7 @@ def _aligned(left: Journal, right: Journal, found: Difference) -> Iterator[tuple
 
 
 class _Rows:
-    """A journal's rows, taken from the front up to a step."""
+    """Take a journal's rows from the front, up to a step."""
 
     def __init__(self, journal: Journal) -> None:
         self._blocks = journal.blocks()
@@ -110,7 +110,7 @@ class _Rows:
         return taken
 
     def rest(self) -> int:
-        """How many rows are left; takes them all."""
+        """Consume the remaining rows and return their number."""
         count = 0
         while self.more() and self._held is not None:
             count += len(self._held["step"])
@@ -141,7 +141,7 @@ def _differs(ours: NDArray[Any], others: NDArray[Any], tolerance: float) -> NDAr
 
 
 def _trades_differ(left: Journal, right: Journal, tolerance: float) -> int:
-    """How many trades differ, or only one of them has."""
+    """Count the trades that differ or that only one journal has."""
     mine = {row[0]: np.array(row, float) for row in left.trade_rows()}
     theirs = {row[0]: np.array(row, float) for row in right.trade_rows()}
     both = mine.keys() & theirs.keys()

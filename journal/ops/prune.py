@@ -1,4 +1,4 @@
-"""Which journals may go: those whose episode has ended for good, in the database too, some time ago."""
+"""Remove journals whose episode ended for good, in the database too, some time ago."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LONGEST_MAKING_S = 3600.0
 
 
 class PruneError(JournalError):
-    """Nothing can be pruned."""
+    """Pruning is not possible, for example without a database."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """May this journal go? ``why`` says why not, empty if it may. ``files`` are its files, ``size_bytes`` their sum."""
+    """Decision on one journal. ``why`` says why it stays; it is empty if it may be removed."""
 
     path: Path
     why: str
@@ -34,9 +34,9 @@ class Verdict:
 
 
 def judge(paths: Iterable[str], older_than_s: float, now_s: float | None = None) -> Iterator[Verdict]:
-    """Judge each journal. Raises PruneError where there is no database to ask, and the database's own errors.
+    """Decide on each journal. The age is that of the last write to any of its files.
 
-    Age is that of the last write to any of its files.
+    Raises PruneError if there is no database, and the database's own errors.
     """
     settled_of = plugins.load(plugins.EPISODES).get("settled_journals")
     if settled_of is None:
@@ -55,7 +55,7 @@ def judge(paths: Iterable[str], older_than_s: float, now_s: float | None = None)
 
 
 def _why_not(path: Path, settled: set[str] | None, age_s: float, older_than_s: float, observer: Observer) -> str:
-    """The cheap questions first; each is asked of every journal that passed the ones before."""
+    """Ask the cheap questions first."""
     if age_s < older_than_s:
         return "too young"
     if settled is None:
@@ -71,9 +71,9 @@ def _why_not(path: Path, settled: set[str] | None, age_s: float, older_than_s: f
 
 
 def litter(folder: Path, older_than_s: float) -> Iterator[tuple[Path, int]]:
-    """Hidden files of a run, and their sizes, that killed programs left: blank tails, and files in the making.
+    """Return the hidden files, with sizes, that killed programs left: blank tails and unfinished new files.
 
-    A writer that lives can do without a blank tail, and makes no file for as long as an hour.
+    A live writer replaces a missing blank tail, and takes less than an hour to finish a new file.
     """
     latest = time.time() - max(older_than_s, _LONGEST_MAKING_S)
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -85,9 +85,9 @@ def litter(folder: Path, older_than_s: float) -> Iterator[tuple[Path, int]]:
 
 
 def remove(verdict: Verdict) -> bool:
-    """Remove the files of a journal that may go; False if a writer holds it after all.
+    """Remove the files of a journal. Return False if a writer holds its lock.
 
-    The stream goes last: a removal that is cut short leaves a journal that the next one finds.
+    The stream is removed last, so that an interrupted removal is found and repeated.
     """
     assert not verdict.why, "Invariant: only what was judged to be final is removed"
     if is_locked(verdict.path):

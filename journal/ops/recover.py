@@ -1,7 +1,7 @@
-"""A new journal from what is intact of another: never in place, synced, and verified before it has its name.
+"""Copy what is intact of a journal into a new one, which is synced and verified before it gets its name.
 
-Intact batches are copied as they are, byte by byte, so their checkpoints keep the metrics exact. Rows of the tail become
-batches of their own. What is given up is written into the new header, under `about.notes["recovered"]`.
+Intact batches are copied byte by byte, so their checkpoints keep the metrics exact. Rows of the tail become new
+batches. The new header lists what was given up, in `about.notes["recovered"]`.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Mode(enum.StrEnum):
 
 
 class RecoverError(JournalError):
-    """The journal cannot be recovered in this way."""
+    """The journal cannot be recovered in this mode."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What was kept and what was given up. ``findings`` counts the source's damage by kind."""
+    """Result: what was kept and what was given up. ``findings`` counts the source's damage by kind."""
 
     output: Path
     journal_id: str
@@ -68,9 +68,9 @@ class Recovery:
 
 
 def recover(path: Path, output: Path, mode: Mode, header_from: Path | None = None) -> Recovery:
-    """Make ``output`` from the journal at ``path``; ``header_from`` lends the header where its own is damaged.
+    """Create ``output`` from the journal at ``path``. If its header is damaged, use that of ``header_from``.
 
-    Raises RecoverError, JournalExistsError, what `read_journal` raises, and OSError. Nothing is left behind then.
+    Raises RecoverError, JournalExistsError, the errors of `read_journal`, and OSError. Then no file is left behind.
     """
     with FileSource(path) as file:
         source: Source = file if header_from is None else Spliced(file, header_from)
@@ -86,7 +86,7 @@ def recover(path: Path, output: Path, mode: Mode, header_from: Path | None = Non
 
 
 class Spliced:
-    """A journal's bytes with another header: the ids by the file's own name, the rest as the other journal has it."""
+    """Source with another journal's header. The ids come from the file's own name."""
 
     def __init__(self, file: FileSource, header_from: Path) -> None:
         self.name = file.name
@@ -121,7 +121,7 @@ class Spliced:
         return len(self._header) + max(self._file.size() - self._start, 0)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes of header and batches."""
+        """Return up to ``length`` bytes of header and batches."""
         start = self._header[offset : offset + length]
         if len(start) == length:
             return start
@@ -129,7 +129,7 @@ class Spliced:
 
 
 def _start_time_us(journal_id: str) -> int | None:
-    """The time in an id that `new_journal_id` made."""
+    """Return the time in an id that `new_journal_id` made."""
     try:
         return microseconds(datetime.strptime(journal_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC))
     except ValueError:
@@ -137,7 +137,7 @@ def _start_time_us(journal_id: str) -> int | None:
 
 
 class _Pieces:
-    """What the new journal will be made of. ``reached`` is the last step of the pieces, holes included."""
+    """Parts of the new journal. ``reached`` is the last step of the pieces, holes included."""
 
     def __init__(self, journal: Journal, source: Source, mode: Mode) -> None:
         self.journal, self.source, self.mode = journal, source, mode
@@ -170,7 +170,7 @@ class _Pieces:
         return True
 
     def header(self) -> Header:
-        """The old one, with the note of what was given up."""
+        """Return the old header with the note of what was given up."""
         header = self.journal.header
         note = {
             "from": self.journal.path.name,
@@ -187,7 +187,7 @@ class _Pieces:
         return replace(header, about=replace(header.about, notes=notes), stream=None, tail_mapped=None)
 
     def _missing_steps(self) -> list[list[int]]:
-        """The holes that stand in the new journal, as first and last step."""
+        """Return the holes in the new journal, as pairs of first and last step."""
         holes, expected = [], 1
         for first, last in self._extents():
             if first > expected:
@@ -204,7 +204,7 @@ class _Pieces:
             yield int(steps["step"][0]), int(steps["step"][-1])
 
     def messages(self) -> Iterator[bytes]:
-        """The batches of the new journal, in order."""
+        """Yield the batches of the new journal, in order."""
         for frame in self.frames:
             yield self.source.read(frame.offset, frame.length)
         trades = self.frames[-1].seal.last_trade if self.frames else 0
@@ -216,7 +216,7 @@ class _Pieces:
             yield self._encoded(*self.journal_columns(), self._last_seal())
 
     def journal_columns(self) -> tuple[Columns, Columns]:
-        """No rows, in the right columns."""
+        """Return a batch of the right columns without rows."""
         steps = {name: values[:0] for name, values in self.journal.tail_steps.items()}
         return steps, {name: values[:0] for name, values in self.journal.tail_trades.items()}
 
@@ -224,7 +224,7 @@ class _Pieces:
         return encoder_of(self.journal.header.about.extra_columns).encode(steps, trades, seal, self.seed)
 
     def _last_seal(self) -> Seal:
-        """An empty last batch, from what alone still says how the episode ended: the footer, or a batch without rows."""
+        """Return an empty last batch that records the ending, taken from the footer or from a batch without rows."""
         said: Footer | Seal
         if self.footer is None:
             said = next(frame.seal for frame in reversed(self.journal.frames) if frame.seal.end)
@@ -238,7 +238,7 @@ class _Pieces:
         )  # fmt: skip
 
     def new_footer(self, stream_bytes: int) -> bytes:
-        """End mark and footer of a journal whose end is known; nothing for others."""
+        """Return end mark and footer of a journal whose ending is known, else no bytes."""
         if self.end is None:
             return b""
         last = next((frame.seal for frame in reversed(self.frames) if frame.seal.end), None) or self._last_seal()
@@ -249,7 +249,7 @@ class _Pieces:
         return END_OF_STREAM + footer.encode(self.seed)
 
     def summary(self) -> str:
-        """The damage in a few words."""
+        """Describe the damage in a few words."""
         kinds = [f"{count} x {kind}" for kind, count in self.findings().items()]
         lost = f"{self.known_steps - self.steps} steps lost"
         return ", ".join([*kinds, lost])
@@ -261,7 +261,7 @@ class _Pieces:
         return dict(counts)
 
     def report(self, output: Path) -> Recovery:
-        """What was done."""
+        """Return what was kept and given up."""
         return Recovery(
             output,
             self.journal.header.journal_id,
@@ -281,7 +281,7 @@ class _Pieces:
 
 
 def _runs(steps: Columns, trades: Columns) -> Iterator[tuple[Columns, Columns]]:
-    """The rows of a tail in pieces without holes, each with the trades that it closed."""
+    """Split the rows of a tail at its holes, each part with the trades that it closed."""
     numbers = steps["step"]
     if not len(numbers):
         return
@@ -297,7 +297,7 @@ def _runs(steps: Columns, trades: Columns) -> Iterator[tuple[Columns, Columns]]:
 def _before_gap(
     frames: list[Frame], tail: list[tuple[Columns, Columns]]
 ) -> tuple[list[Frame], list[tuple[Columns, Columns]]]:
-    """The longest part from the front in which no step is missing."""
+    """Return the longest prefix without a missing step."""
     kept: list[Frame] = []
     reached = 0
     for frame in frames:
@@ -317,7 +317,7 @@ def _seal_of(steps: Columns, trades: Columns, trades_before: int) -> Seal:
 
 
 def _refuse_place(output: Path, journal: Journal) -> None:
-    """Invariant: recovering can neither overwrite a journal nor make one that its name makes unreadable."""
+    """Invariant: recovering never overwrites a journal, and the new file's name is valid."""
     header = journal.header
     if output.suffix != STREAM_SUFFIX:
         raise RecoverError(f"{output} is no journal's name", hint=f"end it in {STREAM_SUFFIX}")
@@ -340,7 +340,7 @@ def _refuse_place(output: Path, journal: Journal) -> None:
 
 
 def _write(output: Path, pieces: _Pieces) -> None:
-    """Write, sync, verify, and only then give it its name."""
+    """Write, sync and verify the file, then give it its name."""
     hidden = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.new")
     header = pieces.header()
     try:

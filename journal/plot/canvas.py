@@ -1,4 +1,4 @@
-"""Curves in a terminal: braille dots, two by four a letter; or plain letters where there is no braille."""
+"""Draw curves with braille characters (2 x 4 dots each), or with ASCII if the terminal has no braille."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from journal.plot.series import Floats
 
 _BRAILLE = 0x2800
-# The bit of each dot of a letter, by row and column.
+# The bit of each dot of a braille character, by row and column.
 _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS = " .:-=+*#@"
 
 
 class Canvas:
-    """A field of ``columns`` x ``rows`` letters. Curves are drawn in dots, marks over them as letters of their own."""
+    """Grid of ``columns`` x ``rows`` characters. Curves are dots; marks are characters drawn over them."""
 
     def __init__(self, columns: int, rows: int, *, braille: bool = True) -> None:
         self.columns, self.rows = columns, rows
@@ -25,9 +25,9 @@ class Canvas:
         self._marks: dict[tuple[int, int], tuple[str, int]] = {}
 
     def curve(self, x: Floats, y: Floats, owner: int = 0, *, filled_from: float | None = None) -> None:
-        """Draw a curve of points in [0, 1] x [0, 1], y upwards; ``filled_from`` fills the space down or up to there.
+        """Draw a curve of points in [0, 1] x [0, 1], y upwards. ``filled_from`` fills the area to that y.
 
-        Points that are not finite are left out. ``owner`` decides the colour.
+        Points that are not finite are skipped. ``owner`` selects the colour.
         """
         finite = np.isfinite(x) & np.isfinite(y)
         if not finite.any():
@@ -48,13 +48,13 @@ class Canvas:
         self._owner[low // self._fine[1] : high // self._fine[1] + 1, column // self._fine[0]] = owner
 
     def mark(self, x: float, y: float, letter: str, owner: int) -> None:
-        """A letter at a point of [0, 1] x [0, 1]; the last one drawn stays."""
+        """Put a character at a point of [0, 1] x [0, 1]; the last one drawn stays."""
         column = min(max(round(x * (self.columns - 1)), 0), self.columns - 1)
         row = self.rows - 1 - min(max(round(y * (self.rows - 1)), 0), self.rows - 1)
         self._marks[row, column] = (letter, owner)
 
     def lines(self) -> list[list[tuple[str, int]]]:
-        """Rows of letters with their owners; -1 where nothing is drawn."""
+        """Return rows of characters with their owners, -1 for an empty cell."""
         letters = self._letters()
         out = []
         for row in range(self.rows):
@@ -74,7 +74,7 @@ class Canvas:
 
 
 def _without_gaps(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """The same curve with a point in each column that it crosses."""
+    """Return the curve with a point in each column that it crosses."""
     between = np.arange(np.ceil(x[0]), np.floor(x[-1]) + 1)
     every = np.concatenate((x, between))
     order = np.argsort(every, kind="stable")
@@ -82,14 +82,14 @@ def _without_gaps(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def scaled(values: NDArray[np.generic], low: float, high: float) -> Floats:
-    """Values as fractions of the way from low to high."""
+    """Scale values to fractions of the range from low to high."""
     span = high - low
     numbers = values.astype(float)
     return (numbers - low) / span if span > 0 else np.full(len(numbers), 0.5)
 
 
 def sparkline(values: Floats, width: int, low: float, high: float, *, unicode: bool = True) -> str:
-    """A curve in one line of letters, ``width`` of them; blank where there is no value."""
+    """Draw a curve in one line of ``width`` characters; a missing value is a blank."""
     blocks = _BLOCKS if unicode else _ASCII_BLOCKS
     if not len(values):
         return " " * width

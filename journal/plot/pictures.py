@@ -1,4 +1,4 @@
-"""Plots as files, by matplotlib: one episode, several over each other, a run as a sheet of small ones."""
+"""Draw plots with matplotlib: one episode, several overlaid, or a run as a sheet of small pictures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette: told apart by every kind of eye.
+# Okabe & Ito's palette, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8A8F98"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, "#56B4E9", "#F0E442", "#000000")
 _INK, _FAINT = "#23272E", "#D9DCE1"
-_NAME_LETTERS = 28  # an id that `new_journal_id` made, whole
-_NAMED_CURVES = 16  # more names than this, and more colours, tell nobody which is which
+_NAME_LETTERS = 28  # a complete id made by `new_journal_id`
+_NAMED_CURVES = 16  # more names and colours than this cannot be told apart
 _LEGEND_LINE = 0.19  # inches
 _MARKED_TRADES = 400  # more markers than this hide the curve
 _STYLE: dict[Any, Any] = {
@@ -48,7 +48,7 @@ class MissingPlotError(ImportError):
 
 @contextmanager
 def _styled() -> Iterator[None]:
-    """Our look, for as long as something is drawn: matplotlib's settings are the whole process's."""
+    """Apply the plot style temporarily, since matplotlib's settings belong to the whole process."""
     try:
         import matplotlib
     except ImportError as error:
@@ -59,7 +59,7 @@ def _styled() -> Iterator[None]:
 
 @_styled()
 def draw_episode(series: Series) -> Figure:
-    """Equity with trades marked, drawdown, position and reward over the same steps."""
+    """Draw portfolio value with trade markers, drawdown, position and reward over the same steps."""
     figure = _figure(10.0, 8.0)
     axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [5, 2, 1.6, 2], "hspace": 0.12})
     figure.suptitle(series.name, x=0.09, y=0.985, ha="left", fontsize=13, fontweight="bold")
@@ -79,7 +79,7 @@ def draw_episode(series: Series) -> Figure:
 
 @_styled()
 def draw_overlay(many: Sequence[Series]) -> Figure:
-    """Returns since the start of several episodes in one panel, their drawdowns below."""
+    """Draw several episodes' returns since the start in one panel, and their drawdowns below."""
     named = len(many) <= _NAMED_CURVES
     height = 6.5 + _LEGEND_LINE * -(-len(many) // 2) * named
     figure = _figure(10.0, height)
@@ -102,7 +102,7 @@ def draw_overlay(many: Sequence[Series]) -> Figure:
     axes[1].set_xlabel("step")
     _plain_numbers(axes[1], x=True)
     figure.suptitle(f"{len(many)} episodes", x=0.09, y=1 - 0.25 / height, ha="left", fontsize=12, fontweight="bold")
-    if named:  # above the curves: within them it would hide some
+    if named:  # above the axes, so that it hides no curve
         axes[0].legend(
             loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=8, frameon=False, ncols=2, borderaxespad=0.2,
             borderpad=0.0, columnspacing=3.0,
@@ -113,7 +113,7 @@ def draw_overlay(many: Sequence[Series]) -> Figure:
 
 @_styled()
 def draw_sheet(title: str, many: Sequence[Series]) -> Figure:
-    """A small picture of each episode's return, all over the same range, so that they can be compared."""
+    """Draw a small picture of each episode's return, all with the same range, so that they compare."""
     columns = max(1, min(len(many), round(math.sqrt(len(many) * 1.2))))
     rows = -(-len(many) // columns)
     width, height = max(2.1 * columns, 5.0), 1.55 * rows + 1.1
@@ -139,7 +139,7 @@ def draw_sheet(title: str, many: Sequence[Series]) -> Figure:
 
 
 def save(figure: Figure, sink: BinaryIO, form: str) -> None:
-    """Write a picture; the same data give the same bytes."""
+    """Write a picture. The same data give the same bytes."""
     metadata: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
     with _styled():
         figure.savefig(sink, format=form, dpi=130, metadata=metadata)
@@ -227,7 +227,7 @@ def _shade_holes(axes: Axes, series: Series) -> None:
 
 
 def _plain_numbers(axes: Axes, *, x: bool = False) -> None:
-    """Numbers as people write them, not as offsets and powers."""
+    """Format axis numbers in full, without offsets and powers."""
     from matplotlib.ticker import StrMethodFormatter
 
     low, high = axes.get_xlim() if x else axes.get_ylim()

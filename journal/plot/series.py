@@ -1,4 +1,4 @@
-"""What a plot shows of an episode: its curves in as many points as a picture has room for, its trades, its holes."""
+"""Prepare what a plot shows of an episode: curves reduced to the points that fit, trades, missing steps."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Series:
 
 
 def series_of(one: Overview, journal: Journal, most: int = 2000) -> Series:
-    """Read an episode's curves; extremes survive the thinning."""
+    """Read an episode's curves, reduced to about ``most`` points; each stretch keeps its lowest and highest."""
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _READ}
     exits: list[NDArray[Any]] = []
     pnls: list[NDArray[Any]] = []
@@ -101,7 +101,7 @@ def series_of(one: Overview, journal: Journal, most: int = 2000) -> Series:
 
 
 def standing_of(one: Overview) -> str:
-    """How it ended, or how it stands, in a word or two."""
+    """Return how the episode ended, or its state, in a word or two."""
     if one.end_reason is not None:
         return one.end_reason if one.condition == "closed" else f"{one.condition}, {one.end_reason}"
     if one.live:
@@ -110,7 +110,7 @@ def standing_of(one: Overview) -> str:
 
 
 def drawdown_of(value: Floats, initial: float) -> Floats:
-    """The fall from the highest value so far, the initial one included, as a negative fraction; shape (n,)."""
+    """Return the fall from the highest value so far, initial value included, as a negative fraction; shape (n,)."""
     if not len(value):
         return value
     peak = np.maximum(np.maximum.accumulate(value), initial)
@@ -119,7 +119,7 @@ def drawdown_of(value: Floats, initial: float) -> Floats:
 
 
 def thinned(curves: Iterable[Floats], most: int) -> NDArray[np.intp]:
-    """Indices, ascending, that keep each curve's lowest and highest point of every stretch, and both ends."""
+    """Return ascending indices that keep each curve's lowest and highest point per stretch, and both ends."""
     lists = list(curves)
     count = len(lists[0])
     if count <= most:

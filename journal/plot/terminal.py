@@ -1,4 +1,4 @@
-"""Plots in a terminal: an episode as stacked panels, several as one, a run as a line of blocks each."""
+"""Draw plots in a terminal: one episode as panels, several overlaid, or a run with one line per episode."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MARK_COLOURS = {_WIN: "green", _LOSS: "red"}
 
 @dataclass(frozen=True)
 class Terminal:
-    """What the terminal can show."""
+    """Capabilities of the terminal."""
 
     width: int
     height: int
@@ -31,7 +31,7 @@ class Terminal:
 
     @staticmethod
     def of_terminal(colours: bool) -> Terminal:
-        """As wide as the terminal, 80 columns in a pipe."""
+        """Return the size and features of stdout's terminal; a pipe has 80 columns."""
         import shutil
 
         size = shutil.get_terminal_size((80, 36))
@@ -40,7 +40,7 @@ class Terminal:
 
 
 def episode_lines(series: Series, look: Terminal) -> Iterator[str]:
-    """Equity with its trades marked, drawdown, position and reward, over the steps."""
+    """Yield the panels of one episode: portfolio value with trade markers, drawdown, position, reward."""
     yield f"{series.name}  {series.standing}"
     yield _figure_line(series)
     if not len(series.step):
@@ -59,7 +59,7 @@ def episode_lines(series: Series, look: Terminal) -> Iterator[str]:
 
 
 def overlay_lines(many: Sequence[Series], look: Terminal) -> Iterator[str]:
-    """Several episodes' returns in one panel, told apart by colour and by the legend's last values."""
+    """Yield one panel with several episodes' returns, and a legend with their last values."""
     shown = [series for series in many if len(series.step)]
     if shown:
         span = (min(float(series.step[0]) for series in shown), max(float(series.step[-1]) for series in shown))
@@ -74,7 +74,7 @@ def overlay_lines(many: Sequence[Series], look: Terminal) -> Iterator[str]:
 
 
 def sheet_line(series: Series, width: int, look: Terminal) -> str:
-    """An episode in one line: its id, its return as blocks, and in figures."""
+    """Return one episode's line: id, return as a sparkline, and figures."""
     room = max(look.width - width - 40, 10)
     growth = series.growth
     finite = growth[np.isfinite(growth)]
@@ -88,13 +88,13 @@ def sheet_line(series: Series, width: int, look: Terminal) -> str:
 
 
 def sheet_header(width: int, look: Terminal) -> str:
-    """What stands above such lines."""
+    """Return the header of such lines."""
     room = max(look.width - width - 40, 10)
     return f"{'EPISODE':<{width}} {'RETURN OVER TIME':<{room}} {'RETURN':>8} {'MAX DD':>7} {'STEPS':>7} END"
 
 
 def len_text(series: Series) -> str:
-    """The last step's number."""
+    """Return the axis label with the last step's number."""
     return str(int(series.step[-1])) if len(series.step) else "0"
 
 
@@ -191,7 +191,7 @@ def _painted(text: str, colour: str, look: Terminal) -> str:
 
 
 def _painted_cells(cells: Sequence[tuple[str, int]], look: Terminal) -> str:
-    """Letters of one owner are painted together, so that a line stays short."""
+    """Colour runs of characters with one owner together, so that a line has few escape codes."""
     from itertools import groupby
 
     if not look.colours:
