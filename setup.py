@@ -23,6 +23,7 @@ TEST = [
     "duckdb>=1.1",
     "pandas>=2.2",
     "psutil>=6.0",
+    "croniter>=6.0",
     "stable-baselines3>=2.7",
 ]
 

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +22,7 @@ from tenacity.stop import stop_when_event_set
 
 from journal import Observer
 from reconciler.daemon.clock import AttentiveClock
+from reconciler.daemon.cron import CronTrigger
 from reconciler.daemon.metrics import Gauges
 from reconciler.memory import Memory
 from reconciler.passes import Pass, UnknownRunError, record_pass
@@ -46,9 +46,9 @@ class Schedule:
     deadline_s: float
 
     def trigger(self) -> BaseTrigger:
-        """For the scheduler; raises ValueError for a cron expression that is none."""
+        """Return the scheduler's trigger; raise ValueError for a wrong cron expression."""
         if self.cron is not None:
-            return CronTrigger.from_crontab(self.cron, timezone=UTC)
+            return CronTrigger(self.cron)
         seconds = self.every_s or 0.0
         return IntervalTrigger(seconds=seconds, timezone=UTC, jitter=seconds * _JITTER)
 

@@ -178,7 +178,3 @@ def test_health__passes_that_stop_succeeding__make_it_ill():
     assert not gauges.is_well()
     gauges.passed(PassReport(), 0, 0)
     assert gauges.is_well()
-
-
-def test_schedule__cron__allows_two_of_its_gaps():
-    assert Schedule(None, "*/5 * * * *", 60.0).longest_silence_s() == 660.0
