@@ -1,4 +1,4 @@
-"""`reconcile`: parses, calls, renders. Whatever is heavy is imported by the verb that needs it."""
+"""`reconcile`: parse the options and call the mode that they ask for. Each mode imports what it needs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from journal.console import DURATION, LazyGroup, run_main, work_without_output
 from rsc import defaults
@@ -16,10 +17,10 @@ _EXAMPLES = """
 \b
 Examples:
   reconcile --run-id 20261122-120000-1a2b3c       end the dead episodes of one run
-  reconcile --all --explain                       say what would be done, and why
-  reconcile --all --every 30s                     go on doing it
+  reconcile --all --explain                       show each verdict and its evidence
+  reconcile --all --every 30s                     run as a daemon
   reconcile --all --rebuild --database-url sqlite:///new.db
-  reconcile status                                what the last passes did
+  reconcile status                                show what the last passes did
 """
 
 
@@ -30,8 +31,9 @@ Examples:
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--run-id", "run_ids", multiple=True, metavar="ID", help="The run to reconcile; may be given repeatedly.")
-@click.option("--all", "all_runs", is_flag=True, help="All runs that the database knows.")
+@click.version_option(package_name="reinforce-strategy-creator")
+@click.option("--run-id", "run_ids", multiple=True, metavar="ID", help="Reconcile this run; may be repeated.")
+@click.option("--all", "all_runs", is_flag=True, help="Reconcile all runs of the database.")
 @click.option(
     "--database-url", metavar="URL", help=f"Default: ${defaults.DATABASE_VARIABLE}, else rsc-data/rsc.db here."
 )
@@ -44,7 +46,7 @@ Examples:
     default=f"{defaults.WAIT_S:g}s",
     type=DURATION,
     show_default=True,
-    help="How long to wait for a killed run's last processes, or for a lease to run out (30 s).",
+    help="Wait this long for the last processes of a killed run, or for a lease to expire (30 s).",
 )
 @click.option(
     "--grace",
@@ -52,24 +54,39 @@ Examples:
     default=f"{defaults.GRACE_PERIOD_S:g}s",
     type=DURATION,
     show_default=True,
-    help="How late a living episode's own callback may come.",
+    help="Wait this long after a journal was closed for the episode's own callback.",
 )
 @click.option(
     "--processes",
     type=click.IntRange(1),
-    help="That share a large run, by default as many as there are cores, up to 4.",
+    metavar="N",
+    help="Processes that share a large run.  [default: one for each core, at most 4]",
 )
 @click.option(
-    "--dry-run", "--explain", "dry_run", is_flag=True, help="Print each verdict with its evidence, and write nothing."
+    "--dry-run", "--explain", "dry_run", is_flag=True, help="Print each verdict with its evidence; write nothing."
 )
-@click.option("--rebuild", is_flag=True, help="Restore the rows of runs that the database has lost, from journals.")
-@click.option("--audit", is_flag=True, help="Compare ended rows with their journals, and change nothing.")
-@click.option("--assume-dead", is_flag=True, help="You know better: take writers that cannot be judged for dead.")
-@click.option("--every", "every_s", type=DURATION, metavar="DURATION", help="Be a daemon: a pass each so often.")
-@click.option("--cron", metavar="EXPRESSION", help='Be a daemon: passes at these times, as in "*/5 * * * *".')
-@click.option("--deadline", "deadline_s", type=DURATION, default="10m", show_default=True, help="Of a daemon's pass.")
-@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Of a daemon: serve Prometheus, and /healthz.")
-@click.option("--metrics-address", default="127.0.0.1", show_default=True, help="Where to serve them.")
+@click.option("--rebuild", is_flag=True, help="First restore the rows of runs that the database has lost.")
+@click.option("--audit", is_flag=True, help="Compare ended rows with their journals; change nothing.")
+@click.option("--assume-dead", is_flag=True, help="Treat writers that cannot be judged as dead.")
+@click.option("--every", "every_s", type=DURATION, metavar="DURATION", help="Run as a daemon: start a pass this often.")
+@click.option(
+    "--cron", metavar="EXPRESSION", help='Run as a daemon: start passes at these UTC times, as in "*/5 * * * *".'
+)
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=DURATION,
+    default="10m",
+    show_default=True,
+    help="Daemon: stop a pass after this long.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Daemon: serve /metrics for Prometheus, and /healthz.",
+)
+@click.option("--metrics-address", default="127.0.0.1", show_default=True, help="Daemon: serve them at this address.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -96,9 +113,9 @@ def command(
 
     Finds the episodes that the database still marks `started`, computes their final metrics from their journals,
     stores metrics and trades, and marks them `truncated`, `completed` or `error`, as the evidence says. A live
-    episode is never ended; running it again changes nothing.
+    episode is never ended. A second pass changes nothing.
 
-    Exit: 0 done, 1 failed, 2 wrong usage, 3 data was lost or could not be looked at, 130 interrupted.
+    Exit: 0 done, 1 failed, 2 wrong usage, 3 data was lost or could not be read, 130 interrupted.
     """
     if ctx.invoked_subcommand is not None:
         ctx.obj = database_url
@@ -106,11 +123,7 @@ def command(
     if bool(run_ids) == all_runs:
         raise click.UsageError("give either --run-id ID or --all", ctx)
     daemon = every_s is not None or cron is not None
-    if every_s is not None and every_s < SHORTEST_INTERVAL_S:
-        raise click.UsageError(f"--every takes {SHORTEST_INTERVAL_S:g}s at least")
-    _refuse_contradictions(daemon, both=every_s is not None and cron is not None, quiet=dry_run or as_json)
-    if audit and (daemon or rebuild):
-        raise click.UsageError("--audit goes with neither --rebuild nor a daemon", ctx)
+    _refuse_contradictions(ctx, daemon=daemon, audit=audit)
     from reconciler.settings import Settings
 
     if not dry_run:
@@ -136,13 +149,34 @@ def command(
     return reconcile_once(url, chosen, settings, wait_s=wait_s, rebuild=rebuild, as_json=as_json)
 
 
-def _refuse_contradictions(daemon: bool, *, both: bool, quiet: bool) -> None:
-    if both:
-        raise click.UsageError("give --every or --cron, not both")
-    if daemon and quiet:
-        raise click.UsageError("a daemon prints no verdicts: --dry-run, --explain and --json are for single passes")
+_FOR_DAEMONS = ("deadline_s", "metrics_port", "metrics_address")
+_FOR_SINGLE_PASSES = ("wait_s", "processes", "dry_run", "rebuild", "audit", "as_json")
+_FOR_PASSES = ("wait_s", "grace_s", "processes", "dry_run", "rebuild", "assume_dead")
+
+
+def _refuse_contradictions(ctx: click.Context, *, daemon: bool, audit: bool) -> None:
+    """Refuse options that the chosen mode would ignore."""
+    given = {
+        param.name: param.opts[0]
+        for param in ctx.command.params
+        if param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    }
+    if "every_s" in given and "cron" in given:
+        raise click.UsageError("give --every or --cron, not both", ctx)
+    if "every_s" in given and ctx.params["every_s"] < SHORTEST_INTERVAL_S:
+        raise click.UsageError(f"--every takes {SHORTEST_INTERVAL_S:g}s at least", ctx)
+    if "metrics_address" in given and "metrics_port" not in given:
+        raise click.UsageError("--metrics-address needs --metrics-port", ctx)
+    for wrong, names, mode in (
+        (not daemon, _FOR_DAEMONS, "is for daemons: give --every or --cron as well"),
+        (daemon, _FOR_SINGLE_PASSES, "is for single passes, not for daemons"),
+        (audit, _FOR_PASSES, "does nothing with --audit, which only compares"),
+    ):
+        for name in names:
+            if wrong and name in given:
+                raise click.UsageError(f"{given[name]} {mode}", ctx)
 
 
 def main() -> None:
-    """The program."""
+    """Run the program."""
     run_main(command)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -87,12 +88,27 @@ def test_help__shows_examples_and_exit_codes():
         ("--all", "--audit", "--rebuild"),
         ("--all", "--wait", "soon"),
         ("--all", "--every", "0s"),
+        ("--all", "--metrics-port", "9464"),
+        ("--all", "--metrics-address", "0.0.0.0"),
+        ("--all", "--every", "30s", "--metrics-address", "0.0.0.0"),
+        ("--all", "--deadline", "1m"),
+        ("--all", "--every", "30s", "--wait", "1s"),
+        ("--all", "--every", "30s", "--rebuild"),
+        ("--all", "--every", "30s", "--processes", "2"),
+        ("--all", "--audit", "--assume-dead"),
+        ("--all", "--audit", "--dry-run"),
     ],
 )
 def test_wrong_usage__exits_2(arguments):
+    """An option that would be ignored is refused, too."""
     outcome = reconcile(*arguments)
     assert outcome.returncode == 2
     assert "Traceback" not in outcome.stderr
+
+
+def test_version__is_that_of_the_package():
+    outcome = reconcile("--version")
+    assert (outcome.returncode, version("reinforce-strategy-creator") in outcome.stdout) == (0, True)
 
 
 def test_unknown_run__is_one_line_and_exits_1(url):
