@@ -161,10 +161,17 @@ def schema_for(journal: Journal, selection: Selection) -> pa.Schema:
 
 
 def chosen_format(form: str | None, output: Path | None) -> str:
-    """The format by option, else by the file's name, else text."""
-    from journal.inspect.tables import BINARY, format_of
+    """Return the format by option, else by the file's name; text if the name has no suffix, or without a file."""
+    from journal.inspect.tables import BINARY, SUFFIXES, format_of
 
-    chosen = form or (format_of(output) if output else None) or "text"
+    named = format_of(output) if output else None
+    if output is not None and output.suffix and form is None and named is None:
+        raise click.UsageError(
+            f"{output.name}: {output.suffix} is not written here, expected {', '.join(SUFFIXES)}, or --format"
+        )
+    if output is not None and form is not None and named not in (None, form):
+        raise click.UsageError(f"{output.name} is the name of a {named} file, but --format is {form}")
+    chosen = form or named or "text"
     if chosen in BINARY and output is None and sys.stdout.isatty():
         raise click.UsageError(f"{chosen} is not for terminals: give -o FILE, or a pipe")
     return chosen

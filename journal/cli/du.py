@@ -56,7 +56,9 @@ def command(targets: tuple[str, ...], as_json: bool, journal_root: Path | None) 
     """
 
     root = root_of(journal_root)
-    folders = [find_target(name, root).folder for name in targets] or [root / run for run in sorted(list_runs(root))]
+    folders = [find_target(name, journal_root).folder for name in targets] or [
+        root / run for run in sorted(list_runs(root))
+    ]
     lines, total = Lines(), Usage("total")
     width = max([len(folder.name) for folder in folders] + [5])
     if not as_json:

@@ -15,7 +15,6 @@ from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
 from journal.inspect.figures import number_text
 from journal.inspect.find import find_journal
-from journal.inspect.find import journal_root as root_of
 
 if TYPE_CHECKING:
     from journal.host.liveness import LivenessReport
@@ -43,7 +42,7 @@ def command(episode: str, batches: bool, as_json: bool, journal_root: Path | Non
     from journal.inspect.overview import overview
     from journal.read.reader import Journal
 
-    path = find_journal(episode, root_of(journal_root))
+    path = find_journal(episode, journal_root)
     one = overview(str(path), Observer(), whole=True)
     if not isinstance(one.source, Journal):
         fail(f"{path} is not a readable journal: {one.problem}", _hint(one.problem))

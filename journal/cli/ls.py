@@ -16,8 +16,9 @@ from journal.cli.lines import Lines, age_text, coloured, json_line, lost_text, p
 from journal.cli.opening import paths_of
 from journal.cli.runs import list_all
 from journal.console import DATA_LOST, DONE, remark
-from journal.format.schema import TAIL_LOST
-from journal.host.liveness import Observer
+from journal.format.schema import TAIL_LOST, EndReason
+from journal.host.liveness import Liveness, Observer
+from journal.inspect.condition import Condition
 from journal.inspect.figures import number_text
 from journal.inspect.find import journal_root as root_of
 from journal.inspect.where import parse
@@ -93,7 +94,7 @@ def command(
         return list_all(root, ids, as_json, limit, reverse)
 
     now = datetime.now(UTC)
-    paths = list(paths_of(targets, root))
+    paths = list(paths_of(targets, journal_root))
     found = _found(paths, _clauses(where), sort, reverse, set(figures), now)
     printer = _Printer(paths, figures, ids, as_json, now)
     for one, values in islice(found, limit):
@@ -113,13 +114,26 @@ def _found(
     return _sorted(found, sort, reverse, now) if sort else found
 
 
-def _clauses(where: tuple[str, ...]) -> list[Clause]:
+_WORDS: dict[str, tuple[str, ...]] = {
+    "state": tuple(Condition),
+    "writer": tuple(Liveness),
+    "end": tuple(EndReason),
+}
+"""The words that a field can have. Any other word in a condition is a typing error, which would find nothing."""
 
+
+def _clauses(where: tuple[str, ...]) -> list[Clause]:
     known = _AnyName(FIELDS)
     try:
-        return [clause for text in where for clause in parse(text, known)]
+        clauses = [clause for text in where for clause in parse(text, known)]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--where") from None
+    for clause in clauses:
+        words = _WORDS.get(clause.name)
+        if words and clause.text not in words:
+            expected = f"{clause.name} is one of {', '.join(words)}"
+            raise click.BadParameter(f"there is no {clause.name} {clause.text!r}; {expected}", param_hint="--where")
+    return clauses
 
 
 class _AnyName(tuple[str, ...]):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from journal.console import fail
 from journal.errors import NotAJournalError
 from journal.inspect.find import find_journal, find_target
-from journal.inspect.find import journal_root as root_of
 
 if TYPE_CHECKING:
     from journal.read.reader import Journal
@@ -22,7 +21,7 @@ def journal_named(name: str, journal_root: Path | None) -> Journal:
     from journal.inspect.diagnosis import diagnosed
     from journal.read.reader import read_journal
 
-    path = find_journal(name, root_of(journal_root))
+    path = find_journal(name, journal_root)
     try:
         return read_journal(path)
     except NotAJournalError as error:
@@ -31,9 +30,7 @@ def journal_named(name: str, journal_root: Path | None) -> Journal:
 
 def paths_of(targets: Iterable[str], journal_root: Path | None) -> Iterator[str]:
     """The paths of all journals that the targets name, each once."""
-
-    root = root_of(journal_root)
-    found = [find_target(name, root) for name in targets]
+    found = [find_target(name, journal_root) for name in targets]
     seen: set[str] = set()
     for target in found:
         for path in target.journals():

@@ -17,7 +17,6 @@ from journal.errors import NotAJournalError
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import is_locked
 from journal.inspect.find import find_journal
-from journal.inspect.find import journal_root as root_of
 
 if TYPE_CHECKING:
     from journal.errors import NotAJournalError
@@ -71,10 +70,9 @@ def command(
     from journal.ops.recover import Mode, recover
 
     work_without_output()
-    root = root_of(journal_root)
-    path = find_journal(episode, root)
+    path = find_journal(episode, journal_root)
     place = _place(output, path.name)
-    lender = find_journal(header_from, root) if header_from else None
+    lender = find_journal(header_from, journal_root) if header_from else None
     _remark_on_a_live_writer(path)
     try:
         done = recover(path, place, Mode(mode), lender)

@@ -44,9 +44,16 @@ class Target:
             yield f"{start}{journal_id}{STREAM_SUFFIX}"
 
 
-def find_target(name: str, root: Path) -> Target:
-    """Return the run or journal with this name. Raises UnknownNameError."""
+def find_target(name: str, given: Path | None) -> Target:
+    """Return the run or journal of this name; raise UnknownNameError.
+
+    Args:
+        name: What the user typed.
+        given: The journal root that the user gave, None for the default. The number of an episode is looked up in
+            the root that its run recorded, unless another one is given.
+    """
     _refuse_empty(name)
+    root = journal_root(given)
     if _looks_like_path(name) and (found := _by_path(name)) is not None:
         return found
     if (folder := _exact_run(name, root)) is not None:
@@ -63,13 +70,14 @@ def find_target(name: str, root: Path) -> Target:
         return Target(root / runs[0])
     if runs:
         raise _ambiguous(name, [f"run {run}" for run in runs] + _told_apart(_beginning_with(name, root)))
-    path = find_journal(name, root)
+    path = find_journal(name, given)
     return Target(path.parent, path)
 
 
-def find_journal(name: str, root: Path) -> Path:
-    """Return the one journal with this name. Raises UnknownNameError."""
+def find_journal(name: str, given: Path | None) -> Path:
+    """Return the path of the one journal of this name; raise UnknownNameError. Arguments as for `find_target`."""
     _refuse_empty(name)
+    root = journal_root(given)
     if _looks_like_path(name) and (found := _by_path(name)) is not None:
         if found.journal is None:
             raise _too_many(name, "a folder")
@@ -79,7 +87,7 @@ def find_journal(name: str, root: Path) -> Path:
     if name == LATEST:
         return _latest(root)
     if _is_number(name):
-        return _of_number(int(name))
+        return _of_number(int(name), given)
     found_paths = sorted(_beginning_with(name, root))
     if len(found_paths) == 1:
         return found_paths[0]
@@ -156,14 +164,15 @@ def _latest(root: Path) -> Path:
     return journal_path(root, newest[1], newest[0])
 
 
-def _of_number(number: int) -> Path:
+def _of_number(number: int, given: Path | None) -> Path:
     journal_of = plugins.load(plugins.EPISODES).get("journal_of")
     if journal_of is None:
         raise UnknownNameError(f"{number} is a number, and no database is installed to ask for it")
     place = journal_of(number)
     if place is None:
         raise UnknownNameError(f"the database has no journal of an episode {number}")
-    return journal_path(*place)
+    recorded, run_id, journal_id = place
+    return journal_path(recorded if given is None else journal_root(given), run_id, journal_id)
 
 
 def _too_many(name: str, what: str) -> UnknownNameError:

@@ -60,6 +60,20 @@ def test_journal__number__is_the_databases_episode(engine: Engine, tmp_path: Pat
     assert (unknown.code, "has no journal of an episode" in unknown.err) == (1, True)
 
 
+def test_lookup__number_and_root__the_root_that_was_given_counts(engine: Engine, tmp_path: Path):
+    """A copy, or a volume that is mounted elsewhere."""
+    recorded, copy = tmp_path / "recorded", tmp_path / "copy"
+    add_run(engine, recorded)
+    add_episode(engine, "one")
+    for root, steps in ((recorded, 10), (copy, 20)):
+        play(writer(root, "one"), steps, end=EndReason.TERMINATED)
+    for arguments, steps in (((), 10), (("--journal-root", copy), 20)):
+        result = run("info", "1", "--json", *arguments)
+        assert (result.code, result.ndjson()[0]["steps"]) == (0, steps)
+    missing = run("info", "1", "--journal-root", tmp_path / "nowhere")
+    assert (missing.code, str(tmp_path / "nowhere") in missing.err) == (1, True)
+
+
 def test_lookup__settled__are_rows_that_nothing_can_change(engine: Engine, tmp_path: Path):
     assert lookup.settled_journals(RUN) is None
     add_run(engine, tmp_path)

@@ -137,6 +137,19 @@ def test_cat__nonsense__is_wrong_usage(world: World, arguments: list[str]):
     assert (result.code, result.out) == (2, "")
 
 
+@pytest.mark.parametrize("name", ["a.xlsx", "a.json", "a.feather", "a.csv.gz", "a.pq"])
+def test_cat__file_of_a_format_that_is_not_written__is_refused(world: World, tmp_path: Path, name: str):
+    result = world.run("cat", "finished", "-o", tmp_path / name)
+    assert (result.code, list(tmp_path.iterdir())) == (2, [])
+    assert ".parquet" in result.err
+    assert world.run("cat", "finished", "--format", "csv", "-o", tmp_path / name).code == 0
+
+
+def test_cat__name_of_one_format_and_option_of_another__is_refused(world: World, tmp_path: Path):
+    result = world.run("cat", "finished", "--format", "csv", "-o", tmp_path / "a.parquet")
+    assert (result.code, list(tmp_path.iterdir())) == (2, [])
+
+
 def test_cat__output_that_cannot_be_made__is_told_by_the_name_that_was_given(world: World):
     for place, why in (
         ("/nowhere/x.csv", "/nowhere: there is no such folder"),

@@ -232,3 +232,14 @@ def test_names__something_of_that_name_is_in_the_current_folder__the_root_goes_f
     assert len(world.run("ls", "latest", "-q").lines) == 1
     monkeypatch.chdir(world.root)
     assert len(run("ls", RUN, "-q").lines) == 15, "a folder here is a run"
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [("state=runnin", "closed, open, torn"), ("writer != aliv", "alive, dead, unsure"), ("end=done", "time_limit")],
+)
+def test_ls__word_that_a_field_cannot_have__is_refused(world: World, condition: str, said: str):
+    """It would find nothing, and look like an answer."""
+    result = world.run("ls", RUN, "--where", condition)
+    assert (result.code, result.out) == (2, "")
+    assert said in " ".join(result.err.split())
