@@ -58,8 +58,11 @@ def export(paths: Iterable[str], folder: Path, form: str, tables: Iterable[str] 
 
     Raises:
         JournalExistsError: The folder exists.
+        JournalError: The folder's name is not UTF-8.
         OSError: It cannot be written.
     """
+    if str(folder) != str(folder).encode("utf-8", "replace").decode():
+        raise JournalError(f"{folder} is not UTF-8, as Arrow wants names to be", hint="choose another folder")
     if os.path.lexists(folder):
         raise JournalExistsError(f"{folder} exists already", hint="export into a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)

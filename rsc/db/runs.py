@@ -9,13 +9,24 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, exists, func, insert, select, update
 
 from rsc.db.models import episodes, reconciler_passes, training_runs
+from rsc.db.session import DatabaseError
 from rsc.db.tolerant import UnreadableRow, rows_of_query, value_of_first
 
 
 def start_run(
     connection: Connection, run_id: str, parameters: Mapping[str, Any], journal_root: str | None, start_time: datetime
 ) -> None:
-    """Insert a running run; raises IntegrityError if the id is taken."""
+    """Insert a running run.
+
+    Raises:
+        IntegrityError: The id is taken.
+        DatabaseError: The journal root has a name that is not UTF-8, which no database stores.
+    """
+    if journal_root is not None and journal_root != journal_root.encode("utf-8", "replace").decode():
+        shown = journal_root.encode("utf-8", "backslashreplace").decode()
+        raise DatabaseError(
+            f"the journal root {shown} is not UTF-8, and no database can store it; choose another folder"
+        )
     connection.execute(
         insert(training_runs).values(
             run_id=run_id,

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 import reconciler.passes
-from journal import EndReason, list_journals
+from journal import EndReason, RunMarker, list_journals
 from reconciler.cli import command
 from reconciler.daemon.clock import AttentiveClock
 from rsc.db import runs
@@ -243,6 +243,14 @@ def test_rebuild__no_runs_there__makes_no_database(run, tmp_path):
     file = tmp_path / "new.db"
     outcome = run("--all", "--rebuild", "--journal-root", str(tmp_path / "wrong"), database=f"sqlite:///{file}")
     assert (outcome.code, file.exists()) == (1, False)
+
+
+def test_root__that_is_not_utf_8__is_refused_where_the_database_would_store_it(run, tmp_path):
+    root = Path(os.fsdecode(bytes(tmp_path) + b"/r\xff"))
+    RunMarker(root, "run-1", {}).close()
+    outcome = run("--all", "--rebuild", "--journal-root", str(root), database=f"sqlite:///{tmp_path / 'new.db'}")
+    assert "is not UTF-8" in str(outcome.exception)
+    assert "\n" not in str(outcome.exception)
 
 
 def test_rebuild__damaged_marker__costs_its_run_alone_and_exits_3(world, run, tmp_path):

@@ -100,3 +100,8 @@ def test_export__nothing_readable__leaves_an_empty_dataset_and_exits_3(world: Wo
     result = world.run("export", "empty", "-o", tmp_path / "out")
     assert result.code == 3
     assert (tmp_path / "out").is_dir()
+
+
+def test_export__folder_that_is_not_utf_8__is_refused_in_one_line(world: World, tmp_path: Path):
+    result = world.run("export", "finished", "-o", tmp_path / "ex\udcff")
+    assert (result.code, "is not UTF-8" in result.err, list(tmp_path.iterdir())) == (1, True, [])
