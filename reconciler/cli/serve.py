@@ -26,6 +26,7 @@ def serve(
     from reconciler.daemon.service import Daemon, Schedule
     from reconciler.executors import relax_garbage_collection
     from rsc.db.session import open_engine
+    from rsc.db.urls import shown
 
     schedule = Schedule(every_s, cron, deadline_s)
     try:
@@ -42,7 +43,7 @@ def serve(
             fail(f"cannot serve metrics on {metrics_address}:{metrics_port}: {error.strerror}", "choose another port")
         remark(f"metrics on http://{metrics_address}:{server.server_address[1]}/metrics, health on /healthz")
     rhythm = f"each {every_s:g} s" if cron is None else f"at {cron}"
-    remark(f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {engine.url!r} {rhythm}")
+    remark(f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {shown(engine.url)} {rhythm}")
     with stop_on_signals("stopping after this batch") as stop:
         Daemon(engine, run_ids, settings, schedule, stop, gauges, remark).run()
     remark("stopped")

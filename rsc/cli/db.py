@@ -30,8 +30,9 @@ def upgrade(database_url: str | None) -> None:
     """
     from rsc.db.session import open_engine
     from rsc.db.upgrade import upgrade as bring_up
+    from rsc.db.urls import shown
 
     work_without_output()
     engine = open_engine(defaults.database_url(database_url))
     changed = bring_up(engine)
-    click.echo(f"{engine.url!r} is {'now up to date' if changed else 'up to date already'}")
+    click.echo(f"{shown(engine.url)} is {'now up to date' if changed else 'up to date already'}")

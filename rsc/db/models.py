@@ -1,4 +1,4 @@
-"""The tables, and nothing else. Migrations make them; `episodes` and `runs` query them."""
+"""The tables of the database. Migrations make them; `rsc.db.episodes` and `rsc.db.runs` query them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -58,7 +59,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Words(TypeDecorator[str]):
-    """Text from outside, as every database takes it: cut to the column's length, without NUL and lone surrogates."""
+    """Text as the database takes it: cut to the column's length, without NUL, in the characters of its encoding.
+
+    `rsc.db.postgres` notes the encoding on the dialect. Characters that it cannot hold become question marks.
+    """
 
     impl = String
     cache_ok = True
@@ -67,7 +71,8 @@ class Words(TypeDecorator[str]):
         length: int | None = self.impl_instance.length  # type: ignore[attr-defined]  # a String
         if value is None or (value.isascii() and "\0" not in value and not length):
             return value
-        text = value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+        encoding = getattr(dialect, "rsc_encoding", "utf-8")
+        text = value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(encoding, "replace").decode(encoding)
         return text[:length]
 
 
@@ -78,13 +83,21 @@ def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
 training_runs = Table(
     "training_runs",
     metadata,
-    Column("run_id", String(128), primary_key=True),
+    Column("run_id", Words(128), primary_key=True),
     Column("start_time", UtcDateTime, nullable=False),
     Column("end_time", UtcDateTime),
     Column("parameters", JSON),
     Column("status", String(16), nullable=False),
     Column("notes", Words),
     Column("journal_root", Text),
+    Column("algorithm", Words(64)),  # from here on: where the run's figures come from
+    Column("config", JSON),
+    Column("seed", BigInteger),
+    Column("package_version", Words(64)),
+    Column("git_commit", Words(64)),  # of the folder that the driver ran in; "-dirty" if it had changes
+    Column("driver_host", Words(255)),
+    Column("parent_run_id", Words(128)),
+    Column("trial_id", Words(128)),
     _one_of("status", RUN_STATUSES),
 )
 
@@ -118,9 +131,9 @@ episodes = Table(
     "episodes",
     metadata,
     Column("episode_id", Integer, primary_key=True, autoincrement=True),
-    Column("run_id", String(128), ForeignKey("training_runs.run_id"), nullable=False),
-    Column("rllib_episode_id", String(128), unique=True),
-    Column("journal_id", String(128), unique=True),
+    Column("run_id", Words(128), ForeignKey("training_runs.run_id"), nullable=False),
+    Column("rllib_episode_id", Words(128), unique=True),
+    Column("journal_id", Words(128), unique=True),
     Column("env_class", Words(128)),
     Column("in_evaluation", Boolean),
     Column("worker_index", Integer),
@@ -136,14 +149,29 @@ episodes = Table(
     Column("finalized_pass", String(64)),
     Column("evidence_steps", Integer),
     Column("evidence_closed", Boolean),
-    Column("evidence_final", Boolean),  # nobody can ever add to it: closed, or its writer certainly dead
-    Column("overruled_status", String(16)),  # the reconciler's verdict that better evidence replaced
+    Column("evidence_final", Boolean),  # no evidence can follow: the journal is closed, or its writer certainly dead
+    Column("overruled_status", String(16)),  # an earlier verdict of the reconciler that better evidence replaced
     Column("steps_lost", Integer),
     Column("trades_lost", Integer),
     Column("not_told", Words),  # names of metrics that are NULL because the env does not tell what they are made of
     *_metric_columns(),
+    Column("env_index", Integer),
+    Column("seed", BigInteger),
+    Column("trial_id", Words(128)),
+    Column("start_iteration", Integer),  # training iterations before the episode started
+    Column("start_env_steps", BigInteger),  # env steps that the training had sampled before
+    Column("market", Words(128)),
+    Column("market_start", UtcDateTime),  # market time of the bar of the reset
+    Column("market_end", UtcDateTime),  # market time of the last step
+    Column("first_price", Float),  # at the bar of the reset
+    Column("last_price", Float),  # at the last step
+    Column("buy_and_hold_return", Float),
+    Column("excess_return", Float),
+    Column("total_costs", Float),
+    Column("turnover", Float),
     _one_of("status", EPISODE_STATUSES),
     Index(None, "run_id", "status", "episode_id"),
+    Index(None, "run_id", "start_time"),
     Index(None, "status", "episode_id"),
 )
 _IMPROVABLE = episodes.c.evidence_final.is_(False)
@@ -176,10 +204,26 @@ reconciler_passes = Table(
     "reconciler_passes",
     metadata,
     Column("pass_id", String(64), primary_key=True),
-    Column("host", String(255), nullable=False),
+    Column("host", Words(255), nullable=False),
     Column("start_time", UtcDateTime, nullable=False),
     Column("end_time", UtcDateTime),
     Column("outcome", String(16)),
     Column("report", JSON),
     Index(None, "start_time"),
 )
+
+EPISODE_METRICS = "episode_metrics"
+_NOISE = 1e-9  # a volatility below it is rounding noise, for up to one period a second
+_UNDEFINED = {
+    "sharpe_ratio": f"CASE WHEN sharpe_ratio = 0 AND coalesce(volatility, 0) < {_NOISE} THEN NULL ELSE sharpe_ratio END",
+    "win_rate": "CASE WHEN total_trades = 0 THEN NULL ELSE win_rate END",
+}
+
+
+def create_view() -> str:
+    """Return the statement that makes `episode_metrics`: `episodes` with NULL where a stored 0.0 means undefined."""
+    columns = (
+        f"{_UNDEFINED[column.name]} AS {column.name}" if column.name in _UNDEFINED else column.name
+        for column in episodes.columns
+    )
+    return f"CREATE VIEW {EPISODE_METRICS} AS SELECT {', '.join(columns)} FROM episodes"

@@ -1,29 +1,73 @@
-"""A psycopg connection that gives up on a server that does not answer, whatever keeps it from answering.
+"""A psycopg connection that gives up on a server that does not answer.
 
-The server's own timeouts end what it works on. They end nothing where the server is stopped, swapped out or gone
-without a word, and libpq waits for such a server for ever.
+The server's own timeouts end a statement that takes too long. They end nothing where the server is stopped, swapped out
+or unreachable, and libpq waits for such a server without a bound.
 """
 
 from __future__ import annotations
 
+import os
+import queue
+import threading
 import time
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
-_BREATH_S = 0.05  # how often the deadline is looked at while nothing comes
+_TICK_S = 0.05  # how often the deadline is looked at while nothing comes
 
 
 class PatientConnection(psycopg.Connection[Any]):
-    """Each statement ends within ``patience_s``, by its answer or by an OperationalError that closes the connection."""
+    """A connection whose statements end within ``patience_s``: by an answer, or by an OperationalError that closes it."""
 
     patience_s = 60.0
 
+    @classmethod
+    def connect_within(cls, *args: Any, **kwargs: Any) -> Self:
+        """Connect in a thread, and give up when it takes longer than ``connect_timeout`` allows for its hosts.
+
+        libpq bounds each attempt to connect, but not the name server.
+
+        Raises:
+            psycopg.OperationalError: No server answers in time, or it refuses.
+        """
+        bound_s = _bound_s(kwargs)
+        answers: queue.SimpleQueue[Self | BaseException] = queue.SimpleQueue()
+        given_up = threading.Event()
+
+        def connect() -> None:
+            try:
+                connection = cls.connect(*args, **kwargs)
+            except BaseException as error:
+                answers.put(error)
+                return
+            if given_up.is_set():
+                connection.close()
+            answers.put(connection)
+
+        threading.Thread(target=connect, name="rsc-connect", daemon=True).start()
+        try:
+            answer = answers.get(timeout=bound_s)
+        except queue.Empty:
+            raise psycopg.OperationalError(f"no server and no name server answered within {bound_s:g} s") from None
+        finally:
+            given_up.set()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """psycopg's one place where it waits for the server."""
-        kwargs.setdefault("interval", _BREATH_S)
+        """Wait for the server; psycopg waits nowhere else."""
+        kwargs.setdefault("interval", _TICK_S)
         return super().wait(_bounded(gen, self), **({} if args else kwargs))
+
+
+def _bound_s(arguments: dict[str, Any]) -> float | None:
+    """Return how long connecting may take in all; None if the user set no bound."""
+    each_s = float(arguments.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 0)
+    hosts = str(arguments.get("host", "")).count(",") + 1
+    return max(each_s, 2) * hosts + 1 if each_s > 0 else None  # libpq waits at least 2 s
 
 
 def _bounded(gen: Generator[Any, Any, Any], connection: PatientConnection) -> Generator[Any, Any, Any]:

@@ -1,4 +1,4 @@
-"""Engines: how the project talks to SQLite and PostgreSQL. Nothing is made at import."""
+"""Engines and connections: how the project talks to SQLite and PostgreSQL. Importing makes no engine."""
 
 from __future__ import annotations
 
@@ -7,112 +7,60 @@ import json
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import Connection, Engine
 
+from rsc.db.errors import DatabaseError, first_line
+from rsc.db.sqlite import sqlite_engine
+from rsc.db.urls import is_missing_file, masked, parse_url
 from rsc.defaults import DATABASE_TIMEOUT_S
 
-_SQLITE_FORM = "expected sqlite:///FILE or postgresql://USER@HOST/NAME"
+__all__ = [
+    "DatabaseError",
+    "database_now",
+    "first_line",
+    "is_missing_file",
+    "masked",
+    "open_engine",
+    "reading",
+    "to_json",
+]
 
 
-class DatabaseError(Exception):
-    """The database cannot be used, with the reason and what to do."""
+def open_engine(
+    url: str, timeout_s: float = DATABASE_TIMEOUT_S, statement_s: float | None = None, *, looking: bool = False
+) -> Engine:
+    """Return an engine for a database URL. Connects to nothing, and makes no file: `rsc.db.upgrade` makes it.
 
+    Args:
+        url: As `rsc.db.urls.parse_url` takes it. What it sets is kept, and ours is added.
+        timeout_s: How long connecting may take, and waiting for another writer's lock.
+        statement_s: How long each statement of a server may take. None: 12 times ``timeout_s``.
+        looking: Open a SQLite file for queries alone, also where it may not be written.
 
-def open_engine(url: str, timeout_s: float = DATABASE_TIMEOUT_S, statement_s: float | None = None) -> Engine:
-    """An engine for a SQLite or PostgreSQL URL; connects to nothing yet. Raises DatabaseError for any other URL.
-
-    ``timeout_s`` bounds connecting, and waiting for another writer's lock; ``statement_s`` each statement of a server,
-    by default 12 times that.
+    Raises:
+        DatabaseError: It is no database URL, or its driver is not installed.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise DatabaseError(f"{url!r} is no database URL, {_SQLITE_FORM}") from error
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        if "?" in url and not parsed.query:  # what stands behind it would be dropped without a word
-            raise DatabaseError(f"{url!r}: the path of a SQLite file has no '?'; give --database-url")
-        return _sqlite(parsed, timeout_s)
-    if parsed.get_backend_name() == "postgresql":
-        return _postgresql(parsed, timeout_s, statement_s or 12 * timeout_s)
-    raise DatabaseError(f"{parsed.get_backend_name()} is not supported, {_SQLITE_FORM}")
-
-
-def is_missing_file(url: str) -> bool:
-    """Is this the URL of a SQLite file that does not exist?"""
+        return sqlite_engine(parsed, timeout_s, to_json, looking)
     try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return False
-    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
-    return file not in (None, "", ":memory:") and not Path(str(file)).exists()
-
-
-def _sqlite(url: URL, timeout_s: float) -> Engine:
-    if url.database and url.database != ":memory:":
-        try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DatabaseError(f"cannot make the folder of {url.database}: {error.strerror}") from error
-    engine = create_engine(
-        url, connect_args={"timeout": timeout_s, "check_same_thread": False}, json_serializer=to_json
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy's own BEGIN, below, is the only one
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A deferred transaction that turns to writing fails at once where another writes; an immediate one waits.
-        reading = connection.get_execution_options().get("rsc_reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgresql(url: URL, timeout_s: float, statement_s: float) -> Engine:
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    options = f"-c lock_timeout={int(timeout_s * 1000)} -c statement_timeout={int(statement_s * 1000)}"
-    try:
-        engine = create_engine(
-            url,
-            pool_pre_ping=True,
-            pool_timeout=timeout_s,
-            json_serializer=to_json,
-            # libpq takes whole seconds, at least 2.
-            connect_args={"connect_timeout": max(2, math.ceil(timeout_s)), "options": options},
-        )
-        from rsc.db.patience import PatientConnection
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        from rsc.db.postgres import postgres_engine  # its driver is an extra
+    except ModuleNotFoundError as error:
         raise DatabaseError("PostgreSQL needs a driver: pip install 'reinforce-strategy-creator[postgres]'") from error
-
-    @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> Any:
-        connection = PatientConnection.connect(*args, **kwargs)
-        connection.patience_s = statement_s
-        return connection
-
-    return engine
+    return postgres_engine(parsed, timeout_s, statement_s or 12 * timeout_s, to_json)
 
 
 @contextlib.contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection for queries alone, which waits for no writer."""
+    """Open a connection for queries alone, which waits for no writer."""
     with engine.connect() as connection:
         yield connection.execution_options(rsc_reading=True)
 
 
 def database_now(engine: Engine) -> datetime:
-    """The time by the clock that all users of the database share: the server's; a file has only this host's."""
+    """Return the time by the clock that all users of the database share: a server's own; a file has only this host's."""
     if engine.dialect.name != "postgresql":
         return datetime.now(UTC)
     with reading(engine) as connection:
@@ -121,7 +69,7 @@ def database_now(engine: Engine) -> datetime:
 
 
 def to_json(value: Any) -> str:
-    """JSON that every database takes: NaN and infinities are null, unknown objects their text."""
+    """Return JSON that every database takes: NaN and infinities are null, unknown objects are their text."""
     try:
         return json.dumps(value, allow_nan=False, default=str)
     except ValueError:
@@ -134,9 +82,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def first_line(error: BaseException | None) -> str:
-    """What the database said, in one line; of an error that says nothing, its name."""
-    said = str(getattr(error, "orig", None) or error).strip()
-    return said.splitlines()[0] if said else type(error).__name__

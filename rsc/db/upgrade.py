@@ -1,4 +1,4 @@
-"""Bring a database to this version's tables. Migrations travel in the package; nothing is ever dropped."""
+"""Create or upgrade the tables of a database, or refuse to. Nothing is ever dropped."""
 
 from __future__ import annotations
 
@@ -8,44 +8,74 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from rsc.db.errors import DatabaseError
 from rsc.db.hints import unusable
-from rsc.db.models import metadata
-from rsc.db.session import DatabaseError, is_missing_file, open_engine, reading
+from rsc.db.models import EPISODE_METRICS, create_view, metadata
+from rsc.db.session import open_engine, reading
+from rsc.db.sqlite import create_file
+from rsc.db.urls import is_missing_file, masked, shown
 
-HEAD = "0002"
+HEAD = "0001"
+VERSION_TABLE = "rsc_version"
+"""Holds the revision. Not alembic's default name: other tools that use alembic may share the database."""
 _BASELINE = "0001"
-_LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock: any number that nobody else uses
+_LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock; any number that no other program uses
 
 
 def open_existing(
     url: str,
     *,
     may_create: bool = False,
-    may_upgrade: bool = True,
+    may_upgrade: bool = False,
     hint: str = "give --database-url, or go to the folder that the training ran in",
 ) -> Engine:
-    """An engine on a database that has this version's tables. To look must not make one: a file that is not there stays so.
+    """Return an engine on a database that has this version's tables.
 
-    Raises DatabaseError, with ``hint`` where there is no file, and where one may not upgrade and would have to.
+    Args:
+        url: The database.
+        may_create: Make the file and the tables where there are none.
+        may_upgrade: Bring older tables to this version. If neither is set, the engine is for queries alone.
+        hint: What the user can do where there is no such database.
+
+    Raises:
+        DatabaseError: The database cannot be used, has no tables and ``may_create`` is not set, or has tables of
+            another version and ``may_upgrade`` is not set.
     """
     if is_missing_file(url) and not may_create:
-        raise DatabaseError(f"there is no database {url}; {hint}")
-    engine = open_engine(url)
-    if may_upgrade:
+        raise DatabaseError(f"there is no database {masked(url)}; {hint}")
+    engine = open_engine(url, looking=not (may_create or may_upgrade))
+    if may_create:
         upgrade(engine)
-    elif not is_current(engine):
+        return engine
+    state = _state(engine)
+    if state == HEAD:
+        return engine
+    if state is None:
         raise DatabaseError(
-            f"the database {engine.url!r} is not of this version, and this command writes nothing; run `rsc db upgrade`"
+            f"the database {shown(engine.url)} has no runs: a training makes its tables, or `rsc db upgrade`; {hint}"
         )
+    if not may_upgrade:
+        raise DatabaseError(
+            f"the database {shown(engine.url)} has tables of another version, and this command writes nothing; run"
+            " `rsc db upgrade`"
+        )
+    upgrade(engine)
     return engine
 
 
 def upgrade(engine: Engine) -> bool:
-    """Create or upgrade the tables, and adopt a database that has some already; return whether anything changed.
+    """Create or upgrade the tables, and adopt a database that has some of them already.
 
-    An adopted table keeps its rows and columns and gains the columns that it lacks. Two processes may call this at
-    once: alembic takes no lock, so this does. Raises DatabaseError, also for a database of a newer version.
+    An adopted table keeps its rows and columns, and gains the columns that it lacks. Two processes may call this at
+    once: alembic takes no lock, so this does.
+
+    Returns:
+        Whether anything changed.
+
+    Raises:
+        DatabaseError: The database cannot be used, or is of a newer version.
     """
+    create_file(engine.url)
     try:
         if is_current(engine):
             return False
@@ -61,29 +91,46 @@ def upgrade(engine: Engine) -> bool:
 
 
 def is_current(engine: Engine) -> bool:
-    """Has the database this version's tables? Writes nothing. Raises DatabaseError."""
+    """Return whether the database has this version's tables. Writes nothing.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+    """
+    return _state(engine) == HEAD
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the revision that the database says it has; None if it does not say. Imports no alembic."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    revision: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return revision
+
+
+def _state(engine: Engine) -> str | None:
+    """Return the database's revision, "" for tables without one, None if it has no table of ours."""
     try:
         with reading(engine) as connection:
-            return current_revision(connection) == HEAD
+            revision = current_revision(connection)
+            return "" if revision is None and _tables_there(connection) else revision
     except SQLAlchemyError as error:
         raise unusable(engine, error) from error
 
 
-def current_revision(connection: Connection) -> str | None:
-    """The revision that the database says it has; None without the table that says so. Costs no alembic import."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+def _tables_there(connection: Connection) -> list[Table]:
+    """Return those of our tables that the database has."""
+    have = set(inspect(connection).get_table_names())
+    return [table for table in metadata.sorted_tables if table.name in have]
 
 
 def _migrate(connection: Connection) -> None:
-    from alembic import command
+    from alembic import command  # slow, and only needed once in the life of a database
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
     here = str(Path(__file__).with_name("migrations"))
-    config.set_main_option("script_location", here.replace("%", "%%"))  # as its parser wants it
+    config.set_main_option("script_location", here.replace("%", "%%"))  # its parser interpolates
     config.attributes["connection"] = connection
     if current_revision(connection) is None and _adopt(connection):
         command.stamp(config, _BASELINE)
@@ -97,19 +144,20 @@ def _migrate(connection: Connection) -> None:
 
 
 def _adopt(connection: Connection) -> bool:
-    """Give a database that has some of the tables whatever they lack; False if it has none."""
-    have = set(inspect(connection).get_table_names())
-    known = [table for table in metadata.sorted_tables if table.name in have]
+    """Give a database that has some of our tables what they lack; return False if it has none."""
+    known = _tables_there(connection)
     if not known:
         return False
     for table in known:
         _add_columns(connection, table)
     metadata.create_all(connection)
+    if not inspect(connection).has_table(EPISODE_METRICS):
+        connection.execute(text(create_view()))
     return True
 
 
 def _add_columns(connection: Connection, table: Table) -> None:
-    """Nullable, since rows are there already; unique ones and indexes only where the rows allow it."""
+    """Add missing columns, as nullable since there are rows already, and missing indexes."""
     inspector = inspect(connection)
     have = {column["name"] for column in inspector.get_columns(table.name)}
     missing: list[Any] = [column for column in table.columns if column.name not in have]

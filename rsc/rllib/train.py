@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from journal.console import console, remark
+from rsc.defaults import DATABASE_VARIABLE
 from rsc.rllib.stopping import Signals, Stopped
 from rsc.trading.config import ConfigError, TradingConfig
 from rsc.trading.env import TradingEnv
@@ -205,6 +206,8 @@ def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
 def _summary(run: Any, plan: TrainingPlan) -> int:
     """What is left to end, and the command that ends it; the exit code: of that, if it was run, else 0 if the rows
     can be counted."""
+    from rsc.db.urls import without_password  # SQLAlchemy, which `--help` does not need
+
     counts = _counts(run)
     if counts is not None:
         left, unrecorded = counts.pop("started", 0), counts.pop("unrecorded", 0)
@@ -214,13 +217,15 @@ def _summary(run: Any, plan: TrainingPlan) -> int:
         if not left + unrecorded:
             return 0
     arguments = ["--run-id", run.run_id]
-    if plan.database_url:
-        arguments += ["--database-url", plan.database_url]
     if plan.reconcile:
         # No grace: envs of this very process closed their journals just now, and no callback comes any more. Env
         # runners that were told to end still may take long on a busy machine, since Ray makes them nice.
         command = [sys.executable, "-m", "reconciler", *arguments, "--grace", "0s", "--wait", "60s"]
-        return subprocess.run(command, check=False, timeout=RECONCILE_TIMEOUT_S).returncode
+        # By the environment, since every user of the machine can read the arguments of a process.
+        environment = {**os.environ, DATABASE_VARIABLE: run.database_url}
+        return subprocess.run(command, check=False, timeout=RECONCILE_TIMEOUT_S, env=environment).returncode
+    if plan.database_url:
+        arguments += ["--database-url", without_password(plan.database_url)[0]]
     click.echo(f"to end them: {shlex.join(['reconcile', *arguments])}")
     return int(counts is None)
 

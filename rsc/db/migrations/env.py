@@ -1,12 +1,14 @@
-"""Alembic's entry: runs migrations on the connection that `rsc.db.upgrade` holds, in its transaction."""
+"""Run migrations on the connection that `rsc.db.upgrade` holds, in its transaction. Alembic calls this module."""
 
 from alembic import context
 
 from rsc.db.models import metadata
+from rsc.db.upgrade import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    transactional_ddl=False,  # the caller's transaction holds the lock and everything that happens under it
+    version_table=VERSION_TABLE,
+    transactional_ddl=False,  # the caller's transaction holds the lock, and commits everything at once
 )
 context.run_migrations()

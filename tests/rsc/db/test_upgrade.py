@@ -21,13 +21,14 @@ import journal
 import rsc
 from rsc.db.models import metadata
 from rsc.db.session import DatabaseError, open_engine
-from rsc.db.upgrade import HEAD, current_revision, is_current, upgrade
+from rsc.db.sqlite import create_file
+from rsc.db.upgrade import HEAD, VERSION_TABLE, current_revision, is_current, upgrade
 from tests.postgres import PostgresServer
 
 
 def differences(engine):
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        context = MigrationContext.configure(connection, opts={"compare_type": False, "version_table": VERSION_TABLE})
         return compare_metadata(context, metadata)
 
 
@@ -50,6 +51,7 @@ def test_upgrade__second_time__changes_nothing_and_imports_no_alembic(database_u
 
 def test_upgrade__tables_without_revision__are_adopted_with_their_rows(empty_database_url):
     engine = open_engine(empty_database_url)
+    create_file(engine.url)
     with engine.begin() as connection:
         metadata.create_all(connection)
         connection.execute(
@@ -67,6 +69,7 @@ def test_upgrade__tables_without_revision__are_adopted_with_their_rows(empty_dat
 def test_upgrade__tables_of_another_program__gain_what_they_lack_and_keep_what_they_have(empty_database_url):
     """The forerunner's tables have fewer columns, and some of their own."""
     engine = open_engine(empty_database_url)
+    create_file(engine.url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE training_runs (run_id VARCHAR(64) PRIMARY KEY, status VARCHAR(16))"))
         connection.execute(
@@ -98,7 +101,7 @@ def test_upgrade__eight_processes_at_once__all_succeed(empty_database_url):
 def test_upgrade__database_of_a_newer_version__is_refused_with_the_next_step(database_url):
     engine = open_engine(database_url)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE rsc_version SET version_num = '9999'"))
     with pytest.raises(DatabaseError, match=r"revision 9999.*upgrade reinforce-strategy-creator"):
         upgrade(engine)
     engine.dispose()

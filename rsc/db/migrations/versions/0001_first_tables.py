@@ -1,7 +1,9 @@
-"""The first tables: runs, episodes, trades, passes."""
+"""Make the first tables: runs, episodes, trades, passes, and the view `episode_metrics`."""
 
 import sqlalchemy as sa
 from alembic import op
+
+from rsc.db.models import create_view
 
 revision = "0001"
 down_revision = None
@@ -30,6 +32,14 @@ def upgrade() -> None:
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("notes", sa.Text()),
         sa.Column("journal_root", sa.Text()),
+        sa.Column("algorithm", sa.String(64)),
+        sa.Column("config", sa.JSON()),
+        sa.Column("seed", sa.BigInteger()),
+        sa.Column("package_version", sa.String(64)),
+        sa.Column("git_commit", sa.String(64)),
+        sa.Column("driver_host", sa.String(255)),
+        sa.Column("parent_run_id", sa.String(128)),
+        sa.Column("trial_id", sa.String(128)),
         sa.PrimaryKeyConstraint("run_id", name="pk_training_runs"),
         sa.CheckConstraint(
             "status IN ('running', 'completed', 'interrupted', 'error')", name="ck_training_runs_status"
@@ -62,6 +72,7 @@ def upgrade() -> None:
         sa.Column("overruled_status", sa.String(16)),
         sa.Column("steps_lost", sa.Integer()),
         sa.Column("trades_lost", sa.Integer()),
+        sa.Column("not_told", sa.String()),
         sa.Column("initial_portfolio_value", sa.Float()),
         sa.Column("final_portfolio_value", sa.Float()),
         sa.Column("pnl", sa.Float()),
@@ -80,6 +91,20 @@ def upgrade() -> None:
         sa.Column("total_fees", sa.Float()),
         sa.Column("total_steps", sa.Integer()),
         sa.Column("total_trades", sa.Integer()),
+        sa.Column("env_index", sa.Integer()),
+        sa.Column("seed", sa.BigInteger()),
+        sa.Column("trial_id", sa.String(128)),
+        sa.Column("start_iteration", sa.Integer()),
+        sa.Column("start_env_steps", sa.BigInteger()),
+        sa.Column("market", sa.String(128)),
+        sa.Column("market_start", sa.DateTime(timezone=True)),
+        sa.Column("market_end", sa.DateTime(timezone=True)),
+        sa.Column("first_price", sa.Float()),
+        sa.Column("last_price", sa.Float()),
+        sa.Column("buy_and_hold_return", sa.Float()),
+        sa.Column("excess_return", sa.Float()),
+        sa.Column("total_costs", sa.Float()),
+        sa.Column("turnover", sa.Float()),
         sa.PrimaryKeyConstraint("episode_id", name="pk_episodes"),
         sa.UniqueConstraint("rllib_episode_id", name="uq_episodes_rllib_episode_id"),
         sa.CheckConstraint("status IN ('started', 'completed', 'truncated', 'error')", name="ck_episodes_status"),
@@ -97,6 +122,7 @@ def upgrade() -> None:
         postgresql_where=improvable,
     )
     op.create_index("ix_episodes_run_id_status_episode_id", "episodes", ["run_id", "status", "episode_id"])
+    op.create_index("ix_episodes_run_id_start_time", "episodes", ["run_id", "start_time"])
     op.create_table(
         "completed_trades",
         sa.Column(
@@ -108,7 +134,7 @@ def upgrade() -> None:
         sa.Column("trade_number", sa.Integer(), nullable=False),
         sa.Column("direction", sa.SmallInteger(), nullable=False),
         sa.Column("quantity", sa.Float()),
-        sa.Column("entry_step", sa.Integer(), nullable=False),
+        sa.Column("entry_step", sa.Integer()),
         sa.Column("entry_time", sa.DateTime(timezone=True)),
         sa.Column("entry_price", sa.Float()),
         sa.Column("exit_step", sa.Integer(), nullable=False),
@@ -118,3 +144,4 @@ def upgrade() -> None:
         sa.Column("costs", sa.Float()),
         sa.PrimaryKeyConstraint("episode_id", "trade_number", name="pk_completed_trades"),
     )
+    op.execute(create_view())

@@ -1,0 +1,96 @@
+"""Engines on PostgreSQL. Needs psycopg, which is an extra."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.types.string import TextLoader
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+from rsc.db.patience import PatientConnection
+
+# A timeout that the user set, in `options` of the URL, for the role, or for the database, is kept. 'true': until the
+# transaction ends. Poolers such as pgbouncer give each transaction another session, and refuse settings at the start.
+_SET_TIMEOUTS = " SELECT " + ", ".join(
+    f"set_config('{name}', CASE current_setting('{name}') WHEN '0' THEN '{{{name}}}' ELSE current_setting('{name}') END,"
+    " true)"
+    for name in ("lock_timeout", "statement_timeout")
+)
+_SLACK_S = 1.0  # the server's own timeout comes first, since it costs no connection
+
+
+class _ReplacingLoader(TextLoader):
+    """Decode text of a database without an encoding (SQL_ASCII), where bytes may be anything."""
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode("utf-8", "replace")
+
+
+def postgres_engine(url: URL, timeout_s: float, statement_s: float, to_json: Callable[[Any], str]) -> Engine:
+    """Return an engine on a PostgreSQL database, also behind a pooler in transaction mode.
+
+    Args:
+        url: From `rsc.db.urls.parse_url`. All that it sets is kept.
+        timeout_s: How long connecting to each host may take, and waiting for a lock.
+        statement_s: How long each statement may take.
+        to_json: How to serialise JSON columns.
+    """
+    # No prepared statements: a pooler runs each transaction in another session, which does not know them.
+    arguments: dict[str, Any] = {"prepare_threshold": None}
+    if "connect_timeout" not in url.query and "PGCONNECT_TIMEOUT" not in os.environ:
+        arguments["connect_timeout"] = max(2, math.ceil(timeout_s))  # libpq takes whole seconds, at least 2
+    secret = url.query.get("sslpassword")
+    if secret is not None:  # engines show their URL in messages, and would hide only its password
+        arguments["sslpassword"] = secret
+    engine = create_engine(
+        url.difference_update_query(["sslpassword"]),
+        pool_pre_ping=True,
+        pool_timeout=timeout_s,
+        json_serializer=to_json,
+        connect_args=arguments,
+    )
+    timeouts = {"lock_timeout": int(timeout_s * 1000), "statement_timeout": int(statement_s * 1000)}
+    set_timeouts = _SET_TIMEOUTS.format(**timeouts)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> PatientConnection:
+        connection = PatientConnection.connect_within(*args, **kwargs)
+        connection.patience_s = statement_s
+        _agree_on_encoding(connection)
+        dialect.rsc_encoding = connection.info.encoding
+        own_s = _own_statement_timeout_s(connection)
+        if own_s:
+            connection.patience_s = own_s + _SLACK_S
+        return connection
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(set_timeouts)
+
+    return engine
+
+
+def _agree_on_encoding(connection: psycopg.Connection[Any]) -> None:
+    """Speak the database's own encoding, so that `Words` can tell which text it holds; UTF-8 where it has none."""
+    server = connection.info.parameter_status("server_encoding")
+    if server == "SQL_ASCII":
+        for kind in ("text", "varchar", "bpchar", "name"):
+            connection.adapters.register_loader(kind, _ReplacingLoader)
+    wanted = "UTF8" if server in (None, "SQL_ASCII") else server
+    if connection.info.parameter_status("client_encoding") != wanted:
+        connection.execute(f"SET client_encoding TO '{wanted}'")
+        connection.commit()
+
+
+def _own_statement_timeout_s(connection: psycopg.Connection[Any]) -> float:
+    """Return the statement timeout that the user, the role or the database set; 0 if there is none."""
+    connection.autocommit = True
+    row = connection.execute("SELECT extract(epoch FROM current_setting('statement_timeout')::interval)::float8")
+    own_s = float(row.fetchall()[0][0])
+    connection.autocommit = False
+    return own_s

@@ -1,0 +1,97 @@
+"""Engines on SQLite files."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+from rsc.db.errors import DatabaseError
+from rsc.db.urls import file_of
+
+
+def sqlite_engine(url: URL, timeout_s: float, to_json: Callable[[Any], str], looking: bool) -> Engine:
+    """Return an engine on a SQLite database. It never makes the file.
+
+    Args:
+        url: Its query may set what `sqlite3.connect` takes; this adds what it does not set.
+        timeout_s: How long to wait for another writer.
+        to_json: How to serialise JSON columns.
+        looking: Open for queries alone: nothing is written, and a read-only file or folder will do.
+    """
+    defaults = {"timeout": timeout_s, "check_same_thread": False}
+    arguments = {key: value for key, value in defaults.items() if key not in url.query}
+    engine = create_engine(url, connect_args=arguments, json_serializer=to_json)
+    file = file_of(url)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if file is None:  # in memory, or a URI that says by itself how to open it
+            return None
+        how = _how_to_look(file) if looking else "mode=rw"
+        kwargs["uri"] = True
+        connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?{how}", *args[1:], **kwargs)
+        if "vfs=unix-none" in how:  # keeps the index of the write-ahead log in memory, not in a file
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        return connection
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the only BEGIN is SQLAlchemy's, below
+        if looking:
+            connection.execute("PRAGMA query_only = ON")
+            return
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A deferred transaction that turns to writing fails at once where another writes; an immediate one waits.
+        reading = looking or connection.get_execution_options().get("rsc_reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def create_file(url: URL) -> None:
+    """Make the file of a SQLite database, empty, and its folder, where they do not exist.
+
+    Raises:
+        DatabaseError: The operating system refuses.
+    """
+    file = file_of(url)
+    if file is None or file.exists():
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError as error:
+        raise DatabaseError(f"cannot make the database {file}: {error.strerror}") from error
+
+
+def _how_to_look(file: Path) -> str:
+    """Return how to open a file for queries without leaving a trace, by what may be written.
+
+    SQLite reads a file in WAL mode with the help of two files beside it, ``-wal`` and ``-shm``. Where the folder may be
+    written, it makes them and removes them. Elsewhere it needs to be told what to do without them.
+    """
+    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+        return "mode=rw"
+    log, index = (Path(f"{file}{suffix}") for suffix in ("-wal", "-shm"))
+    if Path(f"{file}-journal").exists() or (_size(log) and index.exists()):
+        return "mode=ro"
+    return "mode=ro&vfs=unix-none" if _size(log) else "immutable=1"
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
