@@ -132,7 +132,8 @@ def trainings(shape: Shape, length: int, folder: Path) -> Iterator[dict[str, Any
             made[name] = config_of(shape, f"benchmark-{name}", length).build_algo()
         config = config_of(shape, TradingVectorEnv if shape.vector else TradingEnv, length)
         database = f"sqlite:///{folder / 'rsc.db'}"
-        with rsc.attach(config, run_id="both", journal_root=folder / "journals", database_url=database):
+        places = {"journal_root": folder / "journals", "database_url": database}
+        with rsc.attach(config, run_id="both", independent_seeds=True, **places):
             made["journal+sqlite"] = config.build_algo()
             yield made
     finally:

@@ -57,6 +57,25 @@ def interrupt_run(connection: Connection, run_id: str) -> bool:
     return connection.execute(statement.values(values)).rowcount == 1
 
 
+def has_episodes(connection: Connection, run_id: str) -> bool:
+    """Return whether any episode of a run has a row."""
+    return connection.execute(select(exists().where(episodes.c.run_id == run_id))).scalar_one()
+
+
+def add_trial(
+    connection: Connection, run_id: str, trial_id: str, parameters: Mapping[str, Any], start_time: datetime
+) -> None:
+    """Add a Tune trial to its run's parameters, under "trials". A trial that starts again with others gets another entry."""
+    of_run = training_runs.c.run_id == run_id
+    known = connection.execute(select(training_runs.c.parameters).where(of_run).with_for_update()).scalar()
+    trials = dict((known or {}).get("trials", {}))
+    starts = list(trials.get(trial_id, []))
+    if starts and starts[-1]["parameters"] == dict(parameters):
+        return
+    trials[trial_id] = [*starts, {"start_time": start_time.isoformat(), "parameters": dict(parameters)}]
+    connection.execute(update(training_runs).where(of_run).values(parameters={**(known or {}), "trials": trials}))
+
+
 def find_run(connection: Connection, run_id: str) -> Row[Any] | None:
     """Return a run with every column, None if the database does not know it."""
     return connection.execute(select(training_runs).where(training_runs.c.run_id == run_id)).one_or_none()

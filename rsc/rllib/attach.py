@@ -1,64 +1,44 @@
-"""The composition root: puts recorder, seeds and callbacks on any AlgorithmConfig, and starts the run's record."""
+"""`attach`: record all episodes of an RLlib config in a new run."""
 
 from __future__ import annotations
 
 import logging
+import random
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import gymnasium as gym
+import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.callbacks.callbacks import RLlibCallback
-from ray.tune.registry import ENV_CREATOR, _global_registry, register_env
+from ray.rllib.env.env_context import EnvContext
 
-from journal import Durability, RunMarker
+from journal import Durability, RunMarker, list_journals
+from journal.host.identity import boot_id
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
-from rsc.recording.episode import JournalSettings
-from rsc.recording.recorder import Recorder
-from rsc.recording.vector import VectorRecorder
-from rsc.rllib.callbacks import CallbackSettings, callbacks_for
-from rsc.rllib.seeds import IndependentSeeds, VectorIndependentSeeds
+from rsc.rllib import checks, live, rows, trials
+from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs
+from rsc.rllib.settings import RecordingSettings, pickled
 
 log = logging.getLogger("rsc")
 
 
-@dataclass(frozen=True)
-class _RecordedEnv:
-    """Makes the user's env with its seeds and its recorder around it; picklable, for env runners elsewhere."""
-
-    make: Any
-    settings: JournalSettings
-
-    def __call__(self, context: Any) -> gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]:
-        worker_index = int(getattr(context, "worker_index", 0) or 0)
-        env = _made(self.make, context)
-        notes = {"worker_index": worker_index}
-        if isinstance(env, gym.vector.VectorEnv):  # RLlib's context is a plain dict here: the callback tells the index
-            return VectorRecorder(VectorIndependentSeeds(env, worker_index), self.settings, notes)
-        return Recorder(IndependentSeeds(env, worker_index), self.settings, notes)
-
-
-def _made(make: Any, context: Any) -> gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]:
-    if isinstance(make, str):
-        return gym.make(make, **context)
-    env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] = make(context)
-    return env
-
-
 class Run:
-    """A run on record. As a context manager: `completed` at its end, `error` on an exception, `interrupted` on Ctrl-C."""
+    """A run on record.
 
-    def __init__(self, run_id: str, journal_root: Path, database_url: str, marker: RunMarker) -> None:
+    As a context manager it ends as `completed`, as `error` on an exception, and as `interrupted` on Ctrl-C.
+    """
+
+    def __init__(self, run_id: str, journal_root: Path, database_url: str, marker: RunMarker, token: str) -> None:
         self.run_id = run_id
         self.journal_root = journal_root
         self.database_url = database_url
         self._marker = marker
+        self._token = token
 
     def __enter__(self) -> Run:
         return self
@@ -72,17 +52,27 @@ class Run:
             self.end("interrupted")
 
     def end(self, status: str, notes: str | None = None) -> None:
-        """The driver's word on how the run ended; a database that is down is a warning. Lets go of the marker."""
+        """Record the run's final status, and let no further env record it. If the database is down, log a warning."""
         from sqlalchemy.exc import SQLAlchemyError
 
         from rsc.db import runs
         from rsc.db.session import DatabaseError, first_line, open_engine
 
+        live.end(self._token)
+        rows.drain()
         try:
             with open_engine(self.database_url).begin() as connection:
                 runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
+                recorded = runs.has_episodes(connection, self.run_id)
         except (SQLAlchemyError, DatabaseError) as failure:
             log.warning("run %s: its end is not recorded: %s", self.run_id, first_line(failure))
+            recorded = True  # not known
+        if status == "completed" and not recorded and not any(list_journals(self.journal_root, self.run_id)):
+            log.warning(
+                "run %s recorded nothing: no episode began; build the algorithm after rsc.attach, from the same config,"
+                " and train inside the `with` block",
+                self.run_id,
+            )
         self._marker.close()
 
 
@@ -94,6 +84,7 @@ def new_run_id() -> str:
 def attach(
     config: AlgorithmConfig,
     *,
+    account: Any = None,
     run_id: str | None = None,
     journal_root: Path | str | None = None,
     database_url: str | None = None,
@@ -101,43 +92,120 @@ def attach(
     checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS,
     on_error: Literal["warn", "raise"] = "warn",
     parameters: Mapping[str, Any] | None = None,
+    independent_seeds: bool = False,
 ) -> Run:
-    """Journal every episode of this config's env, and give each its row; all else in the config stays as it was.
+    """Record all episodes of a config's envs in a new run: a journal and a database row for each.
 
-    The env may be a class, a registered name, or a function of the env context, as long as it offers what
-    `rsc.recording.recorder.Journaled` asks for. TradingEnv and its subclasses do. With RLlib's
-    ``vector_entry_point`` it makes vector envs, which offer `rsc.recording.vector.VectorJournaled`, as
-    TradingVectorEnv does. Call it last, before
-    `build_algo`. Makes the run's marker, which this process holds until the run ends or the process does, and its row.
-    Where a journal cannot be written, ``on_error`` says whether training goes on with a warning, or the env's step
-    raises JournalWriteError.
+    Sets ``config.env_runner_cls`` and adds plain data to the config. Env, callbacks and all else stay as they are, and
+    may be changed afterwards. A config that is attached again is recorded in the newer run.
 
-    Raises JournalExistsError for a run id that is taken, rsc.db.session.DatabaseError, and ValueError for a config
-    without an env, or with one that cannot be journaled.
+    Args:
+        config: A config of RLlib's new API stack, with an env of one agent.
+        account: Where the env tells what its account is worth. None: the env is known, as TradingEnv is.
+        run_id: None: made from the time.
+        journal_root: Folder of the journals. None: $RSC_JOURNAL_ROOT, else rsc-data/journal.
+        database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db. Its password stays in this process and in
+            the memory of the Ray cluster.
+        durability: What survives a power cut: see docs/reference.md.
+        checkpoint_every_steps: Steps between the checkpoints in a journal.
+        on_error: What a journal that cannot be written does: a warning, or JournalWriteError from the env's step.
+        parameters: Facts about the run for its row.
+        independent_seeds: Change the seeds that RLlib resets envs with, so that no two envs and no two rounds of
+            evaluation play the same episode.
+
+    Returns:
+        The run. End it with `Run.end`, or use it in a `with` statement around the training.
+
+    Raises:
+        TypeError, ValueError: The config cannot be recorded. Nothing was made.
+        JournalExistsError: The run id is taken.
+        rsc.db.session.DatabaseError: The database cannot be used.
     """
-    _refuse_what_cannot_be_journaled(config)
-    run_id = new_run_id() if run_id is None else run_id
-    root = defaults.journal_root(journal_root)
-    url = defaults.database_url(database_url)
-    run = _start_run(run_id, root, url, dict(parameters or {}))
-    settings = JournalSettings(str(root), run_id, durability, checkpoint_every_steps, on_error)
-    name = f"recorded-{run_id}"
-    register_env(name, _RecordedEnv(_maker_of(config.env), settings))
-    config.environment(env=name)
-    config.callbacks(callbacks_class=_callbacks_over(config.callbacks_class, CallbackSettings(str(root), run_id, url)))
+    checks.require_config(config)
+    root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
+    checks.require_one_node(url, config)
+    bare_url, password = live.without_password(url)
+    settings = RecordingSettings(
+        run_id=new_run_id() if run_id is None else run_id,
+        token=secrets.token_hex(16),
+        journal_root=str(root),
+        database_url=bare_url,
+        driver_boot_id=boot_id(),
+        durability=durability,
+        checkpoint_every_steps=checkpoint_every_steps,
+        on_error=on_error,
+        account=pickled(account),
+        independent_seeds=independent_seeds,
+        trial_id=trials.current(),
+        parameters=trials.plain_values(config),
+    )
+    _require_account(config, settings)
+    run = _start_run(settings, root, url, dict(parameters or {}))
+    _put_on(config, settings)
+    live.begin(settings.token, password)
     return run
 
 
-def _refuse_what_cannot_be_journaled(config: AlgorithmConfig) -> None:
-    """Here, and not by a traceback from each env runner."""
-    if config.env is None:
-        raise ValueError("the config has no env yet: call config.environment(...) first")
-    env = config.env
-    if isinstance(env, type) and not issubclass(env, gym.Wrapper) and not hasattr(env, "journal_about"):
-        raise ValueError(f"{env.__name__} cannot be journaled: it lacks what rsc.recording.Journaled asks for")
+def _put_on(config: AlgorithmConfig, settings: RecordingSettings) -> None:
+    """Change the config, and its evaluation config if that is an object of its own."""
+    evaluation = config.evaluation_config
+    for each in (config, evaluation if isinstance(evaluation, AlgorithmConfig) else None):
+        if each is not None:
+            if each.env_runner_cls is None:
+                each.env_runners(env_runner_cls=RecordedEnvRunner)
+            settings.put_on(each)
 
 
-def _start_run(run_id: str, root: Path, url: str, parameters: dict[str, Any]) -> Run:
+def _require_account(config: AlgorithmConfig, settings: RecordingSettings) -> None:
+    """Make the env once, unless its class shows that it can be recorded, and look for its account.
+
+    An env that cannot be made here is not refused: an env runner may be able to make it.
+
+    Raises:
+        ValueError: The env does not tell what its account is worth.
+    """
+    if settings.account is not None or hasattr(config.env, "journal_about"):
+        return
+    with _same_random_numbers():
+        maker = RecordedEnvs.of(config, settings, {})
+        context = EnvContext(config.env_config, worker_index=0)
+        try:
+            env = maker.bare(context | {"num_envs": 1} if checks.is_vector_mode(config) else context)
+        except Exception as error:
+            log.debug("the env cannot be made here: %s", error)
+            return
+        try:
+            checks.require_made_env(env, config)
+            _require_told(env, config)
+        finally:
+            _close(env)
+
+
+def _require_told(env: Any, config: AlgorithmConfig) -> None:
+    if not hasattr(env.unwrapped, "journal_about"):
+        name = type(env.unwrapped).__name__
+        raise ValueError(f"{name} cannot be journaled: it lacks what rsc.recording.recorder.Journaled asks for")
+
+
+def _close(env: Any) -> None:
+    try:
+        env.close()
+    except Exception as error:
+        log.debug("the env that was made to find its account does not close: %s", error)
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Give training the same global random numbers, whatever happens inside."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+
+
+def _start_run(settings: RecordingSettings, root: Path, url: str, parameters: dict[str, Any]) -> Run:
     from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
     from journal import JournalExistsError
@@ -146,6 +214,7 @@ def _start_run(run_id: str, root: Path, url: str, parameters: dict[str, Any]) ->
     from rsc.db.session import open_engine
     from rsc.db.upgrade import upgrade
 
+    run_id = settings.run_id
     engine = open_engine(url)
     upgrade(engine)
     try:
@@ -159,18 +228,4 @@ def _start_run(run_id: str, root: Path, url: str, parameters: dict[str, Any]) ->
         ) from error
     except SQLAlchemyError as error:
         raise unusable(engine, error) from error
-    return Run(run_id, root, url, marker)
-
-
-def _maker_of(env: Any) -> Any:
-    if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
-        creator: Callable[[Any], Any] = _global_registry.get(ENV_CREATOR, env)
-        return creator
-    return env
-
-
-def _callbacks_over(given: Any, settings: CallbackSettings) -> Any:
-    """Ours with the user's own: one class where he gave one or none, a longer list where he gave a list."""
-    if isinstance(given, list | tuple):
-        return [*given, callbacks_for(settings)]
-    return callbacks_for(settings, given or RLlibCallback)
+    return Run(run_id, root, url, marker, settings.token)

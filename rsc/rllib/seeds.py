@@ -1,4 +1,4 @@
-"""Random streams: no two sub-envs of a run share one, and no episode repeats another's, whatever RLlib seeds them with."""
+"""Give each sub-env and each round of a run its own random stream. RLlib gives some of them the same seed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 
 class IndependentSeeds(gym.Wrapper[Any, Any, Any, Any]):
-    """Mixes each seed that a reset is given with who asks: evaluation or training, worker, and number of the seeding.
+    """Mixes each seed of a reset with evaluation or training, the worker, and the number of the reset.
 
-    RLlib seeds sub-env i of worker w with seed + w + i, so neighbours collide, and in sampling by episodes it seeds
-    each round alike. The pair (its seed, worker) is unique, and the number tells the rounds apart.
+    RLlib seeds sub-env i of worker w with seed + w + i, so neighbours get equal seeds. When it samples by episodes, it
+    gives the same seeds in each round. The pair (seed, worker) is unique, and the number distinguishes the rounds.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], worker_index: int) -> None:
+    def __init__(self, env: gym.Env[Any, Any], worker_index: int, in_evaluation: bool = False) -> None:
         super().__init__(env)
-        self.in_evaluation = False
+        self.in_evaluation = in_evaluation
         self._worker_index = worker_index
         self._seedings = 0
 
@@ -30,11 +30,13 @@ class IndependentSeeds(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class VectorIndependentSeeds(gym.vector.VectorWrapper):
-    """What `IndependentSeeds` around each sub-env does, for a vector env; a single seed s means s + i for env i."""
+    """Does for a vector env what `IndependentSeeds` does for each sub-env. A single seed s means s + i for env i."""
 
-    def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], worker_index: int) -> None:
+    def __init__(
+        self, env: gym.vector.VectorEnv[Any, Any, Any], worker_index: int, in_evaluation: bool = False
+    ) -> None:
         super().__init__(env)
-        self.in_evaluation = False
+        self.in_evaluation = in_evaluation
         self.worker_index = worker_index
         self._seedings = [0] * self.num_envs
 

@@ -94,6 +94,7 @@ def _train(plan: TrainingPlan, signals: Signals) -> tuple[Any, int]:
         database_url=plan.database_url,
         durability=plan.durability,  # type: ignore[arg-type]
         parameters=plan.parameters(),
+        independent_seeds=True,
     )
     click.echo(f"run {run.run_id}")
     stopped = 0

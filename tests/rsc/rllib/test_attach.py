@@ -30,7 +30,8 @@ from rsc.db import episodes, runs
 from rsc.db.session import DatabaseError, open_engine, reading
 from rsc.metrics import metrics_of
 from rsc.recording.recorder import Recorder
-from rsc.rllib import callbacks
+from rsc.rllib import rows
+from rsc.rllib.settings import RecordingSettings
 from rsc.trading.env import TradingEnv
 from rsc.trading.vector_env import TradingVectorEnv
 
@@ -76,14 +77,15 @@ class World:
     @contextmanager
     def runner(self, config: Any) -> Iterator[SingleAgentEnvRunner]:
         """An env runner of the attached config."""
-        with self.attach(config):
-            runner = SingleAgentEnvRunner(config=config, worker_index=1)
+        with self.attach(config, independent_seeds=True):
+            runner = config.env_runner_cls(config=config, worker_index=1)
             try:
                 yield runner
             finally:
                 runner.stop()
 
     def rows(self) -> list[Any]:
+        assert rows.drain() == 0
         return list(episodes.episodes_of(open_engine(self.url), RUN))
 
     def journals(self) -> dict[str, Any]:
@@ -223,12 +225,12 @@ def test_attach__users_own_callbacks__are_still_called(world: World, how: str) -
 
 
 def test_attach__rest_of_the_config__stays_as_it_was(world: World) -> None:
-    """Env and callbacks change, and nothing else."""
+    """The env runner's class changes, and plain data is added."""
     plain, attached = config_of(), config_of()
     with world.attach(attached):
         before, after = plain.to_dict(), attached.to_dict()
-    changed = {key for key in before if repr(before[key]) != repr(after[key])}
-    assert changed == {"env", "callbacks"}
+    changed = {key for key in after if repr(before.get(key)) != repr(after[key])}
+    assert changed == {"env_runner_cls", "rsc_recording"}
 
 
 def test_attach__config__can_be_serialised(world: World) -> None:
@@ -236,9 +238,10 @@ def test_attach__config__can_be_serialised(world: World) -> None:
     config = config_of()
     with world.attach(config):
         config.serialize()
-        given = config.callbacks_class
-        ours = pickle.loads(cloudpickle.dumps(given[-1] if isinstance(given, list) else given))
-    assert ours.settings.run_id == RUN
+        restored = pickle.loads(cloudpickle.dumps(config))
+    settings = RecordingSettings.of(restored)
+    assert settings is not None
+    assert settings.run_id == RUN
 
 
 def test_attach__without_an_env__says_so(world: World) -> None:
@@ -362,14 +365,15 @@ def test_callbacks__run_that_somebody_removed__says_that_the_database_refuses_it
         sample(runner, 90)
     warnings = [record for record in caplog.records if record.name == "rsc"]
     assert len(warnings) == 1
-    assert "the database refuses it (FOREIGN KEY" in warnings[0].getMessage()
+    assert "the database refuses the row of episode" in warnings[0].getMessage()
+    assert "(FOREIGN KEY" in warnings[0].getMessage()
 
 
 def test_callbacks__insert_was_missed__the_end_makes_the_row(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A database that comes back in mid-episode still gets the episode, RLlib's id included."""
-    monkeypatch.setattr(callbacks, "DATABASE_PAUSE_S", 0.0)
+    monkeypatch.setattr(rows, "DATABASE_PAUSE_S", 0.0)
     with world.runner(config_of()) as runner:
         (tmp_path / "rsc.db").rename(tmp_path / "elsewhere.db")
         (tmp_path / "rsc.db").mkdir()
@@ -398,7 +402,7 @@ def test_attach__on_error_raise__a_failed_write_stops_sampling(world: World) -> 
     """For those who prefer no training to one without a record."""
     config = config_of()
     with world.attach(config, on_error="raise", checkpoint_every_steps=10):
-        runner = SingleAgentEnvRunner(config=config, worker_index=1)
+        runner = config.env_runner_cls(config=config, worker_index=1)
         sample(runner, 2)
         fail_writes(recorders(runner)[0])
         with pytest.raises(RuntimeError) as raised:  # RLlib's own, from ours

@@ -1,0 +1,102 @@
+"""Which runs are being recorded now, and the passwords of their databases.
+
+The process that called `attach` keeps both in memory and publishes them in the key-value store of its Ray cluster, where
+env runners in other processes look them up. A config that was restored from a checkpoint names a run that is in neither
+place, so it trains without a record.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.experimental import internal_kv
+from sqlalchemy import make_url
+
+log = logging.getLogger("rsc")
+
+_NAMESPACE = "reinforce-strategy-creator"
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """A run that its driver keeps open, with the password of its database."""
+
+    password: str | None
+
+
+_here: dict[str, LiveRun] = {}  # by the token of its `attach`
+
+
+def begin(token: str, password: str | None) -> None:
+    """Let env runners record a run, from now until `end`."""
+    _here[token] = LiveRun(password)
+    if _publish not in ray._private.worker._post_init_hooks:
+        ray._private.worker._post_init_hooks.append(_publish)
+    if ray.is_initialized():
+        _publish()
+
+
+def end(token: str) -> None:
+    """Let no further env record the run."""
+    _here.pop(token, None)
+    try:
+        if ray.is_initialized():
+            internal_kv._internal_kv_del(token, namespace=_NAMESPACE)
+    except Exception as error:  # the cluster may be going down; the job's id ends the entry too
+        log.debug("the run's entry stays in Ray's key-value store: %s", error)
+
+
+def find(token: str) -> LiveRun | None:
+    """Return the run that `attach` began under this token; None if its driver ended it, or is another one."""
+    if token in _here:
+        return _here[token]
+    if not ray.is_initialized():
+        return None
+    found: Any = internal_kv._internal_kv_get(token, namespace=_NAMESPACE)
+    if not found:
+        return None
+    entry = json.loads(found)
+    return LiveRun(entry["password"]) if entry["job"] == _job() else None
+
+
+def _publish() -> None:
+    """Store this process's runs in the cluster. Ray calls it at the end of each `ray.init`."""
+    try:
+        for token, run in _here.items():
+            value = json.dumps({"job": _job(), "password": run.password})
+            internal_kv._internal_kv_put(token, value.encode(), overwrite=True, namespace=_NAMESPACE)
+    except Exception as error:
+        log.warning("env runners in other processes will not record: Ray's key-value store failed (%s)", error)
+
+
+def _job() -> str:
+    """The id of this process's Ray job, which ends with its driver."""
+    return str(ray.get_runtime_context().get_job_id())
+
+
+def without_password(database_url: str) -> tuple[str, str | None]:
+    """Split a database URL into the URL without its password, and the password.
+
+    Raises:
+        DatabaseError: It is no database URL.
+    """
+    from rsc.db.session import open_engine
+
+    url = open_engine(database_url).url
+    asked = url.query.get("password")
+    password = url.password or (asked if isinstance(asked, str) else None)
+    if password is None:
+        return database_url, None
+    bare = make_url(database_url).set(password=None).difference_update_query(["password"])
+    return bare.render_as_string(hide_password=False), password
+
+
+def with_password(database_url: str, password: str | None) -> str:
+    """Return a URL that `without_password` split, whole again."""
+    if password is None:
+        return database_url
+    return make_url(database_url).set(password=password).render_as_string(hide_password=False)

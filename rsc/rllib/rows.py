@@ -1,0 +1,348 @@
+"""Write the rows of episodes from a thread, so that training never waits for the database.
+
+Callbacks hand over one entry per episode, its latest state. A thread of the process gathers the entries and writes them in
+batches. An entry that the database refuses is given up; while the database does not answer, entries wait in memory. What
+is given up is recorded by the reconciler, from the journals.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from journal import EndReason, JournalError, journal_path, read_journal
+from rsc.defaults import CALLBACK_TIMEOUT_S, DATABASE_PAUSE_S
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from rsc.db.episodes import Ended
+
+log = logging.getLogger("rsc")
+
+GATHER_S = 1.0
+"""At most one batch is written in this time, except when it is drained."""
+_FIRST_GATHER_S = 0.1  # the envs of a runner start together
+DRAIN_S = 5.0
+BATCH_ENTRIES = 256
+MOST_ENTRIES = 20_000
+MOST_KEPT_BYTES = 64 << 20
+
+
+class State(IntEnum):
+    """What is known of an episode. A later state replaces an earlier one."""
+
+    STARTED = 0
+    LEFT = 1  # its env was closed: its journal says whether the episode had ended before
+    ENDED = 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The latest state of one episode.
+
+    Args:
+        row: The columns of a started episode.
+        journal_root: Where the episode's journal is.
+        kept: For an ended episode whose journal failed: the recorder's own figures, as JSON.
+    """
+
+    row: dict[str, Any]
+    journal_root: str
+    state: State
+    kept: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Identifies the episode."""
+        return str(self.row["journal_id"])
+
+
+@dataclass(frozen=True)
+class TrialEntry:
+    """The parameters of a Tune trial of a run."""
+
+    run_id: str
+    trial_id: str
+    parameters: dict[str, Any]
+    state: State = State.ENDED
+    kept: None = None
+
+    @property
+    def key(self) -> str:
+        """Identifies the trial."""
+        return f"{self.run_id} trial {self.trial_id}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """An entry and, for an ended episode, its final row. Made before the transaction begins."""
+
+    entry: Entry | TrialEntry
+    ended: Ended | None = None
+
+
+class RowWriter:
+    """Writes entries into one database from a thread of this process. No method raises or waits for the database.
+
+    Args:
+        engine: The database. None: `open_engine` failed, and entries are dropped.
+    """
+
+    def __init__(self, engine: Engine | None) -> None:
+        self._engine = engine
+        self._condition = threading.Condition()
+        self._entries: dict[str, Entry | TrialEntry] = {}
+        self._in_hand: dict[str, Entry | TrialEntry] = {}
+        self._kept_bytes = 0
+        self._thread: threading.Thread | None = None
+        self._drainers = 0
+        self._idle = False
+        self._attempts = self._failed_attempt = 0
+        self._earliest = 0.0  # no batch is begun before, by the monotonic clock
+        self._outage = False
+        self._said: set[str] = set()
+
+    def put(self, entry: Entry | TrialEntry) -> None:
+        """Hand over the latest state of an episode, to be written soon."""
+        if self._engine is None:
+            return
+        with self._condition:
+            before = self._entries.get(entry.key)
+            if before is not None and before.state > entry.state:
+                return
+            self._entries[entry.key] = entry
+            self._kept_bytes += len(entry.kept or "") - len((before.kept if before else None) or "")
+            self._make_room()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="rsc-rows", daemon=True)
+                self._thread.start()
+            elif self._idle:
+                self._condition.notify_all()
+
+    def drain(self, timeout_s: float = DRAIN_S) -> int:
+        """Write what waits now, and return how many entries still wait.
+
+        Returns early when the database does not answer.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._condition:
+            own_attempt = self._attempts + 1
+            self._drainers += 1
+            self._condition.notify_all()
+            while self._entries or self._in_hand:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or self._failed_attempt >= own_attempt:
+                    break
+                self._condition.wait(left_s)
+            self._drainers -= 1
+            return len(self._entries) + len(self._in_hand)
+
+    def _make_room(self) -> None:
+        """Drop the oldest entries; those that hold the only copy of figures last."""
+        while len(self._entries) > MOST_ENTRIES or self._kept_bytes > MOST_KEPT_BYTES:
+            too_large = self._kept_bytes > MOST_KEPT_BYTES
+            found = (key for key, entry in self._entries.items() if bool(entry.kept) is too_large)
+            dropped = self._entries.pop(next(found, next(iter(self._entries))))
+            self._kept_bytes -= len(dropped.kept or "")
+            self._say("full", "too many rows wait for the database, so the oldest is dropped")
+
+    def _work(self) -> None:
+        while True:
+            batch = self._next_batch()
+            answered = True
+            try:
+                answered = self._write(batch)
+            except Exception:
+                log.exception("rows of %d episodes are not written; `reconcile` records them", len(batch))
+            with self._condition:
+                if not answered:
+                    self._failed_attempt = self._attempts
+                    self._entries = {**self._in_hand, **self._entries}
+                    self._kept_bytes = sum(len(entry.kept or "") for entry in self._entries.values())
+                    self._make_room()
+                self._in_hand = {}
+                self._earliest = time.monotonic() + (GATHER_S if answered else DATABASE_PAUSE_S)
+                self._condition.notify_all()
+
+    def _next_batch(self) -> list[Entry | TrialEntry]:
+        """Wait until there are entries and it is time to write them."""
+        with self._condition:
+            self._idle = True
+            while not self._entries:
+                self._condition.wait()
+            self._idle = False
+            begin = max(self._earliest, time.monotonic() + _FIRST_GATHER_S)
+            while not self._drainers and (left_s := begin - time.monotonic()) > 0:
+                self._condition.wait(left_s)
+            keys = list(self._entries)[:BATCH_ENTRIES]
+            self._in_hand = {key: self._entries.pop(key) for key in keys}
+            self._kept_bytes -= sum(len(entry.kept or "") for entry in self._in_hand.values())
+            self._attempts += 1
+            return list(self._in_hand.values())
+
+    def _write(self, batch: Iterable[Entry | TrialEntry]) -> bool:
+        """Write a batch; return False if the database does not answer."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from rsc.db.session import DatabaseError, first_line
+
+        works = [self._prepared(entry) for entry in batch]
+        try:
+            self._write_prepared(works)
+        except (SQLAlchemyError, DatabaseError, OSError) as error:
+            if not self._outage:
+                log.warning(
+                    "the database does not answer (%s); training goes on, rows wait in memory, and `reconcile` records"
+                    " what is missed", first_line(error),
+                )  # fmt: skip
+            self._outage = True
+            return False
+        self._outage = False
+        return True
+
+    def _prepared(self, entry: Entry | TrialEntry) -> _Work:
+        """Read the journal of an ended episode. If it cannot be read, only the start of the episode is written."""
+        if isinstance(entry, TrialEntry) or entry.state is State.STARTED:
+            return _Work(entry)
+        try:
+            ended = _ended(entry)
+        except JournalError as error:
+            self._say(
+                f"journal {type(error).__name__}", f"episode {_name(entry)}: {error}; `reconcile` will look again"
+            )
+            return _Work(entry)
+        except Exception:
+            log.exception("%s has only its start; `reconcile` records the rest", _name(entry))
+            return _Work(entry)
+        return _Work(entry, ended)
+
+    def _write_prepared(self, works: list[_Work]) -> None:
+        """One transaction; if the database refuses something in it, one for each entry.
+
+        Raises:
+            SQLAlchemyError: The database does not answer.
+        """
+        from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+
+        from rsc.db.session import DatabaseError, first_line
+
+        engine = self._engine
+        assert engine is not None
+        if not works:
+            return
+        try:
+            _require_file(engine)
+            with engine.begin() as connection:
+                for work in works:
+                    _apply(connection, work)
+        except (OperationalError, InterfaceError, DatabaseError, OSError):
+            raise
+        except Exception as error:
+            if len(works) > 1:
+                for work in works:
+                    self._write_prepared([work])
+                return
+            said = first_line(error) if isinstance(error, SQLAlchemyError) else f"{type(error).__name__}: {error}"
+            what = _name(works[0].entry)
+            self._say(
+                f"refused {type(error).__name__}", f"the database refuses {what} ({said}); `reconcile` records it"
+            )
+        finally:
+            if engine.dialect.name != "sqlite":  # a server has few connections, and a cluster many env runners
+                engine.dispose()
+
+    def _say(self, kind: str, message: str) -> None:
+        """Warn once of each kind."""
+        if kind not in self._said:
+            self._said.add(kind)
+            log.warning("%s; `reconcile` records it, and further ones without a warning", message)
+
+
+def _name(entry: Entry | TrialEntry) -> str:
+    if isinstance(entry, TrialEntry):
+        return f"the parameters of trial {entry.trial_id}"
+    return f"the row of episode {entry.row.get('rllib_episode_id')}"
+
+
+def _require_file(engine: Engine) -> None:
+    """Raise DatabaseError for a SQLite file that is gone: connecting would make an empty database."""
+    from rsc.db.session import DatabaseError, is_missing_file
+
+    if is_missing_file(engine.url.render_as_string(hide_password=False)):
+        raise DatabaseError(f"there is no database {engine.url.database}")
+
+
+def _ended(entry: Entry) -> Ended | None:
+    """Return the final row of an episode; None if its env was closed before it ended."""
+    from rsc.closing import ended_from, ended_from_memory
+    from rsc.db.episodes import CALLBACK
+    from rsc.metrics import RunningMetrics
+
+    now = datetime.now(UTC)
+    if entry.kept is None:
+        journal = read_journal(journal_path(entry.journal_root, entry.row["run_id"], entry.key))
+        if entry.state is State.LEFT and journal.end_reason in (None, EndReason.CLOSED):
+            return None
+        return ended_from(journal, finalized_by=CALLBACK, now=now)
+    kept = json.loads(entry.kept)
+    metrics = RunningMetrics.from_bytes(bytes.fromhex(kept["metrics"])).result()
+    trades = [tuple(trade) for trade in kept["trades"]]
+    return ended_from_memory(entry.key, metrics, trades, EndReason(kept["reason"]), now=now)
+
+
+def _apply(connection: Connection, work: _Work) -> None:
+    from rsc.db import episodes, runs
+
+    if isinstance(work.entry, TrialEntry):
+        runs.add_trial(connection, work.entry.run_id, work.entry.trial_id, work.entry.parameters, datetime.now(UTC))
+    elif work.ended is None:
+        episodes.start_episode(connection, work.entry.row)
+    else:
+        episodes.end_episode_by_callback(connection, work.ended, work.entry.row)
+
+
+_writers: dict[str, RowWriter] = {}
+_of_parent: list[RowWriter] = []
+
+
+def writer_for(database_url: str) -> RowWriter:
+    """Return this process's writer for a database. ``database_url`` may hold a password.
+
+    Imports here all that the thread needs, so that the thread does not hold the interpreter's import lock.
+    """
+    if database_url not in _writers:
+        from rsc.db.session import DatabaseError, open_engine
+
+        engine = None
+        try:
+            engine = open_engine(database_url, CALLBACK_TIMEOUT_S, CALLBACK_TIMEOUT_S)
+        except DatabaseError as error:
+            log.warning("no rows are written, and `reconcile` records the episodes: %s", error)
+        _writers[database_url] = RowWriter(engine)
+    return _writers[database_url]
+
+
+def drain(timeout_s: float = DRAIN_S) -> int:
+    """Write what this process still holds, and return how many entries still wait."""
+    deadline = time.monotonic() + timeout_s
+    return sum(writer.drain(max(0.0, deadline - time.monotonic())) for writer in list(_writers.values()))
+
+
+def _drop_in_child() -> None:
+    """In a forked child: drop the queues, and keep the parent's connections from being closed."""
+    _of_parent.extend(_writers.values())
+    _writers.clear()
+
+
+os.register_at_fork(after_in_child=_drop_in_child)
+atexit.register(drain)

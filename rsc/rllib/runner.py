@@ -1,0 +1,209 @@
+"""Env runners that record the episodes of the user's env. They wrap what `make_env` makes, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+from journal.host.identity import boot_id
+from rsc.recording.recorder import Recorder
+from rsc.recording.vector import VectorRecorder
+from rsc.rllib import live, rows, trials
+from rsc.rllib.callbacks import EpisodeCallbacks
+from rsc.rllib.checks import VECTOR_MODE, is_vector_mode, require_made_env, require_single_agent
+from rsc.rllib.rows import RowWriter, TrialEntry
+from rsc.rllib.seeds import IndependentSeeds, VectorIndependentSeeds
+from rsc.rllib.settings import RecordingSettings
+
+log = logging.getLogger("rsc")
+
+_said: set[str] = set()
+
+
+class Recording:
+    """Makes a single-agent env runner record its episodes, where `rsc.attach` was called on the config.
+
+    For an env runner class of your own, in a module that workers can import:
+
+        class MyRecordedEnvRunner(rsc.rllib.Recording, MyEnvRunner): pass
+
+    The runner of a config whose run is over, as one from a checkpoint, trains without a record, with one warning.
+    """
+
+    config: Any
+    env: Any
+    worker_index: int
+    tune_trial_id: str | None
+    _callbacks: list[RLlibCallback]
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        require_single_agent(config)
+        if config.output and type(self) is RecordedEnvRunner:
+            raise ValueError("config.output was set after rsc.attach, and would be ignored: call rsc.attach last")
+        base: Any = super()
+        base.__init__(config=config, **kwargs)
+        _warn_of_unrecorded_evaluation(config)
+        self._record_trial()
+
+    def make_env(self) -> None:
+        """Make the envs as RLlib does, with a recorder around each."""
+        base: Any = super()
+        config, settings = self.config, RecordingSettings.of(self.config)
+        run = None if settings is None else _live_run(settings)
+        if settings is None or run is None or not config.env:
+            base.make_env()
+            return
+        self._our_callbacks(settings, run)
+        recorded = config.copy(copy_frozen=False)  # the runner's own is frozen, and the user's callbacks may read it
+        recorded.env = RecordedEnvs.of(config, settings, self._notes(settings))
+        self.config = recorded
+        try:
+            base.make_env()
+        finally:
+            self.config = config
+
+    def stop(self) -> None:
+        """Close the envs, and write the rows of all episodes that ended. Waits for at most `rows.DRAIN_S`."""
+        base: Any = super()
+        try:
+            base.stop()
+        finally:
+            for callbacks in self._callbacks:
+                if isinstance(callbacks, EpisodeCallbacks):
+                    callbacks.on_envs_closed()
+            _drain()
+
+    def _our_callbacks(self, settings: RecordingSettings, run: live.LiveRun) -> None:
+        """Append our callbacks once. RLlib makes the envs again after one of them failed."""
+        ours = [callbacks for callbacks in self._callbacks if isinstance(callbacks, EpisodeCallbacks)]
+        for callbacks in ours:
+            callbacks.on_envs_closed()
+        if not ours:
+            writer = _row_writer(settings, run)
+            self._callbacks = [*self._callbacks, EpisodeCallbacks(settings, writer, self._trial_id(settings))]
+
+    def _notes(self, settings: RecordingSettings) -> dict[str, Any]:
+        """Facts for the header of each journal."""
+        notes = {"worker_index": int(self.worker_index or 0), "in_evaluation": bool(self.config.in_evaluation)}
+        trial_id = self._trial_id(settings)
+        return notes if trial_id is None else {**notes, "trial_id": trial_id}
+
+    def _trial_id(self, settings: RecordingSettings) -> str | None:
+        return trials.of_algorithm(self.tune_trial_id) or settings.trial_id or trials.current()
+
+    def _record_trial(self) -> None:
+        """Hand over the parameters of this Tune trial. One runner of the trial does it: the algorithm's own."""
+        settings = RecordingSettings.of(self.config)
+        if settings is None or self.worker_index or self.config.in_evaluation:
+            return
+        trial_id, run = self._trial_id(settings), _live_run(settings)
+        if trial_id is None or run is None:
+            return
+        try:
+            parameters = trials.changed(settings.parameters, self.config)
+            writer = _row_writer(settings, run)
+            if writer is not None:
+                writer.put(TrialEntry(settings.run_id, trial_id, parameters))
+        except Exception:
+            log.exception("the parameters of trial %s are not recorded; training goes on", trial_id)
+
+
+class RecordedEnvRunner(Recording, SingleAgentEnvRunner):
+    """RLlib's env runner, recording."""
+
+
+@dataclass(frozen=True)
+class RecordedEnvs:
+    """Makes the user's env as `SingleAgentEnvRunner.make_env` would, with a recorder around it.
+
+    Args:
+        env: A class, a function of the env context, or the id of a gymnasium env.
+        settings: The run.
+        notes: Facts for the header of each journal.
+        config: The config of the env runner.
+    """
+
+    env: Any
+    settings: RecordingSettings
+    notes: dict[str, Any]
+    config: Any
+
+    @classmethod
+    def of(cls, config: Any, settings: RecordingSettings, notes: dict[str, Any]) -> RecordedEnvs:
+        """Return the maker for a config. Resolves a registered name here: in a forked sub-env that would hang."""
+        env = config.env
+        if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
+            env = _global_registry.get(ENV_CREATOR, env)
+        return cls(env, settings, notes, config)
+
+    def __call__(self, context: Any) -> Any:
+        """Make one env, or one vector env."""
+        made = self.bare(context)
+        require_made_env(made, self.config)
+        if self.settings.independent_seeds:
+            kind = VectorIndependentSeeds if isinstance(made, gym.vector.VectorEnv) else IndependentSeeds
+            made = kind(made, self.notes["worker_index"], self.notes["in_evaluation"])
+        return self.recorder(made)
+
+    def bare(self, context: Any) -> Any:
+        """Make the user's env."""
+        if not isinstance(self.env, str):
+            return self.env(context)
+        arguments = dict(context)
+        if is_vector_mode(self.config):
+            return gym.make_vec(self.env, vectorization_mode=VECTOR_MODE, **arguments)
+        return gym.make(self.env, **arguments)
+
+    def recorder(self, env: Any) -> Any:
+        """Wrap an env into the recorder for its kind."""
+        account, settings = self.settings.unpickled_account(), self.settings.journal_settings()
+        arguments = {} if account is None else {"account": account}
+        kind: Any = VectorRecorder if isinstance(env, gym.vector.VectorEnv) else Recorder
+        return kind(env, settings, self.notes, **arguments)
+
+
+def _live_run(settings: RecordingSettings) -> live.LiveRun | None:
+    """Return the run if its driver keeps it open; warn once if not."""
+    try:
+        run = live.find(settings.token)
+    except Exception as error:
+        _say(f"nothing is recorded: Ray's key-value store does not answer ({error})")
+        return None
+    if run is None:
+        _say(f"nothing is recorded: run {settings.run_id} is over; call rsc.attach on the config for a new run")
+    return run
+
+
+def _row_writer(settings: RecordingSettings, run: live.LiveRun) -> RowWriter | None:
+    if settings.database_url.startswith("sqlite") and settings.driver_boot_id != boot_id():
+        _say(f"no rows are written here, because {settings.database_url} is a file of the driver's machine")
+        return None
+    return rows.writer_for(live.with_password(settings.database_url, run.password))
+
+
+def _drain() -> None:
+    left = rows.drain()
+    if left:
+        log.warning("the rows of %d episodes are not written; `reconcile` records them", left)
+
+
+def _warn_of_unrecorded_evaluation(config: Any) -> None:
+    """An AlgorithmConfig as `evaluation_config` that was set after `attach` has its own env runner class."""
+    evaluation = config.evaluation_config
+    if evaluation is not None and not isinstance(evaluation, dict):
+        own = evaluation.env_runner_cls
+        if own is None or not issubclass(own, Recording):
+            _say("evaluation is not recorded: config.evaluation(evaluation_config=...) was called after rsc.attach")
+
+
+def _say(message: str) -> None:
+    """Warn once in each process."""
+    if message not in _said:
+        _said.add(message)
+        log.warning("%s", message)

@@ -1,0 +1,45 @@
+"""Tune trials: which one this process runs, and with which parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_NO_TRIAL = "default"  # the trial id of an algorithm that was not made by Tune
+_OURS = ("rsc_recording", "env_runner_cls")
+_PLAIN = (bool, int, float, str)
+
+
+def of_algorithm(trial_id: str | None) -> str | None:
+    """Return the trial of an algorithm that Tune made; None for any other."""
+    return None if trial_id in (None, _NO_TRIAL) else trial_id
+
+
+def current() -> str | None:
+    """Return the trial whose function this process runs; None outside of one."""
+    from ray import tune
+    from ray.tune.trainable.trainable_fn_utils import _in_tune_session
+
+    return tune.get_context().get_trial_id() if _in_tune_session() else None
+
+
+def plain_values(config: Any) -> dict[str, Any]:
+    """Return all numbers, flags and texts of a config, by their path, such as "env_config/fee"."""
+    return dict(_leaves(config.to_dict()))
+
+
+def changed(before: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Return the values of a trial's config that differ from those at the time of `attach`."""
+    return {path: value for path, value in plain_values(config).items() if before.get(path) != value}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in _OURS:
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}/")
+        elif isinstance(value, _PLAIN):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, list | tuple) and all(isinstance(item, _PLAIN) for item in value):
+            yield f"{prefix}{key}", list(value)
