@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection
@@ -19,7 +19,6 @@ COMPLETED, TRUNCATED, ERROR = "completed", "truncated", "error"
 KILLED = "killed"
 Ending = tuple[str, str, str]
 """Status, end reason, and the words of `status_reason`."""
-T = TypeVar("T", bool, int)
 _INTEGER = 2**31
 _QUANTITY = TRADE_COLUMNS.index("quantity")
 
@@ -173,23 +172,23 @@ def _ending_row(
 
 def start_row(journal: Journal) -> dict[str, Any]:
     """What a started episode's row holds, as far as its journal knows it: for rows whose insert failed, and rebuilding."""
-    header, notes = journal.header, journal.header.about.notes
+    header, about = journal.header, journal.header.about
     return {
         "run_id": header.run_id,
         "journal_id": header.journal_id,
-        "env_class": header.about.env,
-        "in_evaluation": _only(bool, notes.get("in_evaluation")),
-        "worker_index": _only(int, notes.get("worker_index")),
+        "env_class": about.env,
+        "in_evaluation": about.in_evaluation,
+        "worker_index": _integer(about.worker_index),
         "writer_host": header.writer.host,
         "writer_boot_id": header.writer.boot_id,
         "start_time": header.start_time,
-        "initial_portfolio_value": header.about.initial_portfolio_value,
+        "initial_portfolio_value": about.initial_portfolio_value,
     }
 
 
-def _only(kind: type[T], value: Any) -> T | None:
-    """Notes are anybody's words: what does not fit its column is not known."""
-    return value if type(value) is kind and -_INTEGER <= value < _INTEGER else None
+def _integer(value: int | None) -> int | None:
+    """A header comes from a file, so a value may not fit its column: then it is not known."""
+    return value if value is not None and -_INTEGER <= value < _INTEGER else None
 
 
 def close_episode(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -22,6 +22,8 @@ log = logging.getLogger("rsc")
 
 INFO_KEY = "journal"
 FAILED_KEY = "journal_failed"
+FACTS = ("in_evaluation", "worker_index", "env_index", "trial_id")
+"""Notes that have a field of their own in a journal's header."""
 
 # These scale or clip rewards, as `gymnasium.RewardWrapper` does, without being one.
 _REWARD_WRAPPERS = ("NormalizeReward", "VecNormalize")
@@ -44,9 +46,11 @@ class JournalSettings:
 
 
 def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]) -> JournalWriter:
-    """The open journal of a new episode; ``notes`` join those of its header."""
+    """The open journal of a new episode; ``notes`` join its header: those that it has a field for, and others as notes."""
     if notes:
-        about = About(**{**vars(about), "notes": {**about.notes, **notes}})
+        known = {name: notes[name] for name in FACTS if name in notes}
+        others = {name: value for name, value in notes.items() if name not in FACTS}
+        about = replace(about, notes={**about.notes, **others}, **known)
     return JournalWriter(
         settings.root,
         settings.run_id,

@@ -21,7 +21,7 @@ from journal.host.identity import boot_id
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
 from rsc.rllib import checks, live, rows, trials
-from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs
+from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs, require_known_runner
 from rsc.rllib.settings import RecordingSettings, pickled
 
 log = logging.getLogger("rsc")
@@ -122,6 +122,7 @@ def attach(
         rsc.db.session.DatabaseError: The database cannot be used.
     """
     checks.require_config(config)
+    require_known_runner(config)
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
     checks.require_one_node(url, config)
     bare_url, password = live.without_password(url)

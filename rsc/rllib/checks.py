@@ -28,7 +28,6 @@ def require_config(config: Any) -> None:
     if config.env is None:
         raise ValueError("the config has no env yet: call config.environment(...) first")
     require_single_agent(config)
-    require_known_runner(config)
     require_env_class(config.env, config)
 
 
@@ -45,30 +44,6 @@ def require_single_agent(config: Any) -> None:
         )
     if config.is_multi_agent or _is_multi_agent(config.env):
         raise ValueError("multi-agent configs are not recorded: an episode is one account")
-
-
-def require_known_runner(config: Any) -> None:
-    """Check that no env runner class would be replaced.
-
-    Raises:
-        ValueError: The config has an env runner class of its own, or `output`, for which RLlib uses another class.
-    """
-    from rsc.rllib.runner import Recording
-
-    own = config.env_runner_cls
-    if own is not None and not issubclass(own, Recording):
-        raise ValueError(_runner_hint(f"config.env_runner_cls is {own.__name__}", own.__name__))
-    if config.output and own is None:
-        raise ValueError(
-            _runner_hint("config.output needs an env runner that writes it", "OfflineSingleAgentEnvRunner")
-        )
-
-
-def _runner_hint(what: str, name: str) -> str:
-    return (
-        f"{what}: write `class My{name}(rsc.rllib.Recording, {name}): pass` in a module, and call"
-        f" config.env_runners(env_runner_cls=My{name})"
-    )
 
 
 def require_env_class(env: Any, config: Any) -> None:

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -23,9 +23,10 @@ from journal import EndReason, JournalError, journal_path, read_journal
 from rsc.defaults import CALLBACK_TIMEOUT_S, DATABASE_PAUSE_S
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from rsc.db.episodes import Ended
+    from rsc.db.writing import Change
 
 log = logging.getLogger("rsc")
 
@@ -81,14 +82,6 @@ class TrialEntry:
     def key(self) -> str:
         """Identifies the trial."""
         return f"{self.run_id} trial {self.trial_id}"
-
-
-@dataclass(frozen=True)
-class _Work:
-    """An entry and, for an ended episode, its final row. Made before the transaction begins."""
-
-    entry: Entry | TrialEntry
-    ended: Ended | None = None
 
 
 class RowWriter:
@@ -190,15 +183,16 @@ class RowWriter:
             self._attempts += 1
             return list(self._in_hand.values())
 
-    def _write(self, batch: Iterable[Entry | TrialEntry]) -> bool:
+    def _write(self, batch: Sequence[Entry | TrialEntry]) -> bool:
         """Write a batch; return False if the database does not answer."""
         from sqlalchemy.exc import SQLAlchemyError
 
         from rsc.db.session import DatabaseError, first_line
 
-        works = [self._prepared(entry) for entry in batch]
+        # Journals are read before the transaction, which keeps other writers of a SQLite file waiting.
+        changes = [self._change(entry) for entry in batch if isinstance(entry, Entry)]
         try:
-            self._write_prepared(works)
+            self._write_all(changes, [entry for entry in batch if isinstance(entry, TrialEntry)])
         except (SQLAlchemyError, DatabaseError, OSError) as error:
             if not self._outage:
                 log.warning(
@@ -210,53 +204,39 @@ class RowWriter:
         self._outage = False
         return True
 
-    def _prepared(self, entry: Entry | TrialEntry) -> _Work:
+    def _change(self, entry: Entry) -> Change:
         """Read the journal of an ended episode. If it cannot be read, only the start of the episode is written."""
-        if isinstance(entry, TrialEntry) or entry.state is State.STARTED:
-            return _Work(entry)
+        from rsc.db.writing import Change, Guard
+
+        ended = None
         try:
-            ended = _ended(entry)
+            ended = None if entry.state is State.STARTED else _ended(entry)
         except JournalError as error:
-            self._say(
-                f"journal {type(error).__name__}", f"episode {_name(entry)}: {error}; `reconcile` will look again"
-            )
-            return _Work(entry)
+            self._say(f"unreadable {type(error).__name__}", f"{_name(entry)} has only its start ({error})")
         except Exception:
             log.exception("%s has only its start; `reconcile` records the rest", _name(entry))
-            return _Work(entry)
-        return _Work(entry, ended)
+        return Change(entry.row["run_id"], entry.key, entry.row, ended, Guard.CALLBACK)
 
-    def _write_prepared(self, works: list[_Work]) -> None:
-        """One transaction; if the database refuses something in it, one for each entry.
+    def _write_all(self, changes: Sequence[Change], trials: Sequence[TrialEntry]) -> None:
+        """Write episodes in one transaction, and trials, which are few, in another.
 
         Raises:
-            SQLAlchemyError: The database does not answer.
+            SQLAlchemyError, DatabaseError, OSError: The database does not answer.
         """
-        from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-
-        from rsc.db.session import DatabaseError, first_line
+        from rsc.db.runs import add_trial
+        from rsc.db.writing import write_changes
 
         engine = self._engine
         assert engine is not None
-        if not works:
-            return
         try:
             _require_file(engine)
-            with engine.begin() as connection:
-                for work in works:
-                    _apply(connection, work)
-        except (OperationalError, InterfaceError, DatabaseError, OSError):
-            raise
-        except Exception as error:
-            if len(works) > 1:
-                for work in works:
-                    self._write_prepared([work])
-                return
-            said = first_line(error) if isinstance(error, SQLAlchemyError) else f"{type(error).__name__}: {error}"
-            what = _name(works[0].entry)
-            self._say(
-                f"refused {type(error).__name__}", f"the database refuses {what} ({said}); `reconcile` records it"
-            )
+            for journal_id, said in write_changes(engine, changes, attempts=1).refused.items():
+                row = next(change.start for change in changes if change.journal_id == journal_id) or {}
+                self._say("refused", f"the database refuses the row of episode {row.get('rllib_episode_id')} ({said})")
+            if trials:
+                with engine.begin() as connection:
+                    for trial in trials:
+                        add_trial(connection, trial.run_id, trial.trial_id, trial.parameters, datetime.now(UTC))
         finally:
             if engine.dialect.name != "sqlite":  # a server has few connections, and a cluster many env runners
                 engine.dispose()
@@ -268,9 +248,7 @@ class RowWriter:
             log.warning("%s; `reconcile` records it, and further ones without a warning", message)
 
 
-def _name(entry: Entry | TrialEntry) -> str:
-    if isinstance(entry, TrialEntry):
-        return f"the parameters of trial {entry.trial_id}"
+def _name(entry: Entry) -> str:
     return f"the row of episode {entry.row.get('rllib_episode_id')}"
 
 
@@ -298,17 +276,6 @@ def _ended(entry: Entry) -> Ended | None:
     metrics = RunningMetrics.from_bytes(bytes.fromhex(kept["metrics"])).result()
     trades = [tuple(trade) for trade in kept["trades"]]
     return ended_from_memory(entry.key, metrics, trades, EndReason(kept["reason"]), now=now)
-
-
-def _apply(connection: Connection, work: _Work) -> None:
-    from rsc.db import episodes, runs
-
-    if isinstance(work.entry, TrialEntry):
-        runs.add_trial(connection, work.entry.run_id, work.entry.trial_id, work.entry.parameters, datetime.now(UTC))
-    elif work.ended is None:
-        episodes.start_episode(connection, work.entry.row)
-    else:
-        episodes.end_episode_by_callback(connection, work.ended, work.entry.row)
 
 
 _writers: dict[str, RowWriter] = {}

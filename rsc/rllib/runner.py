@@ -118,6 +118,28 @@ class RecordedEnvRunner(Recording, SingleAgentEnvRunner):
     """RLlib's env runner, recording."""
 
 
+def require_known_runner(config: Any) -> None:
+    """Check that no env runner class would be replaced.
+
+    Raises:
+        ValueError: The config has an env runner class of its own, or `output`, for which RLlib uses another class.
+    """
+    own = config.env_runner_cls
+    if own is not None and not issubclass(own, Recording):
+        raise ValueError(_runner_hint(f"config.env_runner_cls is {own.__name__}", own.__name__))
+    if config.output and own is None:
+        raise ValueError(
+            _runner_hint("config.output needs an env runner that writes it", "OfflineSingleAgentEnvRunner")
+        )
+
+
+def _runner_hint(what: str, name: str) -> str:
+    return (
+        f"{what}: write `class My{name}(rsc.rllib.Recording, {name}): pass` in a module, and call"
+        f" config.env_runners(env_runner_cls=My{name})"
+    )
+
+
 @dataclass(frozen=True)
 class RecordedEnvs:
     """Makes the user's env as `SingleAgentEnvRunner.make_env` would, with a recorder around it.

@@ -173,7 +173,7 @@ def test_attach__vector_env__rows_and_journals_are_those_of_single_envs(world: W
     for each in (world, single):
         rows, journals = each.rows(), each.journals()
         assert all(row.worker_index == 1 and not row.in_evaluation for row in rows)
-        assert {journal.header.about.notes["worker_index"] for journal in journals.values()} == {1}
+        assert {journal.header.about.worker_index for journal in journals.values()} == {1}
         assert {row.journal_id for row in rows} == set(journals)
         done = [row for row in rows if row.status == "completed"]
         assert len(done) == 3
