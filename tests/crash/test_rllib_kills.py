@@ -62,7 +62,7 @@ def test_env_runner__killed_while_training_goes_on__its_episodes_are_truncated_t
     try:
         wait_until_trained(process, 1)
         children = descendants(process.pid)
-        runners = [child for child in children if "SingleAgentEnvRunner" in " ".join(child.cmdline())]
+        runners = [child for child in children if "RecordedEnvRunner" in " ".join(child.cmdline())]
         assert len(runners) == 2
         victim = runners[0].pid
         mine = {row.journal_id for row in project.rows() if row.worker_index and _writer_of(project, row) == victim}
