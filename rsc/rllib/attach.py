@@ -20,6 +20,8 @@ from journal import Durability, RunMarker, list_journals
 from journal.host.identity import boot_id
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
+from rsc.recording.accounts import Account, AccountError
+from rsc.recording.episode import account_for
 from rsc.rllib import checks, live, rows, trials
 from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs, require_known_runner
 from rsc.rllib.settings import RecordingSettings, pickled
@@ -84,7 +86,7 @@ def new_run_id() -> str:
 def attach(
     config: AlgorithmConfig,
     *,
-    account: Any = None,
+    account: Account | None = None,
     run_id: str | None = None,
     journal_root: Path | str | None = None,
     database_url: str | None = None,
@@ -170,27 +172,26 @@ def _require_account(config: AlgorithmConfig, settings: RecordingSettings) -> No
     with _same_random_numbers():
         maker = RecordedEnvs.of(config, settings, {})
         context = EnvContext(config.env_config, worker_index=0)
+        env = None
         try:
             env = maker.bare(context | {"num_envs": 1} if checks.is_vector_mode(config) else context)
-        except Exception as error:
-            log.debug("the env cannot be made here: %s", error)
-            return
-        try:
             checks.require_made_env(env, config)
-            _require_told(env, config)
+            info = {} if hasattr(env.unwrapped, "journal_about") else env.reset()[1]
+            account_for(env, None, info)
+        except ValueError as error:
+            if isinstance(error, AccountError | checks.UnfitError):
+                raise
+            log.debug("the env cannot be made or reset here: %s", error)
+        except Exception as error:
+            log.debug("the env cannot be made or reset here: %s", error)
         finally:
             _close(env)
 
 
-def _require_told(env: Any, config: AlgorithmConfig) -> None:
-    if not hasattr(env.unwrapped, "journal_about"):
-        name = type(env.unwrapped).__name__
-        raise ValueError(f"{name} cannot be journaled: it lacks what rsc.recording.recorder.Journaled asks for")
-
-
 def _close(env: Any) -> None:
     try:
-        env.close()
+        if env is not None:
+            env.close()
     except Exception as error:
         log.debug("the env that was made to find its account does not close: %s", error)
 

@@ -11,22 +11,26 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 VECTOR_MODE = "vector_entry_point"
 
 
+class UnfitError(ValueError):
+    """A config or an env that cannot be recorded. The message says what to do."""
+
+
 def require_config(config: Any) -> None:
     """Check what `attach` needs of a config.
 
     Raises:
         TypeError: It is no AlgorithmConfig.
-        ValueError: It cannot be recorded, or cannot be changed.
+        UnfitError: It cannot be recorded, or cannot be changed.
     """
     if not isinstance(config, AlgorithmConfig):
         hint = "; make one with PPOConfig().update_from_dict(config)" if isinstance(config, dict) else ""
         raise TypeError(f"attach takes an AlgorithmConfig such as PPOConfig(), got {type(config).__name__}{hint}")
     if config._is_frozen:
-        raise ValueError(
+        raise UnfitError(
             "the config is frozen, because an algorithm was built from it: attach to config.copy(copy_frozen=False)"
         )
     if config.env is None:
-        raise ValueError("the config has no env yet: call config.environment(...) first")
+        raise UnfitError("the config has no env yet: call config.environment(...) first")
     require_single_agent(config)
     require_env_class(config.env, config)
 
@@ -35,22 +39,22 @@ def require_single_agent(config: Any) -> None:
     """Check that a config uses the new API stack with one agent.
 
     Raises:
-        ValueError: It does not.
+        UnfitError: It does not.
     """
     if not config.enable_env_runner_and_connector_v2:
-        raise ValueError(
+        raise UnfitError(
             "only RLlib's new API stack is recorded: call config.api_stack(enable_rl_module_and_learner=True,"
             " enable_env_runner_and_connector_v2=True)"
         )
     if config.is_multi_agent or _is_multi_agent(config.env):
-        raise ValueError("multi-agent configs are not recorded: an episode is one account")
+        raise UnfitError("multi-agent configs are not recorded: an episode is one account")
 
 
 def require_env_class(env: Any, config: Any) -> None:
     """Check that an env class fits the way in which RLlib makes vector envs. Names and functions pass.
 
     Raises:
-        ValueError: It does not.
+        UnfitError: It does not.
     """
     if isinstance(env, type):
         require_fit(issubclass(env, gym.vector.VectorEnv), env.__name__, config)
@@ -60,16 +64,16 @@ def require_fit(is_vector: bool, name: str, config: Any) -> None:
     """Check that a vector env is made where RLlib wants one, and a single env where it wants that.
 
     Raises:
-        ValueError: It is not so.
+        UnfitError: It is not so.
     """
     mode = _vectorize_mode(config)
     if is_vector and mode != VECTOR_MODE:
-        raise ValueError(
+        raise UnfitError(
             f"{name} is a vector env, and gym_env_vectorize_mode is {mode!r}: call"
             f" config.env_runners(gym_env_vectorize_mode={VECTOR_MODE!r})"
         )
     if not is_vector and mode == VECTOR_MODE:
-        raise ValueError(
+        raise UnfitError(
             f"{name} is a single env, and gym_env_vectorize_mode is {VECTOR_MODE!r}: give a vector env, or call"
             " config.env_runners(gym_env_vectorize_mode='sync')"
         )
@@ -79,10 +83,10 @@ def require_made_env(env: Any, config: Any) -> None:
     """Check an env that was made from a name or by a function.
 
     Raises:
-        ValueError: It has several agents, or does not fit the way in which RLlib makes vector envs.
+        UnfitError: It has several agents, or does not fit the way in which RLlib makes vector envs.
     """
     if isinstance(env, MultiAgentEnv):
-        raise ValueError(f"{type(env).__name__} is a multi-agent env: an episode must be one account")
+        raise UnfitError(f"{type(env).__name__} is a multi-agent env: an episode must be one account")
     require_fit(isinstance(env, gym.vector.VectorEnv), type(env.unwrapped).__name__, config)
 
 
@@ -104,7 +108,7 @@ def require_one_node(database_url: str, config: Any) -> None:
     """Check that no env runner of another node would have to write into a SQLite file.
 
     Raises:
-        ValueError: The Ray cluster has several nodes, and the config has remote env runners.
+        UnfitError: The Ray cluster has several nodes, and the config has remote env runners.
     """
     import ray
 
@@ -114,7 +118,7 @@ def require_one_node(database_url: str, config: Any) -> None:
         return
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) > 1:
-        raise ValueError(
+        raise UnfitError(
             f"the database {database_url} is a SQLite file, and the Ray cluster has {len(nodes)} nodes: give the"
             " database_url of a PostgreSQL server that all nodes reach"
         )

@@ -16,7 +16,7 @@ from rsc.recording.recorder import Recorder
 from rsc.recording.vector import VectorRecorder
 from rsc.rllib import live, rows, trials
 from rsc.rllib.callbacks import EpisodeCallbacks
-from rsc.rllib.checks import VECTOR_MODE, is_vector_mode, require_made_env, require_single_agent
+from rsc.rllib.checks import VECTOR_MODE, UnfitError, is_vector_mode, require_made_env, require_single_agent
 from rsc.rllib.rows import RowWriter, TrialEntry
 from rsc.rllib.seeds import IndependentSeeds, VectorIndependentSeeds
 from rsc.rllib.settings import RecordingSettings
@@ -45,7 +45,7 @@ class Recording:
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         require_single_agent(config)
         if config.output and type(self) is RecordedEnvRunner:
-            raise ValueError("config.output was set after rsc.attach, and would be ignored: call rsc.attach last")
+            raise UnfitError("config.output was set after rsc.attach, and would be ignored: call rsc.attach last")
         base: Any = super()
         base.__init__(config=config, **kwargs)
         _warn_of_unrecorded_evaluation(config)
@@ -122,13 +122,13 @@ def require_known_runner(config: Any) -> None:
     """Check that no env runner class would be replaced.
 
     Raises:
-        ValueError: The config has an env runner class of its own, or `output`, for which RLlib uses another class.
+        UnfitError: The config has an env runner class of its own, or `output`, for which RLlib uses another class.
     """
     own = config.env_runner_cls
     if own is not None and not issubclass(own, Recording):
-        raise ValueError(_runner_hint(f"config.env_runner_cls is {own.__name__}", own.__name__))
+        raise UnfitError(_runner_hint(f"config.env_runner_cls is {own.__name__}", own.__name__))
     if config.output and own is None:
-        raise ValueError(
+        raise UnfitError(
             _runner_hint("config.output needs an env runner that writes it", "OfflineSingleAgentEnvRunner")
         )
 
