@@ -204,4 +204,5 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def no_traceback(done: subprocess.CompletedProcess[str]) -> None:
-    assert "Traceback" not in said(done), said(done)
+    text = said(done)
+    assert "Traceback" not in text, "a traceback, which ends so: " + "\n".join(text.splitlines()[-3:])
