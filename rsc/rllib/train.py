@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from journal.console import console, remark
+from journal.console import DATA_LOST, DONE, console, remark
 from rsc.defaults import DATABASE_VARIABLE
 from rsc.rllib.stopping import Signals, Stopped
 from rsc.trading.config import ConfigError, TradingConfig
@@ -57,18 +57,58 @@ class TrainingPlan:
         return {key: value for key, value in vars(self).items() if key not in hidden}
 
 
+@dataclass
+class Training:
+    """A training that ended. ``stopped`` is the signal that stopped it, ``episodes`` how many RLlib says it finished."""
+
+    run: Any
+    stopped: int = 0
+    episodes: int = 0
+
+
 def train(plan: TrainingPlan) -> int:
-    """Train, and return the exit code: 0, or 128 + the signal that stopped it."""
+    """Train, and return the exit code.
+
+    128 + the signal that stopped the training, else that of `reconcile` if it was asked for and failed, 3 if the
+    journals are incomplete, 1 if the rows cannot be counted, or 0.
+    """
     _try_game(plan)
     signals = Signals()
     try:
         with signals.held(), signals.believed():
-            run, stopped = _train(plan, signals)
+            training = _train(plan, signals)
     except Stopped as early:
         remark(f"stopped by {signal.Signals(early.number).name} before training began")
         return 128 + early.number
-    reconciled = _summary(run, plan)
-    return 128 + stopped if stopped else reconciled
+    code = _summary(training.run, plan)
+    lost = incomplete_journals(training.run.journal_root, training.run.run_id, training.episodes)
+    for line in lost:
+        remark(line)
+    if training.stopped:
+        return 128 + training.stopped
+    return code or (DATA_LOST if lost else DONE)
+
+
+def incomplete_journals(root: Path, run_id: str, episodes: int) -> list[str]:
+    """Return one line for each way in which a run's journals are incomplete.
+
+    Args:
+        root: The journal root.
+        run_id: The run.
+        episodes: How many episodes have ended at least.
+    """
+    from journal import list_journals
+    from journal.format.schema import FAILED_SUFFIX
+    from journal.host.paths import run_dir
+
+    lines = []
+    failed = sum(1 for _ in run_dir(root, run_id).glob(f"*{FAILED_SUFFIX}"))
+    if failed:
+        lines.append(f"journals that lack their last steps, since a write failed: {failed:,}; is the disk full?")
+    journals = sum(1 for _ in list_journals(root, run_id))
+    if journals < episodes:
+        lines.append(f"episodes without a journal: {episodes - journals:,} of {episodes:,}; is the disk full?")
+    return lines
 
 
 def _try_game(plan: TrainingPlan) -> None:
@@ -82,7 +122,7 @@ def _try_game(plan: TrainingPlan) -> None:
         raise ConfigError(f"DQN chooses among discrete actions, got actions={game.config.actions!r}; use --algo ppo")
 
 
-def _train(plan: TrainingPlan, signals: Signals) -> tuple[Any, int]:
+def _train(plan: TrainingPlan, signals: Signals) -> Training:
     from rsc.rllib.attach import attach
 
     quieten()
@@ -97,14 +137,14 @@ def _train(plan: TrainingPlan, signals: Signals) -> tuple[Any, int]:
         independent_seeds=True,
     )
     click.echo(f"run {run.run_id}")
-    stopped = 0
+    training = Training(run)
     try:
         with run, signals.believed(), _ray(plan, signals):
-            _iterate(config, plan, signals)
+            _iterate(config, plan, signals, training)
     except Stopped as stop:
-        stopped = stop.number
-        remark(f"stopped by {signal.Signals(stopped).name}")
-    return run, stopped
+        training.stopped = stop.number
+        remark(f"stopped by {signal.Signals(stop.number).name}")
+    return training
 
 
 def algorithm_config(plan: TrainingPlan) -> Any:
@@ -138,12 +178,14 @@ def algorithm_config(plan: TrainingPlan) -> Any:
     return config
 
 
-def _iterate(config: Any, plan: TrainingPlan, signals: Signals) -> None:
+def _iterate(config: Any, plan: TrainingPlan, signals: Signals, training: Training) -> None:
     algorithm = config.build_algo()
     try:
         with _progress(plan.iterations) as advance:
             for _ in range(plan.iterations):
-                advance(algorithm.train())
+                result = algorithm.train()
+                training.episodes = int(result.get("env_runners", {}).get("num_episodes_lifetime", 0))
+                advance(result)
                 signals.check()
         if plan.save_dir is not None:
             algorithm.save_to_path(plan.save_dir.absolute())

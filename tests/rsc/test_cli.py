@@ -20,7 +20,7 @@ from rsc.db.episodes import start_episode
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
 from rsc.rllib.attach import Run, new_run_id
-from rsc.rllib.train import TrainingPlan, _in_words, _summary
+from rsc.rllib.train import TrainingPlan, _in_words, _summary, incomplete_journals
 from rsc.trading.env import TradingEnv
 from tests.rsc.test_market import columns_of
 
@@ -159,6 +159,17 @@ def test_summary__journals_beyond_the_rows__are_counted_and_reconciled(run_of_tw
     assert "2 episodes ended" in capfd.readouterr().out
     assert _summary(run_of_two, TrainingPlan()) == 0
     assert capfd.readouterr().out == "episodes: 2 truncated; 0 left running by RLlib\n"
+
+
+def test_incomplete_journals__failed_writes_and_missing_files__are_counted(run_of_two: Run) -> None:
+    """A full disk: `rsc train` exits with 3."""
+    root = run_of_two.journal_root
+    assert incomplete_journals(root, "r1", 2) == []
+    (root / "r1" / "j1.failed").touch()
+    failed, missing = incomplete_journals(root, "r1", 5)
+    assert "since a write failed: 1;" in failed
+    assert "without a journal: 3 of 5;" in missing
+    run_of_two.end("completed")
 
 
 def test_summary__database_that_is_gone__one_line_and_the_command_for_later(
