@@ -34,7 +34,7 @@ class AccountState:
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.journal_row: tuple[float, ...] = ()
+        self.journal_row: tuple[Any, ...] = ()
         self.journal_trades: Sequence[Trade] = ()
         self.journal_extra: Sequence[float] = ()
         self._rewards = account.value if isinstance(account.value, Rewards) else None

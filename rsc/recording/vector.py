@@ -1,24 +1,47 @@
-"""Where a gymnasium vector env meets its journals: `rsc.recording.recorder.Recorder` for envs that are played by arrays."""
+"""`VectorRecorder`: the wrapper of `rsc.recording.recorder` for vector envs, one journal for each env."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 
-from journal import About, EndReason, JournalWriter
-from journal.format.schema import Trade
-from rsc.recording.episode import JournalSettings, begin_journal, told_at_start, told_by_failed
+from journal import About, EndReason, JournalError, JournalWriter, Trade
+from rsc.recording.accounts import Account, AccountError
+from rsc.recording.actions import ActionColumns
+from rsc.recording.careful import careful_row
+from rsc.recording.episode import (
+    JournalSettings,
+    account_for,
+    begin_journal,
+    could_not_record,
+    say_once,
+    told_at_start,
+    told_by_failed,
+    words_of,
+)
+from rsc.recording.figures import NAN
+from rsc.recording.reading import AccountState
+from rsc.recording.vector_reading import VectorAccountReader
+
+log = logging.getLogger("rsc")
 
 Flags = NDArray[np.bool_]
 
 
 class VectorJournaled(Protocol):
-    """What a vector env offers to be journaled, on its unwrapped self; valid until its next ``step`` or ``reset``."""
+    """What a vector env offers if it tells its accounts itself, as TradingVectorEnv does.
+
+    Valid until its next ``step`` or ``reset``.
+    """
 
     journal_played: Flags
     """Which envs played a step; the others were only reset by it."""
@@ -37,86 +60,218 @@ class VectorJournaled(Protocol):
 
 
 class VectorRecorder(gym.vector.VectorWrapper):
-    """Journals the step of each env before any is returned: what as many `Recorder` in a `SyncVectorEnv` write and say.
+    """Journals the step of each env before any is returned: what as many `Recorder` in a `SyncVectorEnv` write.
 
-    Each env has a journal of its own, from reset to end. The vector env is to reset finished envs in its next step
-    (gymnasium's autoreset NEXT_STEP), which begins their next journals. Infos are gymnasium's vector form of those that
-    `Recorder` adds. Whatever leaves ``step`` as an exception ends every open journal, since it leaves no env usable.
-    Nothing is made before the first reset. An env with columns of its own offers ``journal_extras()``, a sequence by env.
+    Each env has a journal of its own, from reset to end. Infos are gymnasium's vector form of those that `Recorder` adds.
+    An exception that leaves ``step`` ends every open journal, since it leaves no env usable. Nothing is made before the
+    first reset. All autoreset modes are followed; a vector env whose metadata has none is taken for NEXT_STEP.
+
+    Args:
+        env: The vector env to record, with any wrappers. Of `SyncVectorEnv` and `AsyncVectorEnv` rather record each sub-env.
+        settings: Where and how to journal.
+        notes: Facts for each journal's header.
+        account: Where the vector env tells its accounts (see `VectorAccountReader`). None: it tells them itself
+            (`VectorJournaled`).
+
+    Raises:
+        ValueError: The env tells its accounts itself, and its autoreset mode is not NEXT_STEP.
+        AccountError: The account has figures that cannot be read in this autoreset mode.
     """
 
     def __init__(
-        self, env: gym.vector.VectorEnv[Any, Any, Any], settings: JournalSettings, notes: dict[str, Any] | None = None
+        self,
+        env: gym.vector.VectorEnv[Any, Any, Any],
+        settings: JournalSettings,
+        notes: dict[str, Any] | None = None,
+        account: Account | None = None,
     ) -> None:
         super().__init__(env)
-        if env.metadata.get("autoreset_mode") is not gym.vector.AutoresetMode.NEXT_STEP:
-            raise ValueError("only vector envs with autoreset mode NEXT_STEP can be journaled")
         self.notes = dict(notes or {})
         self._settings = settings
+        self._account = account
+        self._mode = _mode_of(env)
+        if account is None and hasattr(env.unwrapped, "journal_rows") and self._mode is not AutoresetMode.NEXT_STEP:
+            raise ValueError("a vector env that tells its accounts itself needs autoreset mode NEXT_STEP")
+        self._reader = self._reader_of(account)
+        self._source: Any = None
+        self._actions: ActionColumns | None = None
         self._writers: list[JournalWriter | None] = [None] * self.num_envs
         self._latest = [""] * self.num_envs  # the id of the journal that each env began last
+        self._over: Flags = np.zeros(self.num_envs, np.bool_)  # which episodes the last step ended
         self._extra = False
-        self._discrete = isinstance(self.single_action_space, gym.spaces.Discrete)
+        self._several = False  # whether an action is several numbers
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         mask = (options or {}).get("reset_mask")
-        lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
-        self._end(lanes, EndReason.SUPERSEDED)
+        lanes = list(range(self.num_envs)) if mask is None else np.flatnonzero(mask).tolist()
+        self._end(lanes, self._settings.reset_reason)
         observations, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # it takes None too
+        self._over[lanes] = False
         return observations, self._begin(lanes, info)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """The hot path: journal each env's step, then return."""
+        numbers = self._numbers(actions)  # before the env sees the actions, which it may change
         try:
-            observations, rewards, terminated, truncated, info = self.env.step(actions)
-            source: Any = self.env.unwrapped
-            self._append(source, actions, rewards, terminated, truncated)
-            over = terminated | truncated
-            if over.any():
-                info = self._finish(over.nonzero()[0].tolist(), terminated, info)
-            played = source.journal_played
-            if not played.all():
-                info = self._begin((~played).nonzero()[0].tolist(), info)
+            result = self.env.step(actions)
         except Exception as error:
-            self._end(range(self.num_envs), EndReason.ERROR, f"{type(error).__name__}: {error}")
+            with contextlib.suppress(Exception):  # the env's error is what the trainer must see
+                self._end(range(self.num_envs), EndReason.ERROR, words_of(error))
             raise
-        except BaseException:  # Ctrl-C and sys.exit are nobody's error
+        except BaseException:  # Ctrl-C and sys.exit are no errors of the env
             self._end(range(self.num_envs), EndReason.CLOSED)
             raise
-        return observations, rewards, terminated, truncated, info
+        if self._source is None:  # never reset
+            return result
+        try:
+            result = self._record(result, numbers)
+        except (AccountError, JournalError) as error:
+            with contextlib.suppress(Exception):
+                self._end(range(self.num_envs), EndReason.ERROR, words_of(error))
+            raise
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                self._end(range(self.num_envs), EndReason.ERROR, f"could not be recorded: {words_of(error)}")
+            could_not_record(self._settings, "the vector env", error)
+        except BaseException:
+            self._end(range(self.num_envs), EndReason.CLOSED)
+            raise
+        return result
 
     def close(self, **kwargs: Any) -> None:
         self._end(range(self.num_envs), EndReason.CLOSED)
         self.env.close(**kwargs)
 
-    def _append(self, source: Any, actions: Any, rewards: Any, terminated: Flags, truncated: Flags) -> None:
+    def _record(self, result: Any, numbers: list[Any]) -> Any:
+        """Journal what a step left; return it with the infos of journals that began or failed."""
+        observations, rewards, terminated, truncated, info = result
+        over = np.logical_or(terminated, truncated)
+        ended = over.nonzero()[0].tolist()
+        resets_now = self._mode is AutoresetMode.SAME_STEP
+        begin = over if resets_now else self._over
+        self._over = over if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(over)
+        if self._reader is None:
+            begin = ~self._source.journal_played
+        else:
+            self._reader.read(np.asarray(rewards).tolist(), info, self._open(), ended if resets_now else ())
+        self._append(numbers, rewards, terminated, truncated)
+        told = info
+        if ended:
+            told = self._finish(ended, terminated, told)
+        if begin.any():
+            told = self._begin(begin.nonzero()[0].tolist(), told)
+        return result if told is info else (observations, rewards, terminated, truncated, told)
+
+    def _open(self) -> list[int]:
+        return [lane for lane, writer in enumerate(self._writers) if writer is not None]
+
+    def _append(self, numbers: list[Any], rewards: Any, terminated: Flags, truncated: Flags) -> None:
         """Invariant J1: every env's step is journaled before any is returned. Idle envs have no open journal."""
+        if self._reader is not None:
+            self._append_accounts(self._reader.states, numbers, rewards, terminated, truncated)
+            return
+        source, several = self._source, self._several
         trades = source.journal_trades()
         extras = source.journal_extras() if self._extra else repeat(())
-        numbers = self._numbers(actions)
         flags = zip(terminated.tolist(), truncated.tolist(), strict=True)
         columns = zip(self._writers, numbers, rewards.tolist(), source.journal_rows(), flags, extras, strict=False)
         for lane, (writer, action, reward, row, (over, cut), extra) in enumerate(columns):
             if writer is not None:
+                if several:
+                    action, *rest = action  # noqa: PLW2901 - the first number, and the rest
+                    extra = (*extra, *rest)  # noqa: PLW2901
                 writer.append(action, reward, *row, over, cut, trades.get(lane, ()), extra)
 
-    def _numbers(self, actions: Any) -> list[Any]:
-        actions = np.asarray(actions)
-        numbers: list[Any] = (actions if self._discrete else actions[:, 0]).tolist()
-        return numbers
+    def _append_accounts(
+        self, states: list[AccountState], numbers: list[Any], rewards: Any, terminated: Flags, truncated: Flags
+    ) -> None:
+        flags = zip(np.asarray(terminated).tolist(), np.asarray(truncated).tolist(), strict=True)
+        columns = zip(self._writers, numbers, np.asarray(rewards).tolist(), states, flags, strict=True)
+        for writer, action, reward, state, (over, cut) in columns:
+            if writer is None:
+                continue
+            first, rest = (action[0], action[1:]) if self._several else (action, ())
+            value, price, cash, position, fees, unrealized, time_us = state.journal_row
+            try:
+                writer.append(
+                    first, reward, value, price, cash, position, fees, unrealized, time_us, over, cut,
+                    state.journal_trades, (*state.journal_extra, *rest),
+                )  # fmt: skip
+            except Exception as error:
+                could_not_record(self._settings, f"step {writer.steps + 1} of journal {writer.journal_id}", error)
+                row = careful_row(state, None, (None, reward, over, cut, None), len(state.journal_extra))
+                value, price, cash, position, fees, unrealized, time_us = row.account
+                writer.append(
+                    first, row.reward, value, price, cash, position, fees, unrealized, time_us, over, cut,
+                    row.trades, (*row.extra, *rest),
+                )  # fmt: skip
 
-    def _begin(self, lanes: Iterable[int], info: dict[str, Any]) -> dict[str, Any]:
-        source: Any = self.env.unwrapped
+    def _numbers(self, actions: Any) -> list[Any]:
+        """Of each env the action's number, or all of its numbers if they are several. Never raises."""
+        columns = self._actions
+        if columns is None:  # never reset
+            return []
+        try:
+            if columns.one_number is not None:
+                array = np.asarray(actions)
+                numbers: list[Any] = (array if array.ndim == 1 else array[:, 0]).tolist()
+            else:
+                each = [columns.numbers(action) for action in iterate(self.action_space, actions)]
+                numbers = each if columns.names else [one for (one,) in each]
+            if len(numbers) == self.num_envs:
+                return numbers
+        except Exception:
+            log.debug("actions that are none of the space are recorded as unknown", exc_info=True)
+        unknown = [NAN] * (1 + len(columns.names)) if columns.names else NAN
+        return [unknown] * self.num_envs
+
+    def _begin(self, lanes: Sequence[int], info: dict[str, Any]) -> dict[str, Any]:
+        abouts: Iterable[About | None]
+        try:
+            abouts = self._abouts(lanes, info)
+        except Exception as error:
+            if isinstance(error, AccountError) and not any(self._latest):  # a typo must not train all night
+                raise
+            could_not_record(self._settings, "the episodes", error)
+            return info
         info = dict(info)
-        for lane in lanes:
-            writer = begin_journal(self._settings, source.journal_about(lane), self.notes)
+        for lane, about in zip(lanes, abouts, strict=True):
+            try:
+                writer = begin_journal(self._settings, about, self.notes)
+            except Exception as error:
+                could_not_record(self._settings, "the episode", error)
+                continue
             info = self._add_info(info, told_at_start(writer, self._latest[lane]), lane)
             self._writers[lane] = writer
             self._latest[lane] = writer.journal_id
-            self._extra = bool(writer.about.extra_columns)
         return info
+
+    def _abouts(self, lanes: Sequence[int], info: dict[str, Any]) -> list[About]:
+        """What the headers say; at the first reset it is found out who tells."""
+        if self._source is None:
+            source, account = account_for(self.env, self._account, info)
+            self._reader = self._reader or self._reader_of(account)
+            self._source = self._reader or source
+            own = account.extra_columns() if account is not None else source.journal_about(0).extra_columns
+            self._actions = ActionColumns(self.single_action_space, taken=len(own))
+            self._several = bool(self._actions.names)
+        if self._reader is not None:
+            abouts = self._reader.begin(lanes, info)
+        else:
+            abouts = [self._source.journal_about(lane) for lane in lanes]
+        self._extra = any(about.extra_columns for about in abouts)
+        actions = self._actions
+        assert actions is not None
+        if self._reader is None and actions.one_number is not None:
+            return abouts
+        return [actions.in_about(about) for about in abouts]
+
+    def _reader_of(self, account: Account | None) -> VectorAccountReader | None:
+        if account is None:
+            return None
+        return VectorAccountReader(account, self.env, same_step=self._mode is AutoresetMode.SAME_STEP)
 
     def _finish(self, lanes: Iterable[int], terminated: Flags, info: dict[str, Any]) -> dict[str, Any]:
         """Invariant J6: an episode that ends by itself is recorded exactly, even if its journal could not be."""
@@ -143,10 +298,20 @@ class VectorRecorder(gym.vector.VectorWrapper):
         if failed is not None:
             raise failed
 
-    def __reduce__(self) -> Any:
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what the next reset finds again."""
         if any(writer is not None for writer in self._writers):
             raise TypeError("a recorder with open journals cannot be pickled; its episodes belong to this process")
-        return super().__reduce__()
+        return {**self.__dict__, "_source": None, "_reader": None, "_actions": None}
 
     def __del__(self) -> None:
         """A recorder that is only forgotten closes nothing: its journals' locks are freed, and their episodes rescued."""
+
+
+def _mode_of(env: gym.vector.VectorEnv[Any, Any, Any]) -> AutoresetMode:
+    mode = env.metadata.get("autoreset_mode")
+    if isinstance(mode, AutoresetMode):
+        return mode
+    name = type(env.unwrapped).__name__
+    say_once(f"{name} has no autoreset mode in its metadata, and is taken to reset finished envs in their next step")
+    return AutoresetMode.NEXT_STEP
