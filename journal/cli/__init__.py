@@ -1,4 +1,4 @@
-"""`journal`: look into any journal, in any state. Verbs are imported when they are called."""
+"""The `journal` program. Each verb's module is imported when the verb is called."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ VERBS = (
 def command() -> None:
     """Inspect the journals of episodes: finished, running, torn or damaged.
 
-    An episode is named by its journal's path, by its id or the beginning of it, by `latest`, or by the database's
-    episode number. Results go to stdout, remarks to stderr.
+    Name an episode by the path of its journal, its id or the start of it, `latest`, or its number in the database.
+    Results go to stdout, remarks to stderr.
 
-    Exit: 0 done, 1 failed, 2 wrong usage, 3 data was lost or could not be looked at, 130 interrupted.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 data was lost or unreadable, 130 interrupted.
     """
 
 
 def main() -> None:
-    """The program."""
+    """Run the program."""
     run_main(command)

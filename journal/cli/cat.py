@@ -1,4 +1,4 @@
-"""`journal cat`: rows of one journal, as text or for other programs."""
+"""`journal cat`: print rows of one journal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command(
     """Print the steps of an episode, or its closed trades.
 
     Text shows the usual columns, the other formats show all. Times are UTC. In text and CSV, `trades` is the number
-    of trades that a step closed. Damaged rows are left out, and counted on stderr.
+    of trades that a step closed. Damaged rows are left out and counted on stderr.
 
     \b
     Examples:
@@ -59,7 +59,7 @@ def print_rows(
     form: str | None,
     output: Path | None,
 ) -> int:
-    """Write the chosen rows, and say what kind of journal they came from."""
+    """Write the selected rows, and report losses of their journal."""
     from journal.inspect.rows import rows
     from journal.inspect.tables import write
 

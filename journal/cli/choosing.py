@@ -1,4 +1,4 @@
-"""What `cat`, `head` and `tail` share: options that choose rows, columns and a format, and the writing of rows."""
+"""Options and output that `cat`, `head` and `tail` share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
-# What fits in 80 columns.
+# These fit in 80 columns.
 TEXT_STEPS = ("step", "market_time", "action", "reward", "portfolio_value", "price", "position")
 TEXT_TRADES = ("direction", "quantity", "entry_step", "entry_price", "exit_step", "exit_price", "pnl")
 CHOICES = ("text", "csv", "ndjson", "parquet", "arrow")
@@ -42,7 +42,7 @@ def columns_option(command: Any) -> Any:
         "-c",
         "--columns",
         metavar="A,B,...",
-        help="Columns, in this order; `all` for every one. `journal info` and docs name them.",
+        help="Columns in this order, or `all`. `journal schema` lists them.",
     )(command)
 
 
@@ -57,14 +57,14 @@ def range_options(command: Any) -> Any:
             "--where",
             multiple=True,
             metavar="CONDITION",
-            help="Only rows with, for example, 'reward < 0'; may be repeated.",
+            help="Only rows that meet the condition, for example 'reward < 0'. Repeatable.",
         ),
-        click.option("--to", "last", metavar="STEP|TIME", help="Up to this step, market time or day, included."),
+        click.option("--to", "last", metavar="STEP|TIME", help="Last step, market time or day, inclusive."),
         click.option(
             "--from",
             "first",
             metavar="STEP|TIME",
-            help="From this step or market time on; -100 means the last 100 steps.",
+            help="First step or market time; -100 means the last 100 steps.",
         ),
     ):
         command = option(command)
@@ -79,9 +79,9 @@ def format_options(command: Any) -> Any:
             "--output",
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
-            help="A new file, not stdout.",
+            help="Write a new file instead of stdout.",
         ),
-        click.option("--format", "form", type=click.Choice(CHOICES), help="Default: what FILE's name says, else text."),
+        click.option("--format", "form", type=click.Choice(CHOICES), help="Default: by FILE's suffix, else text."),
     ):
         command = option(command)
     return command
@@ -98,7 +98,7 @@ def selection_of(
     limit: int | None = None,
     form: str = "text",
 ) -> Selection:
-    """What the options ask for; raises click.BadParameter for columns, conditions and ends that make no sense."""
+    """Return the selection that the options ask for. Raises click.BadParameter for unknown columns or bad conditions."""
     from journal.format.frames import empty_batch
     from journal.inspect.rows import Selection, schema_of
 
@@ -107,7 +107,7 @@ def selection_of(
         clauses = tuple(clause for text in where for clause in conditions.parse(text, names))
         empty = empty_batch(schema_of(journal, trades))
         for clause in clauses:
-            clause.mask(empty)  # a value of the wrong kind is found before anything is printed
+            clause.mask(empty)  # refuse a value of the wrong type before anything is printed
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--where") from None
     first_step, since = _end(first, "--from")
@@ -151,7 +151,7 @@ def _end(text: str | None, option: str) -> tuple[int | None, datetime | None]:
 
 
 def schema_for(journal: Journal, selection: Selection) -> pa.Schema:
-    """The columns that the selected rows will have."""
+    """Return the schema of the selected rows."""
     import pyarrow as pa
 
     from journal.inspect.rows import schema_of
@@ -161,13 +161,13 @@ def schema_for(journal: Journal, selection: Selection) -> pa.Schema:
 
 
 def chosen_format(form: str | None, output: Path | None) -> str:
-    """Return the format by option, else by the file's name; text if the name has no suffix, or without a file."""
+    """Return the format: the option, else by the file's suffix; text without either."""
     from journal.inspect.tables import BINARY, SUFFIXES, format_of
 
     named = format_of(output) if output else None
     if output is not None and output.suffix and form is None and named is None:
         raise click.UsageError(
-            f"{output.name}: {output.suffix} is not written here, expected {', '.join(SUFFIXES)}, or --format"
+            f"{output.name}: {output.suffix} is not supported, expected {', '.join(SUFFIXES)}, or --format"
         )
     if output is not None and form is not None and named not in (None, form):
         raise click.UsageError(f"{output.name} is the name of a {named} file, but --format is {form}")
@@ -179,7 +179,7 @@ def chosen_format(form: str | None, output: Path | None) -> str:
 
 @contextmanager
 def opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a file that appears under its name when it is whole; one that exists is never overwritten."""
+    """Open stdout, or a new file that gets its name when it is complete. Existing files are never overwritten."""
     if output is None:
         sys.stdout.flush()
         yield sys.stdout.buffer
@@ -199,7 +199,7 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
 
 
 def _created(hidden: Path, output: Path) -> BinaryIO:
-    """The hidden file; what hinders it is told of the name that a person gave."""
+    """Create the hidden file. Errors name the file that the user gave."""
     try:
         return hidden.open("xb")
     except OSError as error:
@@ -207,18 +207,18 @@ def _created(hidden: Path, output: Path) -> BinaryIO:
 
 
 def say_what_was_met(journal: Journal, *, live: bool = False) -> int:
-    """Remarks on a journal that is not simply whole; the exit code that it deserves.
+    """Report what a journal has lost, and return the exit code.
 
-    A live one's cut end is a write that is just happening.
+    With ``live``, an incomplete last record is a write in progress.
     """
 
     name = journal.header.journal_id
     if journal.tail_lost:
         remark(f"{name}: {TAIL_LOST}")
     elif journal.torn and not live:
-        remark(f"{name}: torn, its last write was cut; every acknowledged step is here")
+        remark(f"{name}: torn: its last write is incomplete; no step that env.step() returned is missing")
     if journal.state == "failed":
-        remark(f"{name}: a write failed behind step {journal.last_step}; later steps are lost, their number is unknown")
+        remark(f"{name}: a write failed after step {journal.last_step}; later steps are lost, number unknown")
     if journal.findings or journal.steps_lost or journal.trades_lost:
         lost = f"{count_text(journal.steps_lost, 'step')} and {count_text(journal.trades_lost, 'trade')} lost"
         remark(f"{name}: damaged, {lost}; `journal info` has the findings")

@@ -1,4 +1,4 @@
-"""`journal diff`: where two episodes part."""
+"""`journal diff`: compare two episodes."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     default=0.0,
     show_default=True,
     metavar="X",
-    help="Numbers this near are equal.",
+    help="Treat numbers as equal within X.",
 )
-@click.option("--wall-time", is_flag=True, help="Compare the writers' clocks, too.")
+@click.option("--wall-time", is_flag=True, help="Also compare the writers' clocks.")
 @options.as_json
 @options.root
 def command(left: str, right: str, tolerance: float, wall_time: bool, as_json: bool, journal_root: Path | None) -> int:
     """Compare two episodes step by step: the first step that differs, how often each column does, and their metrics.
 
-    Exit: 0 they are the same, 1 they differ, 3 they are the same as far as damage lets one see.
+    Exit status: 0 equal, 1 different, 3 equal in all rows that are not damaged.
 
     \b
     Example: journal diff 42 43 --tolerance 1e-9
     """
     from journal.ops.diff import diff
 
-    work_without_output()  # the exit code is the answer
+    work_without_output()  # the exit status is the result
     ours, others = journal_named(left, journal_root), journal_named(right, journal_root)
     found = diff(ours, others, tolerance=tolerance, wall_time=wall_time)
     figures = (figures_of(ours), figures_of(others))
@@ -107,7 +107,7 @@ def _tell_steps(found: Difference) -> None:
 
 
 def _value_text(name: str, value: float | int | bool) -> str:
-    """Every digit of a number; a time as a time."""
+    """Format a value: all digits of a number, times as ISO 8601."""
 
     if name not in ("market_time", "wall_time"):
         return str(value)

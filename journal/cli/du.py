@@ -1,4 +1,4 @@
-"""`journal du`: what runs cost on disk, by kind of file."""
+"""`journal du`: show the disk space of runs by kind of file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from journal.host.paths import list_runs
 from journal.inspect.find import find_target
 from journal.inspect.find import journal_root as root_of
 
-_BLOCK = 512  # what st_blocks counts, whatever the file system's own blocks are
+_BLOCK = 512  # st_blocks counts units of 512 bytes on every file system
 
 
 @dataclass
 class Usage:
-    """A folder's bytes on disk by kind of file, and their apparent size. ``other``: leases, marker, files in the making."""
+    """A folder's bytes on disk by kind of file, and their apparent size. ``other``: leases, marker, unfinished files."""
 
     run: str
     episodes: int = 0
@@ -36,19 +36,19 @@ class Usage:
         return self.streams + self.tails + self.failed + self.other
 
     def add(self, other: Usage) -> None:
-        """Sum up."""
+        """Add another usage."""
         for field in fields(self)[1:]:
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
-@click.command("du", short_help="Show what runs cost on disk.")
+@click.command("du", short_help="Show the disk space of runs.")
 @click.argument("targets", nargs=-1, metavar="[RUN]...", type=options.JournalName("target", runs=True))
 @options.as_json
 @options.root
 def command(targets: tuple[str, ...], as_json: bool, journal_root: Path | None) -> int:
-    """Show the disk space of runs: streams, tails (reserved while an episode runs or its writer died), and the rest.
+    """Show the disk space of runs: streams, tails (kept while an episode runs, or after its writer died), other files.
 
-    Bytes are those that the disk gives up, which for a tail is what was reserved. For single episodes see
+    Sizes are bytes allocated on disk; a tail allocates more than it holds. For single episodes use
     `journal ls RUN --sort size`.
 
     \b
@@ -78,7 +78,7 @@ def _line(usage: Usage, width: int) -> str:
 
 
 def usage_of(folder: Path) -> Usage:
-    """Add up a run's files; those that vanish meanwhile count as nothing."""
+    """Add up a run's files. Files that vanish meanwhile are skipped."""
     usage = Usage(folder.name)
     for entry in _files(folder):
         try:

@@ -1,4 +1,4 @@
-"""`journal export`: journals as a dataset for DuckDB, pandas and all the others."""
+"""`journal export`: write journals as a dataset for DuckDB, pandas, polars and others."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ if TYPE_CHECKING:
     "tables",
     type=click.Choice(["steps", "trades", "episodes"]),
     multiple=True,
-    help="Only this table; may be repeated. All three if not given.",
+    help="Only this table. Repeatable. Default: all three.",
 )
 @options.as_json
 @options.root
 def command(
     targets: tuple[str, ...], output: Path, form: str, tables: tuple[str, ...], as_json: bool, journal_root: Path | None
 ) -> int:
-    """Write the steps, closed trades and a line per episode of whole runs, partitioned by run.
+    """Write steps, closed trades and one row per episode, partitioned by run.
 
-    DIR/steps/run_id=RUN/, DIR/trades/run_id=RUN/ and DIR/episodes/run_id=RUN/ hold files that every tool of the trade
-    opens; `journal_id` joins them. Live episodes are exported as they are at this moment. The folder appears when all of
-    it is written.
+    The folders are DIR/steps/run_id=RUN/, DIR/trades/run_id=RUN/ and DIR/episodes/run_id=RUN/; `journal_id` joins
+    them. Live episodes are exported as they are now. DIR appears when it is complete.
 
     \b
     Examples:

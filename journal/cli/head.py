@@ -1,4 +1,4 @@
-"""`journal head`: the first rows of one journal."""
+"""`journal head`: print the first rows of one journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`journal info`: one journal, told on one page."""
+"""`journal info`: describe one journal on one page."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 
-@click.command("info", short_help="Tell all about one journal.")
+@click.command("info", short_help="Describe one journal.")
 @options.episode
-@click.option("--batches", is_flag=True, help="Also list the sealed batches.")
+@click.option("--batches", is_flag=True, help="List the sealed batches too.")
 @options.as_json
 @options.root
 def command(episode: str, batches: bool, as_json: bool, journal_root: Path | None) -> int:
-    """Tell all about one journal: identity, how it stands, schema, checkpoints, metrics so far, findings.
+    """Describe one journal: identity, state, schema, checkpoints, metrics so far, findings.
 
-    Every byte is verified. A live journal is described as it is at this moment.
+    Every byte is verified. A live journal is described as it is now.
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def _hint(problem: str) -> str:
 
 
 def facts_of(one: Overview, journal: Journal, batches: bool) -> dict[str, Any]:
-    """Everything, as --json prints it."""
+    """Return everything that --json prints."""
     header = journal.header
     facts = {
         "id": header.journal_id,
@@ -124,7 +124,7 @@ def _batches(journal: Journal) -> list[dict[str, Any]]:
 
 
 def standing_of(one: Overview, journal: Journal) -> str:
-    """How it stands, in a sentence."""
+    """Describe the journal's state in a sentence."""
     if journal.end is not None:
         message = f": {journal.end_message}" if journal.end_message else ""
         return f"{one.condition}, ended as {one.end_reason}{message}"

@@ -1,4 +1,4 @@
-"""Lines on stdout as they come, and values as people read them."""
+"""Write lines to stdout as they are produced, and format values for people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLOURS = {
 
 
 class Lines:
-    """Writes lines to stdout; the first is seen at once and later ones soon, and a closed pipe raises."""
+    """Line writer for stdout. It flushes the first line at once and later ones every 0.1 s."""
 
     def __init__(self) -> None:
         self._flushed = 0.0
@@ -42,29 +42,29 @@ class Lines:
 
 
 def plain(text: str) -> str:
-    """Text from outside in one line that no terminal obeys: control characters are shown, not sent."""
+    """Return text with its control characters escaped, so that a terminal does not act on them."""
     return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def json_line(value: Mapping[str, Any]) -> str:
-    """One JSON object in one line; times as ISO 8601, what is undefined as null."""
+    """Return one JSON object in one line; see `journal.console.jsonable`."""
 
     return json.dumps(jsonable(value))
 
 
 def coloured() -> bool:
-    """May stdout be coloured? Only a terminal, and never against NO_COLOR."""
+    """Return True if stdout is a terminal and NO_COLOR is not set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def painted(text: str, condition: Condition, colours: bool) -> str:
-    """A condition's text in its colour."""
+    """Return a condition's text in its colour."""
     colour = _COLOURS[condition] if colours else None
     return click.style(text, fg=colour) if colour else text
 
 
 def size_text(size: int) -> str:
-    """Bytes in at most five letters: 812, 9.8K, 123K, 1.2M."""
+    """Format bytes in at most five characters: 812, 9.8K, 123K, 1.2M."""
     if size < 1000:
         return str(size)
     value, unit = size / 1024, "K"
@@ -76,7 +76,7 @@ def size_text(size: int) -> str:
 
 
 def age_text(time_: datetime | None, now: datetime) -> str:
-    """How long ago, in at most four letters: 12s, 3m, 5h, 12d; `-` for no time."""
+    """Format an age in at most four characters: 12s, 3m, 5h, 12d; `-` without a time."""
     if time_ is None:
         return "-"
     seconds = max((now - time_).total_seconds(), 0.0)
@@ -87,27 +87,27 @@ def age_text(time_: datetime | None, now: datetime) -> str:
 
 
 def time_text(time_: datetime | None) -> str:
-    """A time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return "-" if time_ is None else f"{time_.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def lost_text(steps: int, trades: int) -> str:
-    """`1 step and 2 trades lost`."""
+    """Format losses: `1 step and 2 trades lost`."""
     return f"{count_text(steps, 'step')} and {count_text(trades, 'trade')} lost"
 
 
 def finding_text(finding: Finding) -> str:
-    """Where damage is, and what; a slot's number stands in its message already."""
+    """Format a finding with its place. The message of a slot contains its number already."""
     place = "" if finding.kind is Damage.SLOT else f" at byte {finding.offset:,}"
     return f"{finding.kind}{place}: {finding.message}"
 
 
 def cut_short_text(count: int) -> str:
-    """Of `Overview.cut_short`, over many journals."""
-    return f"{count_text(count, 'journal')} cut short: later steps are lost, their number is unknown"
+    """Format the number of journals that lost an unknown number of steps (`Overview.cut_short`)."""
+    return f"{count_text(count, 'journal')} cut short: later steps are lost, number unknown"
 
 
 def count_text(count: int, noun: str) -> str:
-    """`1 step`, `2 steps`, `1 batch`, `2 batches`."""
+    """Format a count: `1 step`, `2 steps`, `1 batch`, `2 batches`."""
     plural = noun + ("es" if noun.endswith(("ch", "s")) else "s")
     return f"{count:,} {noun if count == 1 else plural}"

@@ -1,4 +1,4 @@
-"""`journal ls`: the runs, or the episodes of a run. Plain lines, each printed as soon as it is known."""
+"""`journal ls`: list the runs, or the episodes of a run, line by line."""
 
 from __future__ import annotations
 
@@ -49,15 +49,20 @@ FIELDS = (
 @click.command("ls", short_help="List the runs, or the episodes of a run.")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...", type=options.JournalName("target", runs=True))
 @click.option(
-    "-w", "--where", "where", multiple=True, metavar="CONDITION", help="For example 'state=torn', 'steps > 100'."
+    "-w",
+    "--where",
+    "where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only episodes that meet the condition, for example 'state=torn'.",
 )
-@click.option(
-    "-s", "--sort", "sort", metavar="FIELD", help="Sort by a field or figure; by id, as they started, if not given."
-)
-@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("-s", "--sort", "sort", metavar="FIELD", help="Sort by a field or metric. Default: by id, oldest first.")
+@click.option("--reverse", is_flag=True, help="Reverse the order.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N lines.")
-@click.option("-f", "--figure", "figures", multiple=True, metavar="NAME", help="Add a metric, for example pnl.")
-@click.option("-q", "--ids", is_flag=True, help="Ids alone, for other commands.")
+@click.option(
+    "-f", "--figure", "figures", multiple=True, metavar="NAME", help="Add a column with a metric, for example pnl."
+)
+@click.option("-q", "--ids", is_flag=True, help="Print only ids, for other commands.")
 @options.as_json
 @options.root
 def command(
@@ -71,11 +76,11 @@ def command(
     as_json: bool,
     journal_root: Path | None,
 ) -> int:
-    """List the runs; or, for each TARGET (a run, an episode or a file), its episodes.
+    """List the runs, or the episodes of each TARGET (a run, an episode or a file).
 
-    Closed journals are only glanced at: `journal verify` finds damage in them. Fields for --where and --sort are id,
-    run, state (closed, open, torn, failed, damaged, unreadable), steps, trades, size (bytes), age (seconds since the
-    last step), end (how it ended), writer (alive, dead, unsure), steps_lost, trades_lost, and every metric.
+    Of a closed journal only the footer is read; `journal verify` checks the rest. Fields for --where and --sort are
+    id, run, state (closed, open, torn, failed, damaged, unreadable), steps, trades, size (bytes), age (seconds since
+    the last step), end (how it ended), writer (alive, dead, unsure), steps_lost, trades_lost, and every metric.
 
     \b
     Examples:
@@ -105,7 +110,7 @@ def command(
 def _found(
     paths: list[str], clauses: list[Clause], sort: str | None, reverse: bool, figures: set[str], now: datetime
 ) -> Iterator[tuple[Overview, dict[str, Any]]]:
-    """The chosen episodes in the order asked for; without --sort each as soon as it was looked at."""
+    """Yield the selected episodes in order. Without --sort, yield each as soon as it is read."""
 
     wanted = {clause.name for clause in clauses} | figures | ({sort} if sort else set())
     if reverse and not sort:
@@ -137,7 +142,7 @@ def _clauses(where: tuple[str, ...]) -> list[Clause]:
 
 
 class _AnyName(tuple[str, ...]):
-    """Fields are known, and metrics belong to whoever computes them: their names are checked on the first episode."""
+    """Accept every name. Metrics come from plug-ins, so their names are checked on the first episode."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -163,7 +168,7 @@ def _chosen(
 
 
 def values_of(one: Overview, now: datetime, with_figures: bool) -> dict[str, Any]:
-    """The fields of an episode, as conditions and JSON see them."""
+    """Return the fields of an episode by name, for conditions and JSON."""
     values: dict[str, Any] = {
         "id": one.journal_id,
         "run": one.run_id,
@@ -188,7 +193,7 @@ def values_of(one: Overview, now: datetime, with_figures: bool) -> dict[str, Any
 def _sorted(
     found: Iterable[tuple[Overview, dict[str, Any]]], sort: str, reverse: bool, now: datetime
 ) -> Iterator[tuple[Overview, dict[str, Any]]]:
-    """Sorted; episodes without the value come last either way."""
+    """Sort the episodes. Those without the value come last in both directions."""
     every = [(one, values or values_of(one, now, False)) for one, values in found]
     if every and not any(sort in values for _, values in every):
         raise click.BadParameter(f"there is no {sort!r}, there are: {', '.join(every[0][1])}", param_hint="--sort")
@@ -198,7 +203,7 @@ def _sorted(
 
 
 class _Printer:
-    """Prints episodes as they come, and remembers what the remark at the end has to say."""
+    """Print episodes one by one, and collect the remarks for the end."""
 
     def __init__(self, paths: list[str], figures: tuple[str, ...], ids: bool, as_json: bool, now: datetime) -> None:
 
@@ -217,7 +222,7 @@ class _Printer:
         return " ".join([*columns, *(f"{name[:13]:>13}" for name in self._figures)])
 
     def _head(self) -> None:
-        """The line above the episodes: with the first of them, so that wrong conditions are told without it."""
+        """Print the header line with the first episode, so that a refused condition prints none."""
         if not self._headed:
             self._headed = True
             self._lines.write(self._header())
@@ -234,7 +239,7 @@ class _Printer:
         elif one.tail_lost:
             self._problems.append(f"{one.journal_id}: {TAIL_LOST}")
         elif one.condition == "failed":
-            self._problems.append(f"{one.journal_id}: a write failed; later steps are lost, their number is unknown")
+            self._problems.append(f"{one.journal_id}: a write failed; later steps are lost, number unknown")
         if self._ids:
             self._lines.write(one.journal_id)
         elif self._as_json:
@@ -243,7 +248,7 @@ class _Printer:
             self._lines.write(self._line(one, values))
 
     def _check_figures(self, one: Overview, values: dict[str, Any]) -> None:
-        """A journal that has figures has all that there are."""
+        """Refuse an unknown figure. Every journal with figures has all of them."""
         unknown = [name for name in self._figures if name not in values]
         if unknown and one.source is not None and len(values) > len(FIELDS):
             names = ", ".join(name for name in values if name not in FIELDS)
@@ -263,7 +268,7 @@ class _Printer:
         return f"{line}{' ' * max(0, 10 - len(end))} {' '.join(cells)}"
 
     def finish(self) -> int:
-        """The remark, and the exit code."""
+        """Print the remarks and return the exit code."""
 
         self._head()
         for problem in self._problems[:20]:

@@ -1,4 +1,4 @@
-"""From what a person typed to the journals that they mean."""
+"""Resolve the names that a user typed to journals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def journal_named(name: str, journal_root: Path | None) -> Journal:
-    """The journal, read and verified; one that cannot be read ends the command, with the reason."""
+    """Read and verify the named journal. End the command with the reason if it is unreadable."""
     from journal.inspect.diagnosis import diagnosed
     from journal.read.reader import read_journal
 
@@ -29,7 +29,7 @@ def journal_named(name: str, journal_root: Path | None) -> Journal:
 
 
 def paths_of(targets: Iterable[str], journal_root: Path | None) -> Iterator[str]:
-    """The paths of all journals that the targets name, each once."""
+    """Yield the paths of all journals that the targets name, each once."""
     found = [find_target(name, journal_root) for name in targets]
     seen: set[str] = set()
     for target in found:

@@ -1,4 +1,4 @@
-"""Options and arguments that several verbs share, and the completion of names."""
+"""Options and arguments that several verbs share, and completion of names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST = 500
 
 
 class JournalName(TextType):
-    """What names a journal, or a run as well; completed from what lies under the root."""
+    """Parameter type for a journal's or run's name, completed from the names under the root."""
 
     def __init__(self, name: str, *, runs: bool) -> None:
         self.name = name
@@ -50,14 +50,14 @@ class JournalName(TextType):
 
 episode = click.argument("episode", type=JournalName("episode", runs=False))
 targets = click.argument("targets", nargs=-1, required=True, metavar="TARGET...", type=JournalName("target", runs=True))
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md has its contract.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
 
 
 def root(command: Any) -> Any:
-    """Where the runs lie."""
+    """Add the --journal-root option."""
     return click.option(
         "--journal-root",
         metavar="DIR",
         type=click.Path(path_type=Path),
-        help=f"The folder of all runs. Default: ${ROOT_VARIABLE}, else rsc-data/journal here.",
+        help=f"Folder of all runs. Default: ${ROOT_VARIABLE}, else rsc-data/journal.",
     )(command)

@@ -1,4 +1,4 @@
-"""`journal plot`: episodes as pictures, in the terminal or in a file."""
+"""`journal plot`: draw episodes in the terminal or in a file."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _FORMS = ("png", "svg", "html")
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="A new .png, .svg or .html file.",
+    help="Write a new .png, .svg or .html file.",
 )
-@click.option("--overlay", is_flag=True, help="All curves in one panel. The default for two to eight named episodes.")
-@click.option("--sheet", is_flag=True, help="A small picture for each episode. The default for a run.")
+@click.option("--overlay", is_flag=True, help="Overlay all curves. Default for two to eight named episodes.")
+@click.option("--sheet", is_flag=True, help="Draw a small picture per episode. Default for a run.")
 @click.option(
     "-n",
     "--limit",
@@ -43,7 +43,7 @@ _FORMS = ("png", "svg", "html")
     default=50,
     show_default=True,
     metavar="N",
-    help="At most N episodes, evenly chosen.",
+    help="At most N episodes, at equal distances.",
 )
 @options.root
 def command(
@@ -51,8 +51,8 @@ def command(
 ) -> int:
     """Plot portfolio value with the closed trades marked, drawdown, position and reward of one episode.
 
-    Several episodes are laid over each other, as returns since their start; a run becomes a sheet of small pictures, or
-    a line each in the terminal. HTML is one file that needs no other. Lost steps are gaps.
+    Several episodes are overlaid as returns since their start. A run becomes a sheet of small pictures, or one line per
+    episode in the terminal. An HTML file needs no other file. Lost steps are gaps.
 
     \b
     Examples:
@@ -92,18 +92,18 @@ def _form_of(output: Path | None) -> str:
 
 
 def _evenly(paths: list[str], limit: int) -> list[str]:
-    """At most so many, from the first to the last, so that a run's progress shows."""
+    """Select at most ``limit`` paths at equal distances, first and last included."""
 
     if len(paths) <= limit:
         return paths
-    remark(f"{limit} of {len(paths):,} episodes, evenly chosen; --limit says how many")
+    remark(f"showing {limit} of {len(paths):,} episodes, at equal distances; --limit N shows more")
     if limit == 1:
         return paths[-1:]
     return [paths[round(index * (len(paths) - 1) / (limit - 1))] for index in range(limit)]
 
 
 class _Reader:
-    """Reads episodes one by one; those that cannot be read, and damage, are told and counted in ``problems``."""
+    """Read episodes one by one. Report unreadable and damaged ones, and count them in ``problems``."""
 
     def __init__(self, paths: list[str], most: int) -> None:
 
@@ -132,7 +132,7 @@ class _Reader:
                 remark(f"{one.journal_id}: {TAIL_LOST}")
             elif one.condition == "failed":
                 self.problems += 1
-                remark(f"{one.journal_id}: a write failed; later steps are lost, their number is unknown")
+                remark(f"{one.journal_id}: a write failed; later steps are lost, number unknown")
             self.shown += 1
             yield series_of(one, one.source, self._most)
 

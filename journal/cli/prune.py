@@ -22,18 +22,17 @@ from journal.console import DURATION, remark, work_without_output
     required=True,
     type=DURATION,
     metavar="AGE",
-    help="Only those not written for this long, for example 30d.",
+    help="Only journals without a write for this long, for example 30d.",
 )
-@click.option("--yes", is_flag=True, help="Do it. Without, it is only said what would be done.")
+@click.option("--yes", is_flag=True, help="Remove the files. Without it, only list them.")
 @options.as_json
 @options.root
 def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: bool, journal_root: Path | None) -> int:
-    """Remove journals whose episodes have ended for good, in the database too; without --yes only say which.
+    """Remove journals whose episodes ended for good, in the database too. Without --yes, only list them.
 
-    Never touched: an open journal whose writer may live, one whose row is missing or not final (`reconcile` first), and
-    a file that is no readable journal. What stays is told with the reason. Hidden files that killed programs left in the
-    runs' folders go, too. A journal is the evidence behind its row:
-    once it is gone, the row can't be checked any more, and `journal export` has what is worth keeping.
+    These stay: an open journal whose writer may be alive, a journal whose row is missing or not final (run `reconcile`
+    first), and an unreadable file. Each reason is reported. Hidden files left by killed programs are removed too.
+    A row cannot be checked after its journal is removed; `journal export` keeps the data.
 
     \b
     Examples:
@@ -62,9 +61,9 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
     litters = [found for folder in sorted(folders) for found in litter(folder, older_than)]
     for path, _ in litters if yes else ():
         path.unlink(missing_ok=True)
-    would = "" if yes else " would go; --yes does it"
+    would = "" if yes else " would be removed; --yes removes them"
     remark(f"{count_text(gone, 'journal')}, {size_text(size)}{would}")
     if litters:
         files, taken = count_text(len(litters), "hidden file"), size_text(sum(size for _, size in litters))
-        remark(f"{files} that killed programs left, {taken}{would}")
+        remark(f"{files} left by killed programs, {taken}{would}")
     return 0

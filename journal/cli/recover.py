@@ -1,4 +1,4 @@
-"""`journal recover`: a new journal from what is intact of another."""
+"""`journal recover`: copy what is intact of a journal into a new one."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ if TYPE_CHECKING:
     type=click.Choice(["strict", "prefix", "salvage"]),
     default="salvage",
     show_default=True,
-    help="With damage: refuse, keep the steps before it, or keep every intact batch.",
+    help="On damage: refuse, keep the steps before it, or keep every intact batch.",
 )
 @click.option(
     "--header-from",
     metavar="EPISODE",
     type=options.JournalName("episode", runs=False),
-    help="Another journal of the same env, whose header takes the place of a damaged one.",
+    help="Use the header of this journal of the same env in place of a damaged one.",
 )
 @options.as_json
 @options.root
 def command(
     episode: str, output: str, mode: str, header_from: str | None, as_json: bool, journal_root: Path | None
 ) -> int:
-    """Copy the intact part of a journal into a new one, which verifies.
+    """Copy the intact part of a journal into a new, valid journal.
 
-    The source is only read. Intact batches are copied byte by byte, so the metrics stay exact wherever a checkpoint
-    behind the damage is; the tail of a killed writer becomes a batch. What had to be given up is told, and noted in the
-    new journal's header. The copy is synced and verified before it has its name; no file is ever overwritten.
+    The source is only read. Intact batches are copied byte by byte, so metrics stay exact if a checkpoint follows the
+    damage. The tail of a killed writer becomes a batch. Losses are reported, and noted in the new journal's header.
+    The copy is synced and verified before it gets its name; no file is overwritten.
 
-    Exit: 0 nothing was lost, 3 something was, 1 it was refused.
+    Exit status: 0 nothing was lost, 3 something was lost, 1 refused.
 
     \b
     Examples:
@@ -87,7 +87,7 @@ def command(
 
 
 def _place(output: str, name: str) -> Path:
-    """A file as it is named; in a folder, the journal's own name. A folder that ends in a slash is made."""
+    """Return the output file: as named, or in a folder under the journal's name. A name ending in a slash is created."""
     folder = Path(output)
     if output.endswith(os.sep):
         folder.mkdir(exist_ok=True)
@@ -111,7 +111,7 @@ def _refuse(path: Path, error: NotAJournalError) -> NoReturn:
 def _remark_on_a_live_writer(path: Path) -> None:
 
     if is_locked(path):
-        remark(f"{path.stem}: its writer is alive, so this is a snapshot")
+        remark(f"{path.stem}: its writer is alive; the copy holds what it has written so far")
 
 
 def _tell(done: Recovery) -> None:
@@ -123,10 +123,10 @@ def _tell(done: Recovery) -> None:
     least = "at least " if done.write_failed or done.tail_lost else ""
     click.echo(f"  lost    {least}{count_text(done.steps_lost, 'step')}, {count_text(done.trades_lost, 'trade')}")
     if done.write_failed:
-        click.echo("  failed  a write of it failed; later steps are lost, their number is unknown")
+        click.echo("  failed  a write failed; later steps are lost, number unknown")
     if done.tail_lost:
         click.echo(f"  tail    {TAIL_LOST}")
     elif done.torn:
-        click.echo("  torn    a write that was cut before its step was acknowledged; nothing is lost by it")
+        click.echo("  torn    the last write is incomplete; its step was never returned, so nothing is lost")
     for kind, count in sorted(done.findings.items()):
         click.echo(f"  damage  {count} x {kind}")

@@ -1,4 +1,4 @@
-"""The runs under a root, as `journal ls` lists them: counted by their files' names, without opening a journal."""
+"""List the runs under a root for `journal ls`, counted by file names, without opening a journal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from journal.write.marker import marker_liveness
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run by its folder. ``unfinished`` counts tails: episodes that run, or whose writer died."""
+    """Summary of a run's folder. ``unfinished`` counts tails: episodes that are running, or whose writer died."""
 
     run_id: str
     episodes: int
@@ -33,7 +33,7 @@ class RunSummary:
 
 
 def summary_of(root: Path, run_id: str, observer: Any) -> RunSummary:
-    """Count a run's files; raises JournalError where its marker cannot be looked at."""
+    """Count a run's files. Raises JournalError if its marker cannot be read."""
 
     kinds: Counter[str] = Counter()
     size, newest = 0, 0.0
@@ -62,7 +62,7 @@ def summary_of(root: Path, run_id: str, observer: Any) -> RunSummary:
 
 
 def list_all(root: Path, ids: bool, as_json: bool, limit: int | None, reverse: bool) -> int:
-    """Print every run, by id."""
+    """Print every run, ordered by id."""
 
     if not root.is_dir():
         fail(f"there is no folder {root}", f"give --journal-root, or set ${ROOT_VARIABLE}")

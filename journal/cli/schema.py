@@ -1,4 +1,4 @@
-"""`journal schema`: the columns of steps and trades, with what they mean."""
+"""`journal schema`: explain the columns of steps and trades."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _LIST = "the trades that this step closed, as below"
 @options.as_json
 @options.root
 def command(episode: str | None, as_json: bool, journal_root: Path | None) -> int:
-    """Explain the columns of steps and trades; with EPISODE also those that its env added.
+    """Explain the columns of steps and trades, with EPISODE also the columns that its env added.
 
     \b
     Example: journal schema latest

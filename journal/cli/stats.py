@@ -1,4 +1,4 @@
-"""`journal stats`: how lengths, pnl, Sharpe ratio, drawdown and ends are spread over a run's episodes."""
+"""`journal stats`: show the distribution of figures over a run's episodes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,18 @@ _BY = ("worker", "end", "env", "run", "host")
 Values = dict[str, float | int | None]
 
 
-@click.command("stats", short_help="Show how figures are spread over a run.")
+@click.command("stats", short_help="Show the distribution of figures over a run.")
 @options.targets
-@click.option("--by", type=click.Choice(_BY), help="A line for each worker, end, env, run or host instead.")
+@click.option("--by", type=click.Choice(_BY), help="Group by worker, end, env, run or host.")
 @click.option(
-    "-f", "--figure", "figures", multiple=True, metavar="NAME", help="These figures instead of the usual ones."
+    "-f",
+    "--figure",
+    "figures",
+    multiple=True,
+    metavar="NAME",
+    help="Show this figure instead of the default ones. Repeatable.",
 )
-@click.option("--live", is_flag=True, help="Count episodes that still run, too.")
+@click.option("--live", is_flag=True, help="Include running episodes.")
 @options.as_json
 @options.root
 def command(
@@ -43,11 +48,11 @@ def command(
     as_json: bool,
     journal_root: Path | None,
 ) -> int:
-    """Show how length, pnl, Sharpe ratio, drawdown and the other figures are spread over a run's episodes.
+    """Show the distribution of length, pnl, Sharpe ratio, drawdown and other figures over a run's episodes.
 
-    Episodes count whether they ended by themselves or were killed; those that still run are left out unless --live.
-    Undefined figures, such as the win rate of an episode without trades, are left out of their figure alone. With --by,
-    medians of each group. Closed journals are only glanced at.
+    Finished and killed episodes count; running ones only with --live. An undefined figure, such as the win rate of an
+    episode without trades, is left out of that figure alone. --by shows the median of each group. Of closed journals
+    only the footer is read.
 
     \b
     Examples:
@@ -69,7 +74,7 @@ def command(
 
 
 class _Gathered:
-    """The figures of all episodes, by group; and what was left out."""
+    """Figures of all episodes by group, and what was left out."""
 
     def __init__(self, live: bool, by: str | None) -> None:
         self._live = live
@@ -108,14 +113,14 @@ class _Gathered:
         return sum(map(len, self.groups.values()))
 
     def finish(self) -> int:
-        """The remarks, and the exit code."""
+        """Print the remarks and return the exit code."""
 
         for problem in self.problems[:20]:
             remark(problem)
         if len(self.problems) > 20:
             remark(f"and {len(self.problems) - 20} more like these")
         if self.running and not self._live:
-            remark(f"{self.running:,} of the episodes still run, and are left out; --live counts them")
+            remark(f"{self.running:,} episodes are still running and left out; --live includes them")
         if self.lost:
             remark(f"damage cost {self.lost:,} steps")
         if self.cut_short:
@@ -133,7 +138,7 @@ def _note(one: Overview, name: str) -> str:
 
 
 def end_of(one: Overview) -> str:
-    """How it ended: the journal's own word, else what is known of its writer."""
+    """Return how the episode ended: as recorded, else `running`, `failed` or `killed`."""
     if one.end_reason is not None:
         return one.end_reason
     return "running" if one.live else "failed" if one.condition == "failed" else "killed"
@@ -196,7 +201,7 @@ def _print_groups(gathered: _Gathered, names: tuple[str, ...], by: str) -> None:
 
 
 def _fitting(names: tuple[str, ...], room: int) -> list[str]:
-    """As many as have room in 80 columns, at least one."""
+    """Return as many names as fit in 80 columns, at least one."""
     shown: list[str] = []
     for name in names:
         room -= max(len(name), 9) + 1

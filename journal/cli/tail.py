@@ -1,4 +1,4 @@
-"""`journal tail`: the last rows of a journal, and those to come."""
+"""`journal tail`: print the last rows of a journal, and follow new ones."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ _LOOK_S = 1.0  # how often a silent writer's life is looked at
 @click.option(
     "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="The last N rows."
 )
-@click.option(
-    "-f", "--follow", is_flag=True, help="Go on with each new row, until the episode ends or its writer dies."
-)
+@click.option("-f", "--follow", is_flag=True, help="Print new rows until the episode ends or its writer dies.")
 @click.option(
     "--idle-timeout", type=DURATION, metavar="DURATION", help="With -f: stop after this long without a new row."
 )
@@ -58,10 +56,10 @@ def command(
     form: str,
     journal_root: Path | None,
 ) -> int:
-    """Print the last rows of an episode; with -f go on with each new one.
+    """Print the last rows of an episode. With -f, print each new row too.
 
-    Following ends by itself, and says on stderr why: the episode was closed (and how it ended), its writer died, a
-    write of its journal failed, or nothing came for --idle-timeout. A write that is seen half done is waited for.
+    Following stops when the episode ends, when its writer dies, when a write of its journal fails, or after
+    --idle-timeout without a new row. The reason goes to stderr. A write in progress is waited for.
 
     \b
     Examples:
@@ -86,7 +84,7 @@ def command(
 
 
 def _last(journal: Journal, selection: Selection, count: int) -> Iterator[pa.RecordBatch]:
-    """The last rows of all that are selected. Steps without a condition are found without reading the rest."""
+    """Yield the last selected rows. Steps without a condition are found without reading the others."""
 
     from journal.inspect.rows import rows
 
@@ -109,7 +107,7 @@ def _both(first: Iterator[pa.RecordBatch], then: Iterator[pa.RecordBatch]) -> It
 
 
 class _Following:
-    """Follows until the journal's end, its writer's death or too long a silence."""
+    """Follow a journal until it ends, its writer dies, or the idle timeout passes."""
 
     def __init__(self, journal: Journal, idle_timeout: float | None) -> None:
         from journal.read.follow import Follower
@@ -123,7 +121,7 @@ class _Following:
             self._why = _ended(str(journal.end_reason), journal.end_message, journal.last_step)
 
     def batches(self, selection: Selection) -> Iterator[pa.RecordBatch]:
-        """The selected rows as they come."""
+        """Yield the selected rows as they are written."""
         from journal.inspect.rows import picked
 
         while self._follower is not None and not self.stopped:
@@ -133,7 +131,7 @@ class _Following:
                     yield found
 
     def _new(self, follower: Follower) -> Iterator[pa.RecordBatch]:
-        """What comes next, after waiting for it; nothing once there is a reason to stop."""
+        """Wait for the next rows and yield them. Yield nothing if there is a reason to stop."""
         since = time.monotonic()
         looked = since - _LOOK_S
         while True:
@@ -152,7 +150,7 @@ class _Following:
             time.sleep(_POLL_S)
 
     def _look_at_writer(self, follower: Follower) -> Iterator[pa.RecordBatch]:
-        """A dead writer's last rows: what it wrote between our look at the rows and our look at its lock."""
+        """Yield the rows that a dead writer wrote between the last read and the check of its lock."""
 
         look = self._observer.look(follower.path, follower.header.writer)
         if look.liveness is not Liveness.DEAD:
@@ -173,11 +171,11 @@ class _Following:
 
     @property
     def stopped(self) -> bool:
-        """Is there a reason to stop?"""
+        """True if there is a reason to stop."""
         return bool(self._why)
 
     def say_why_it_ended(self) -> int:
-        """The remark; and what the whole journal is like now, with the exit code that it deserves."""
+        """Report why following stopped and what the journal has lost, and return the exit code."""
         from journal.read.reader import read_journal
 
         remark(f"{self._journal.header.journal_id}: {self._why}")

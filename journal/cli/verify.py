@@ -1,4 +1,4 @@
-"""`journal verify`: is everything there that was written?"""
+"""`journal verify`: check that journals are complete and intact."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
 @click.command("verify", short_help="Check every byte, row and checkpoint.")
 @options.targets
 @click.option("--deep", is_flag=True, help="Also recompute every checkpoint from its rows.")
-@click.option("--strict", is_flag=True, help="Oddities in undamaged rows count as failures too.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code tells.")
+@click.option("--strict", is_flag=True, help="Treat oddities in intact rows as failures.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; use the exit status.")
 @options.as_json
 @options.root
 def command(
     targets: tuple[str, ...], deep: bool, strict: bool, quiet: bool, as_json: bool, journal_root: Path | None
 ) -> int:
-    """Check journals: every byte against its CRC, every batch against its seal, and the rows for sense.
+    """Check every byte against its CRC, every batch against its seal, and the rows for consistency.
 
-    A torn end is no damage. Oddities (an account that does not add up, time that runs backwards, ...) are the env's
-    doing, and are told without failing unless --strict. Steps that an earlier recovery had to give up are told, too.
+    An incomplete last write is not damage. Oddities in intact rows (an account that does not add up, time that runs
+    backwards) come from the env; they are reported, and fail only with --strict. Steps that an earlier recovery gave
+    up are reported too.
 
-    Exit: 0 nothing is lost, 3 damage was found or a file is no readable journal.
+    Exit status: 0 nothing is lost, 3 damage was found or a file is unreadable.
 
     \b
     Examples:
@@ -60,7 +61,7 @@ def _kernel() -> Kernel:
 
     found = kernel()
     if found is None:
-        fail("no package that computes metrics is installed, so no checkpoint can be recomputed")
+        fail("no package that computes metrics is installed, so checkpoints cannot be recomputed")
     return found
 
 
@@ -74,7 +75,7 @@ def _checked(path: str, observer: Any, kernel: Kernel | None) -> tuple[Overview,
 
 
 class _Printer:
-    """A line for each journal, with what was found under it."""
+    """Return the lines of one journal: its state, then its findings."""
 
     def __init__(self, quiet: bool, as_json: bool, strict: bool) -> None:
 
@@ -124,7 +125,7 @@ class _Printer:
         return lines
 
     def finish(self) -> int:
-        """The remark, and the exit code."""
+        """Print the remark and return the exit code."""
 
         total = sum(self._counts.values())
         if not self._quiet and not self._as_json and total != 1:
@@ -140,7 +141,7 @@ def _oddity(odd: Any) -> str:
 
 
 def verdict_of(one: Overview, audit: Audit | None) -> str:
-    """One word: intact, torn, failed, damaged or unreadable."""
+    """Return one word: intact, torn, failed, damaged or unreadable."""
     if audit is None:
         return "unreadable"
     if not audit.intact:
@@ -149,7 +150,7 @@ def verdict_of(one: Overview, audit: Audit | None) -> str:
 
 
 def facts_of(one: Overview, audit: Audit | None, word: str) -> dict[str, Any]:
-    """What --json prints of a journal."""
+    """Return what --json prints for a journal."""
     facts: dict[str, Any] = {"id": one.journal_id, "run": one.run_id, "path": one.path, "verdict": word}
     facts |= {"steps": one.steps, "trades": one.trades, "problem": one.problem or None}
     if audit is None:

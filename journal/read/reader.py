@@ -52,7 +52,7 @@ class State(enum.StrEnum):
 
     OPEN = "open"
     CLOSED = "closed"
-    FAILED = "failed"  # a write failed; later steps are lost, their number is unknown
+    FAILED = "failed"  # a write failed; later steps are lost, number unknown
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_cat__text__fits_80_columns(world: World):
     [
         ("live", 0, 100, ""),
         ("killed", 0, 210, ""),
-        ("torn", 0, 209, "torn: torn, its last write was cut"),
+        ("torn", 0, 209, "torn: torn: its last write is incomplete"),
         ("flipped", 3, 241, "59 steps and 5 trades lost"),
         ("flipped_end", 3, 294, "6 steps and 0 trades lost"),
         ("footer", 0, 300, ""),

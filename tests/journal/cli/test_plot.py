@@ -155,7 +155,7 @@ def test_plot__many__are_chosen_evenly_from_first_to_last(tmp_path: Path):
         play(writer(tmp_path, f"ep{number}"), 20, number, end=EndReason.CLOSED)
     result = run("plot", tmp_path / RUN, "--limit", 4)
     assert [line.split()[0] for line in result.lines[1:]] == ["ep0", "ep3", "ep6", "ep9"]
-    assert "4 of 10 episodes, evenly chosen" in result.err
+    assert "4 of 10 episodes, at equal distances" in result.err
 
 
 def test_plot__wrong_usage__exits_2(world: World, tmp_path: Path):

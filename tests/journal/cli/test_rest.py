@@ -208,8 +208,8 @@ def failed(tmp_path: Path) -> Path:
     [
         (["ls"], "failed"),
         (["info"], "failed"),
-        (["cat"], "a write failed behind step 100"),
-        (["tail"], "later steps are lost, their number is unknown"),
+        (["cat"], "a write failed after step 100"),
+        (["tail"], "later steps are lost, number unknown"),
         (["tail", "-f"], "a write of it failed after step 100; no more rows will come"),
         (["verify"], "failed     failed: 100 steps"),
         (["plot"], "failed"),
@@ -228,7 +228,7 @@ def test_recover__failed_journal__keeps_its_rows_and_notes_the_failure(failed: P
 
     result = run("recover", failed, "-o", tmp_path)
     assert result.code == 3
-    assert "failed  a write of it failed; later steps are lost" in result.out
+    assert "failed  a write failed; later steps are lost" in result.out
     made = read_journal(tmp_path / "failed.arrows")
     assert made.step_count == 100
     assert made.header.about.notes["recovered"]["write_failed"] is True

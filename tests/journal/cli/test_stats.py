@@ -70,7 +70,7 @@ def test_stats__killed_and_live__the_one_counts_and_the_other_only_if_asked(worl
     assert (facts["episodes"], facts["running"], facts["unreadable"]) == (11, 1, 3)
     assert facts["groups"]["all"]["ends"]["killed"] == 3
     assert result.code == 3
-    assert "1 of the episodes still run" in result.err
+    assert "1 episodes are still running" in result.err
     assert world.run("stats", RUN, "--live", "--json").json()["groups"]["all"]["ends"]["running"] == 1
 
 

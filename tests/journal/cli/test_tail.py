@@ -59,7 +59,7 @@ def test_tail__follow_a_torn_one_whose_writer_is_dead__gives_every_row_and_says_
     result = world.run("tail", "-f", "torn", "-n", 300, "--format", "ndjson")
     assert [row["step"] for row in result.ndjson()] == list(range(1, 210))
     assert "torn: its writer died after step 209: its lock is free" in result.err
-    assert "torn: torn, its last write was cut" in result.err
+    assert "torn: torn: its last write is incomplete" in result.err
 
 
 def test_follower__each_growth__is_given_once_in_order(tmp_path: Path):
