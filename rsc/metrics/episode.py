@@ -22,7 +22,7 @@ def metrics_from(about: About) -> RunningMetrics:
 
 
 def stored(metrics: EpisodeMetrics) -> dict[str, float | int | None]:
-    """The figures as an ended episode's row holds them: undefined is NULL, but Sharpe ratio and win rate are 0.0.
+    """Return the metrics as an ended episode's row holds them: undefined is NULL, but Sharpe ratio and win rate are 0.0.
 
     Users filter on those two, and `rsc check` must find them populated; total_steps and total_trades tell why. What the
     env does not tell is NULL.
@@ -35,9 +35,9 @@ def stored(metrics: EpisodeMetrics) -> dict[str, float | int | None]:
 
 
 def metrics_of(journal: Journal) -> EpisodeMetrics:
-    """The figures of a journal's episode, from its last checkpoint and the rows behind it.
+    """Return the metrics of a journal's episode, from its last checkpoint and the rows after it.
 
-    A checkpoint of another fold or version does no harm while all rows are there: they are folded anew.
+    If another fold or version wrote the checkpoint, compute them from all rows, provided that none is lost.
     """
 
     def make() -> RunningMetrics:
@@ -52,7 +52,7 @@ def metrics_of(journal: Journal) -> EpisodeMetrics:
 
 
 def figures(journal: Journal) -> dict[str, float | int | None]:
-    """What `journal` shows of an episode: undefined figures are None. Installed as an entry point."""
+    """Return the metrics that `journal` shows; undefined ones are None. Entry point `journal.figures`."""
     return _nullable(metrics_of(journal))
 
 

@@ -1,6 +1,6 @@
-"""The running form of an episode's figures, which a checkpoint stores, and the one kernel of them all.
+"""Compute an episode's metrics incrementally; a checkpoint stores the state.
 
-rsc.metrics has the textbook names, and calls what stands here: so both forms cannot drift apart.
+The functions of rsc.metrics.textbook call the ones here, so both forms agree.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class EpisodeMetrics:
 
 
 class StateError(ValueError):
-    """Bytes that are no state of `RunningMetrics`, or one of another version."""
+    """The bytes are not a state of `RunningMetrics`, or one of another version."""
 
 
 _ANNUALISED = ("annual_return", "sharpe_ratio", "sortino_ratio", "calmar_ratio", "volatility")
@@ -68,7 +68,7 @@ _STATE = struct.Struct(f"<3sB2q8d{2 * _SUMS}d")
 
 
 class RunningMetrics:
-    """The figures of an episode, folded block by block; a journal's `Fold`.
+    """Metrics of an episode, updated block by block: the journal's `Fold`.
 
     Squared deviations of blocks are merged by the update of Chan, Golub & LeVeque (1983), which keeps a small spread
     around a large mean, and sums carry their rounding errors along (Knuth's TwoSum), so a million blocks cost no digit.
@@ -134,7 +134,7 @@ class RunningMetrics:
         return won, lost
 
     def _add(self, parts: tuple[float, ...]) -> None:
-        """TwoSum: the error of each addition, exactly. An inf makes the error NaN, and so the figure."""
+        """Return the exact error of each addition (Knuth's TwoSum). An inf makes the error and the metric NaN."""
         sums, errors = self._sums, self._errors
         for i, part in enumerate(parts):
             before = sums[i]
@@ -143,7 +143,7 @@ class RunningMetrics:
             errors[i] += (before - (total - added)) + (part - added)
 
     def result(self) -> EpisodeMetrics:
-        """The figures up to here."""
+        """Return the metrics of the steps so far."""
         steps, periods, initial, last = self._steps, self._periods, self._initial, self._last
         earned, squares, downside, reward, fees, won, lost = map(float.__add__, self._sums, self._errors)
         growth = growth_per_year(initial, last, steps, periods)
@@ -189,7 +189,7 @@ class RunningMetrics:
         yield from (name for name, total in of_sums.items() if math.isnan(total))
 
     def to_bytes(self) -> bytes:
-        """The state that a checkpoint stores: 196 bytes."""
+        """Return the state that a checkpoint stores: 196 bytes."""
         return _STATE.pack(
             _TAG, _VERSION, self._steps, self._trades, self._wins, self._exposed, self._initial, self._periods,
             self._last, self._peak, self._drawdown, self._unrealized, *self._sums, *self._errors,
@@ -197,7 +197,7 @@ class RunningMetrics:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> RunningMetrics:
-        """Restore what `to_bytes` gave, to the bit; raise StateError, a ValueError, for anything else."""
+        """Restore a state of `to_bytes` exactly. Raises StateError, a ValueError, for any other bytes."""
         if len(state) != _STATE.size or state[:3] != _TAG:
             raise StateError(f"not a state of running metrics: {len(state)} bytes that start with {bytes(state[:4])!r}")
         if state[3] != _VERSION:
@@ -250,12 +250,12 @@ def spread(r: Floats) -> tuple[float, float, float]:
 
 
 def first_peak(initial_value: float) -> float:
-    """The peak before the first step; a NaN stays to the end, since no drawdown can be told then."""
+    """Return the peak before the first step. NaN stays to the end, since the drawdown is unknown then."""
     return initial_value if initial_value > 0 else NAN
 
 
 def fall(values: Floats, peak: float) -> tuple[float, float]:
-    """The largest fall from the running peak as a fraction of it, and where the peak stands at the end."""
+    """Return the largest fall from the running peak, as a fraction of it, and the last peak."""
     if not len(values):
         return 0.0, peak
     peaks = np.maximum.accumulate(values)
@@ -271,7 +271,7 @@ def exposed(positions: Floats) -> float:
 
 
 def outcomes(pnls: Floats) -> tuple[float, float, float]:
-    """Number of winners, what they won and what the losers lost, both positive; NaN where a pnl is not finite."""
+    """Return the number of winners, their gains and the losers' losses, both positive; NaN if a pnl is not finite."""
     won, lost = sum_of(np.maximum(pnls, 0.0)), -sum_of(np.minimum(pnls, 0.0))
     return int(np.count_nonzero(pnls > 0)) + 0.0 * (won + lost), won, lost
 
@@ -297,24 +297,24 @@ def growth_per_year(initial_value: float, final_value: float, steps: int, period
 
 
 def reward_to_risk(count: int, earned: float, risk: float, periods: float) -> float:
-    """Annualised mean return over a deviation; NaN if that is no more than noise."""
+    """Return the annualised mean return over a deviation; NaN if the deviation is noise."""
     if count < 2 or not risk > NOISE * (1.0 + abs(earned / count)):
         return NAN
     return annualised(earned / count / risk, periods)
 
 
 def annualised(figure: float, periods: float) -> float:
-    """A figure that grows with the root of time, per year."""
+    """Annualise a figure that grows with the square root of time."""
     return finite(figure * math.sqrt(periods)) if periods > 0 else NAN
 
 
 def calmar(growth: float, drawdown: float) -> float:
-    """Annual return over drawdown; NaN if that is no more than noise."""
+    """Return annual return over drawdown; NaN if the drawdown is noise."""
     return ratio(growth, drawdown) if drawdown > NOISE else NAN
 
 
 def root(squares: float, count: int) -> float:
-    """Root of a mean; NaN for a mean of nothing, of the impossible and of what overflowed."""
+    """Return the root of a mean; NaN for an empty mean, a negative sum and an overflow."""
     return math.sqrt(squares / count) if count > 0 and 0 <= squares < math.inf else NAN
 
 

@@ -1,9 +1,8 @@
-"""The figures of an episode: textbook-named pure functions, and what a journal and a row of `episodes` show of them.
+"""Define the metrics of an episode as pure functions with textbook names.
 
-The pure functions are the definition; `RunningMetrics` gives the same figures from blocks of steps, in memory that does
-not grow. A figure is finite, or NaN where it is undefined; `stored` is the one place where NaN becomes NULL. Odd input
-(inf, NaN, values at or below zero) makes figures NaN, never an exception or a warning. docs/metrics.md has the formulas
-in prose.
+`RunningMetrics` computes the same values from blocks of steps in constant memory. A metric is finite, or NaN where it is
+undefined. Invalid input (inf, NaN, values at or below zero) gives NaN, never an exception or a warning.
+docs/metrics.md has the formulas in prose.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 def returns(values: ArrayLike, initial_value: float) -> Floats:
     """Simple returns r_t = V_t / V_(t-1) - 1, shape (n,), from portfolio values of shape (n,) and V_0.
 
-    NaN where V_(t-1) is not above zero: nothing is earned on nothing.
+    NaN where V_(t-1) is not above zero.
     """
     return running.returns_of(as_array(values), initial_value)
 
@@ -64,7 +63,7 @@ def sharpe_ratio(r: ArrayLike, periods_per_year: float) -> float:
 def sortino_ratio(r: ArrayLike, periods_per_year: float) -> float:
     """Mean return over downside deviation sqrt(mean(min(r, 0)^2)), annualised as Sharpe's (Sortino & Price 1994, target 0).
 
-    NaN for fewer than two returns, and where what fell is nothing or rounding noise, as for Sharpe's.
+    NaN for fewer than two returns, and where the downside deviation is zero or rounding noise, as for Sharpe.
     """
     r = as_array(r)
     earned, _, falls = spread(r)
@@ -82,7 +81,7 @@ def max_drawdown(values: ArrayLike, initial_value: float) -> float:
 
 
 def calmar_ratio(values: ArrayLike, initial_value: float, periods_per_year: float) -> float:
-    """Annual return over maximum drawdown (Young 1991); NaN where that drawdown is nothing or rounding noise (NOISE)."""
+    """Annual return over maximum drawdown (Young 1991); NaN where that drawdown is zero or rounding noise (NOISE)."""
     values = as_array(values)
     if not len(values):
         return NAN
@@ -99,7 +98,7 @@ def win_rate(pnls: ArrayLike) -> float:
 
 @quiet
 def profit_factor(pnls: ArrayLike) -> float:
-    """What the winners won over what the losers lost, both positive; NaN where nothing was lost."""
+    """Sum of positive pnl over the absolute sum of negative pnl; NaN without a loss."""
     _, won, lost = running.outcomes(as_array(pnls))
     return running.ratio(won, lost)
 

@@ -1,4 +1,4 @@
-"""The settings of TradingEnv: typed, validated, each with its unit."""
+"""Settings of TradingEnv: typed and validated, each with its unit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_FEATURES = ("return", "rsi", "macd", "bollinger", "volatility", "adx", "
 
 
 class ConfigError(ValueError):
-    """A setting that TradingEnv cannot work with."""
+    """A setting of TradingEnv is invalid."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class TradingConfig:
 
     @staticmethod
     def of(settings: Mapping[str, Any] | TradingConfig | None) -> TradingConfig:
-        """From an env_config mapping; unknown keys are an error that names the nearest known one.
+        """Return the config of an env_config mapping. An unknown key is an error that names the nearest known one.
 
-        Keys of the forerunner are taken, with a warning where their unit was another.
+        Keys of the forerunner are accepted, with a warning where their unit differed.
         """
         if isinstance(settings, TradingConfig):
             return settings
@@ -98,7 +98,7 @@ class TradingConfig:
         return TradingConfig(**values)
 
     def terms(self, periods_per_year: float) -> Terms:
-        """The same in the units of one bar; a full position leaves enough equity to pay for itself."""
+        """Return the trading terms per bar. A full position leaves enough equity to pay its own costs."""
         slippage = self.slippage_bps / 10_000.0
         affordable = 1.0 / (1.0 + self.fee + slippage)
         return Terms(
@@ -113,7 +113,7 @@ class TradingConfig:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-able, for the journal's header: the market and a function by name."""
+        """Return the settings for the journal's header, as JSON values; the market and a function by name."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         values["features"] = list(self.features)
         values["market"] = None if self.market is None else getattr(self.market, "name", type(self.market).__name__)
@@ -128,7 +128,7 @@ _CHOICES = {
     "sizing": ("fixed_fractional", "all_in"),
     "fill": ("open", "close"),
 }
-# What is said of a setting, and whether it holds.
+# Condition of a setting, and whether it holds.
 _NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "capital": ("a positive amount", lambda x: x > 0),
     "periods_per_year": ("positive", lambda x: x > 0),
@@ -147,7 +147,7 @@ _OPTIONAL = {"periods_per_year", "stop_loss", "take_profit", "episode_length"}
 
 
 def _problem(config: TradingConfig) -> str | None:
-    """The first thing that is wrong, in words."""
+    """Return a message on the first invalid setting."""
     given = [name for name in ("ticker", "data", "market") if getattr(config, name) is not None]
     if len(given) > 1:
         return f"give only one of ticker, data and market, got {' and '.join(given)}"

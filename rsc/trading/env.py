@@ -1,4 +1,4 @@
-"""TradingEnv: the market game. It knows neither journal files nor database; it only tells what happened in each step."""
+"""TradingEnv: one account that trades one asset. It exposes what happened in each step, and writes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Observation = NDArray[np.float32]
 
 # By discrete action: flat, long, short. The Nones refuse 3 and up, and -1 and down, which count from the end.
 _SIDES = (0, 1, -1, *[None] * 61)
-_OVER = -1  # as the last bar: nothing may be played before the next reset
+_OVER = -1  # no step may follow before the next reset
 _NO_TRADES: tuple[Trade, ...] = ()
 _write_account: Callable[..., None] = Struct(f"{ACCOUNT_COLUMNS}f").pack_into
 
@@ -57,10 +57,10 @@ class TradingEnv(gym.Env[Observation, Any]):
 
     ## Episode End
     Terminated when equity at a close is zero or less: bankrupt. Truncated at the episode's length or the end of data. An
-    open position is not closed then: its unrealized pnl says what it is worth.
+    open position is not closed then; its value is in the unrealized pnl.
 
     ## Information
-    Empty. Whoever wants more reads `journal_row` and `journal_trades` after a step.
+    Empty. After a step, `journal_row` and `journal_trades` hold the details.
 
     ## Arguments
     ``config``: a TradingConfig or a mapping with its keys (RLlib's env_config); ``market``: bars instead of the
@@ -101,7 +101,7 @@ class TradingEnv(gym.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode; ``seed`` fixes its random start, and those of the episodes after it."""
+        """Start an episode. ``seed`` fixes its random start and those of the following episodes."""
         super().reset(seed=self._seed if seed is None else seed)
         self._seed = None
         config = self.config
@@ -118,7 +118,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         return observation, {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Play one bar. The hot path: longer than the rest, since here a call is a cost."""
+        """Play one bar. Inlined: a function call is measurable here."""
         t = self._t + 1
         if t > self._end:
             raise ResetNeeded("the episode is over, or none has begun: call reset() first")
@@ -145,7 +145,7 @@ class TradingEnv(gym.Env[Observation, Any]):
             if (low <= stop or high >= take) if side > 0 else (high >= stop or low <= take):
                 trades += ledger.close(exit_price(side, stop, take, opened, high, low), carry)
                 side = 0
-                wants = False  # what a stop closed is not opened again within its bar
+                wants = False  # a position closed by a stop is not opened again within the same bar
         if wants and not self._at_open:
             trades = self._order(target, close, t - self._start, time_us, carry)
             side = ledger.side
@@ -202,11 +202,11 @@ class TradingEnv(gym.Env[Observation, Any]):
         return observation, reward, False, t == self._end, {}
 
     def journal_about(self) -> About:
-        """What a journal needs to know of this episode."""
+        """Return what the journal's header holds of this episode."""
         return self._game.about(type(self).__name__, self._start)
 
     def render(self) -> str | None:  # type: ignore[override]
-        """One line of text: the bar, the price, the account."""
+        """Return one line of text: bar, price, account."""
         if self.render_mode != "ansi":
             return None
         value, price, cash, position, _, unrealized, time_us = self.journal_row
@@ -217,7 +217,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the process's lists of bars and rows, which the tape makes again."""
+        """Return the state without the lists of bars and rows, which the tape rebuilds."""
         return {**self.__dict__, "_bars": None, "_rows": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -226,5 +226,5 @@ class TradingEnv(gym.Env[Observation, Any]):
 
 
 def _ruined(gain: float, drawdown: float) -> tuple[float, float, float, float]:
-    """The account's columns of a bankrupt, whose ratios to equity mean nothing."""
+    """Return the account's observation columns after bankruptcy, where ratios to equity are undefined."""
     return 0.0, 0.0, max(gain, -CLIP), min(drawdown, CLIP)

@@ -1,4 +1,4 @@
-"""The keys of the forerunner's env_config, in today's names and units."""
+"""Translate the keys of the forerunner's env_config to current names and units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Key(NamedTuple):
-    """Today's key ("" if there is none), the value in today's unit, and what a user should hear about it."""
+    """Current key ("" if none), converted value, and a message for the user."""
 
     name: str
     convert: Callable[[Any], Any] = lambda value: value
@@ -44,7 +44,7 @@ FORERUNNER_KEYS: dict[str, Key] = {
 
 
 def modernised(values: dict[str, Any]) -> dict[str, Any]:
-    """The same settings in today's keys; ValueError if an old key and its new one are both given."""
+    """Return the settings under current keys. Raises ValueError if an old key and its new one are both given."""
     modern = {key: value for key, value in values.items() if key not in FORERUNNER_KEYS}
     for old in values.keys() & FORERUNNER_KEYS.keys():
         key = FORERUNNER_KEYS[old]

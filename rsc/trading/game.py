@@ -1,4 +1,4 @@
-"""What the single and the vectorised env share: the market as configured, its spaces, and where episodes may start."""
+"""Share between the single and the vectorised env: market, spaces, and where episodes may start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DAY = np.timedelta64(1, "D")
 
 
 class Game:
-    """A validated configuration with its market. Raises ConfigError or MarketError for what cannot be played."""
+    """A validated configuration with its market. Raises ConfigError or MarketError if they do not fit."""
 
     def __init__(self, config: TradingConfig, market: Market | None = None) -> None:
         self.config = config
@@ -37,19 +37,19 @@ class Game:
         return gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def actions_in_words(self) -> str:
-        """For messages."""
+        """Describe the market in messages."""
         discrete = self.config.actions == "discrete"
         return "0 (flat), 1 (long) or 2 (short)" if discrete else "one target exposure from -1 to 1, in an array"
 
     def draw_episode(self, random: np.random.Generator) -> tuple[int, int]:
-        """First and last bar of an episode; the first is only looked at, so it has ``last - first`` steps."""
+        """Return first and last bar of an episode. The first bar is only observed, so there are ``last - first`` steps."""
         length = self.config.episode_length or self.last - self.first
         latest = max(self.first, self.last - length)
         start = int(random.integers(self.first, latest + 1)) if self.config.random_start else self.first
         return start, min(start + length, self.last)
 
     def about(self, env: str, start: int) -> About:
-        """What a journal needs to know of an episode that starts at this bar."""
+        """Return what the journal's header holds of an episode that starts at this bar."""
         return About(
             env=env,
             initial_portfolio_value=float(self.config.capital),
@@ -60,11 +60,11 @@ class Game:
 
     @functools.cached_property
     def _config_json(self) -> dict[str, Any]:
-        """Made once: envs of short episodes spend a tenth of a reset on it."""
+        """Build this once: with short episodes it takes a tenth of a reset."""
         return self.config.to_json()
 
     def _bounds(self) -> tuple[int, int]:
-        """The first bar that an episode may start at, and the last that it may reach."""
+        """Return the first bar at which an episode may start, and the last that it may reach."""
         config, times = self.config, self.market.times_us.view("datetime64[us]")
         first, last = self.tape.first, len(times) - 1
         if config.start_date is not None:
@@ -91,7 +91,7 @@ class Game:
 
 
 def exposure_of(action: Any) -> float:
-    """A continuous action as a number, clipped to [-1, 1]; ValueError for NaN."""
+    """Return a continuous action as a number, clipped to [-1, 1]. Raises ValueError for NaN."""
     target = float(action[0])
     if -1.0 <= target <= 1.0:
         return target

@@ -1,4 +1,4 @@
-"""What an observation shows of the market: indicators of past bars, normalised by past bars."""
+"""Compute the features of an observation: indicators of past bars, normalised by past bars."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLIP = 5.0
 
 
 def warmup_bars(features: tuple[str, ...]) -> int:
-    """Bars before the first one whose features are all defined; TA-Lib's longest here is MACD(12, 26, 9)."""
+    """Return the number of bars before all features are defined. TA-Lib's longest here is MACD(12, 26, 9)."""
     return 40 if features else 1
 
 
@@ -29,7 +29,7 @@ def feature_matrix(market: Market, features: tuple[str, ...], normalise: int) ->
 
 
 def _column(market: Market, name: str) -> Floats:
-    """A column of the user's own, or else an indicator."""
+    """Return a column of the user's data, or else an indicator."""
     if name in market.extra:
         return market.extra[name]
     if name in _INDICATORS:
@@ -43,7 +43,7 @@ def _returns(market: Market) -> Floats:
 
 
 def _bollinger(market: Market) -> Any:
-    """Where the close is between the bands: 0 at the lower, 1 at the upper one."""
+    """Return the position of the close between the bands: 0 at the lower, 1 at the upper one."""
     upper, _, lower = talib.BBANDS(market.close, 20)
     return (market.close - lower) / np.where(upper > lower, upper - lower, np.nan)
 
@@ -63,7 +63,7 @@ FEATURES = tuple(_INDICATORS)
 
 
 def _z_score(values: Floats, window: int) -> Floats:
-    """(x - mean) / std over the last ``window`` values up to and including this one; 0 where undefined."""
+    """Return (x - mean) / std over the last ``window`` values, the current one included; 0 where undefined."""
     known = np.isfinite(values)
     x = np.where(known, values, 0.0)
     count, total, squares = (_rolling_sum(part, window) for part in (known.astype(np.float64), x, x * x))
@@ -75,9 +75,9 @@ def _z_score(values: Floats, window: int) -> Floats:
 
 
 def _rolling_sum(values: Floats, window: int) -> Floats:
-    """Sum of the last ``window`` values (fewer at the start), in linear time and without a running total's rounding.
+    """Return sums of the last ``window`` values (fewer at the start), in linear time, without a running total's rounding.
 
-    Each window is the end of one block of ``window`` values and the beginning of the next.
+    Each window is the end of one block of ``window`` values and the start of the next.
     """
     blocks = np.pad(values, (0, -len(values) % window)).reshape(-1, window)
     heads = np.cumsum(blocks, axis=1).reshape(-1)[: len(values)]

@@ -1,7 +1,7 @@
-"""Cash, position and lots: what a fill does to the account, and which trades it closes (FIFO by lots).
+"""Keep cash, position and lots. A fill changes the account and closes trades, first in, first out.
 
-Prices are market prices: fees, slippage and borrow cost are kept apart as costs, so of each trade
-``pnl = direction * quantity * (exit_price - entry_price) - costs`` holds as written.
+Prices are market prices. Fees, slippage and borrow cost are separate costs, so each trade has
+``pnl = direction * quantity * (exit_price - entry_price) - costs`` exactly.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from journal.format.schema import Trade
 
-# Less than this of a position is rounding noise: nothing is traded for it, and no trade is made of it.
+# A smaller part of a position is rounding noise: it is not traded, and makes no trade.
 DUST = 1e-12
 _NO_TRADES: tuple[Trade, ...] = ()
-_new = tuple.__new__  # half the time of Trade(...), a Python function that does the same
+_new = tuple.__new__  # takes half the time of Trade(...)
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What trading costs and how much of the equity a full position takes; all are fractions.
+    """Costs of trading and size of a full position; all are fractions.
 
     ``borrow`` is a bar's cost of one unit of short value. ``stop_loss`` and ``take_profit`` are distances from the
     average entry price, None if there is none.
@@ -37,17 +37,17 @@ class Terms:
 
     @functools.cached_property
     def cost_rate(self) -> float:
-        """What a traded value costs at once: fee and slippage."""
+        """Return the immediate costs of a traded value: fee and slippage."""
         return self.fee + self.slippage
 
     def levels(self, side: int) -> tuple[float, float]:
-        """Factors from the entry price to the stop and to the take-profit; never reached if there is none."""
+        """Return the factors from entry price to stop and take-profit. A missing level is never reached."""
         stop = math.inf if self.stop_loss is None else self.stop_loss
         take = math.inf if self.take_profit is None else self.take_profit
         return 1.0 - side * stop, 1.0 + side * take
 
 
-# What one fill opened, as far as it is still open: size, price, step, time in us, costs so far, carry index at entry.
+# The open part of one fill: size, price, step, time in us, costs so far, carry index at entry.
 Lot = tuple[float, float, int, int, float, float]
 
 
@@ -55,7 +55,7 @@ class Ledger:
     """One account in one asset.
 
     ``side`` is +1 long, -1 short, 0 flat; ``size`` the position's absolute quantity. ``stop`` and ``take`` are the
-    prices at which the position is to be closed. ``fees`` adds up until somebody sets it to 0.
+    prices at which the position is to be closed. ``fees`` accumulates until it is set to 0.
 
     The carry index is the running sum of closing prices over the bars of the market: a lot that was short over the
     closes of bars a to b owes ``size * borrow * (carry[b] - carry[a - 1])``. So borrow cost needs no work per lot and bar.
@@ -101,27 +101,27 @@ class Ledger:
 
     @property
     def lots(self) -> tuple[Lot, ...]:
-        """The open lots, oldest first."""
+        """Return the open lots, oldest first."""
         return tuple(self._lots)
 
     def equity(self, price: float) -> float:
-        """What the account is worth at this price; open lots would still have to pay their exit costs."""
+        """Return the account's value at this price, before the exit costs of open lots."""
         return self.cash + self.side * self.size * price
 
     def unrealized(self, price: float, carry: float) -> float:
-        """Pnl of the open lots at this price, net of their costs so far; computed from nothing but the lots."""
+        """Return the pnl of the open lots at this price, net of their costs so far, computed from the lots alone."""
         if self.side > 0:
             return self.size * price - self.entry_value - self.costs
         return self.entry_value - self.size * price - self.costs - self.borrow * (self.size * carry - self.carries)
 
     def charge_borrow(self, close: float) -> None:
-        """Pay for a short position that is held over this close."""
+        """Pay the borrow cost of a short position held over this close."""
         self.cash -= self.borrow * (self.size * close)
 
     def turn(self, side: int, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
         """Close what is open, then open a full position on ``side`` (0: none). Return the trades closed.
 
-        A hot path: the arithmetic of `close` and `open` for at most one lot, without their calls.
+        Inlined `close` and `open` for at most one lot: a function call is measurable here.
         """
         trades = _NO_TRADES
         cash = self.cash
@@ -173,7 +173,7 @@ class Ledger:
         return trades
 
     def open(self, side: int, size: float, price: float, step: int, time_us: int, carry: float) -> None:
-        """Open a lot on top of what is held, which must be on the same side."""
+        """Open a lot on the same side as the position."""
         value = size * price
         costs = value * self._cost_rate
         self.cash -= side * value + costs
@@ -204,7 +204,7 @@ class Ledger:
         return tuple(self._closed(side, lot, price, carry) for lot in lots)
 
     def aim(self, target: float, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
-        """Bring exposure to ``target`` full positions, signed; nothing if that would change it by the band or less.
+        """Trade to a signed exposure of ``target`` full positions, unless the change is at most the band.
 
         A target of 0 always closes. Return the trades closed.
         """
@@ -231,7 +231,7 @@ class Ledger:
         return trades
 
     def reduce(self, size: float, price: float, carry: float) -> tuple[Trade, ...]:
-        """Close this much of the position, oldest lots first; whole lots where rounding alone tells the difference."""
+        """Close this much of the position, oldest lots first. Close a whole lot if only rounding would remain."""
         dust = self.size * DUST
         if size >= self.size - dust:
             return self.close(price, carry)
@@ -257,7 +257,7 @@ class Ledger:
         return tuple(trades)
 
     def _take_oldest(self, size: float, dust: float) -> Lot:
-        """Remove the oldest lot, or as much of it as ``size`` says, with its share of the costs."""
+        """Remove ``size`` of the oldest lot with its share of the costs."""
         held, price, step, time_us, costs, carry = self._lots[0]
         if held <= size + dust:
             return self._lots.pop(0)
@@ -277,14 +277,14 @@ class Ledger:
 
 
 def reached(side: int, stop: float, take: float, high: float, low: float) -> bool:
-    """Does a bar of this range reach one of a position's levels?"""
+    """Return True if a bar's range reaches the stop or the take-profit."""
     return low <= stop or high >= take if side > 0 else high >= stop or low <= take
 
 
 def exit_price(side: int, stop: float, take: float, opened: float, high: float, low: float) -> float:
-    """Where a bar that reached a level closes the position: at that level, or at the open beyond it.
+    """Return the price at which a bar that reached a level closes the position: the level, or the open beyond it.
 
-    The open comes first; of what only the bar's range reached, the stop is taken to have come first.
+    The open is checked first. If the bar's range reaches both levels, the stop counts as reached first.
     """
     if side > 0:
         return opened if opened >= take or opened <= stop else stop if low <= stop else take

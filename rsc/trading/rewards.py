@@ -1,4 +1,4 @@
-"""What a step earns; docs/environment.md has the formulas."""
+"""Compute the reward of a step; docs/environment.md has the formulas."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-# A step that leaves less than this of the equity, a bankrupt one too, earns the logarithm of this.
+# The log reward of a step that leaves less than this fraction of the equity, bankruptcy included.
 LOG_FLOOR = 1e-4
-# A variance of returns below this is rounding noise of the sums that it is computed from.
+# A smaller variance of returns is rounding noise of its sums.
 NO_SPREAD = 1e-14
 
 
 class StepOutcome(NamedTuple):
-    """What a step did, as a reward function sees it; amounts in the account's currency, the drawdown a fraction."""
+    """Outcome of a step for a reward function: amounts in the account's currency, drawdown as a fraction."""
 
     value_before: float
     value: float
@@ -28,7 +28,7 @@ RewardFunction = Callable[[StepOutcome], float]
 
 
 class Reward:
-    """The reward of one episode's steps: a kind, less penalties."""
+    """Reward of one episode's steps: a kind, less penalties."""
 
     def __init__(
         self, kind: str | RewardFunction, sharpe_window: int, trade_penalty: float, drawdown_penalty: float
@@ -68,7 +68,7 @@ def simple_return(outcome: StepOutcome) -> float:
 class RollingSharpe:
     """Mean / standard deviation (ddof 1) of the last ``window`` simple returns, not annualised; 0 while undefined.
 
-    Sums are carried along, so that a step costs the same for any window.
+    Running sums make the cost of a step independent of the window.
     """
 
     def __init__(self, window: int) -> None:

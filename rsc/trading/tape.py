@@ -1,4 +1,4 @@
-"""A market as an env plays it: prices bar by bar, and the observation of each bar, made once per process."""
+"""Prepare a market for envs: prices by bar and the observation of each bar, built once per process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Tape:
     """The bars and observations of one market for one choice of features; `tape_of` shares them in a process.
 
     ``windows[t]``, shape (width + ACCOUNT_COLUMNS,), is a read-only view of the observation at bar t: ``width = window
-    * features`` float32, the oldest bar first, behind them room for the account. ``carry[t]`` is the sum of the
-    closing prices before bar t: see rsc.ledger.
+    * features`` float32, oldest bar first, then space for the account. ``carry[t]`` is the sum of the closing prices
+    before bar t: see rsc.trading.ledger.
 
-    Pickled (to Ray's object store, say), it takes its features along and is again shared in the process that reads it.
+    A pickled tape includes its features, and is shared within the process that unpickles it.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Tape:
 
     @functools.cached_property
     def bars(self) -> Sequence[Bar]:
-        """By bar: open, high, low, close, time in us, carry; Python numbers, since to read one of a numpy array costs
-        more than the arithmetic on it.
+        """Per bar: open, high, low, close, time in us, carry. Python numbers, since reading an element of a numpy array
+        costs more than the arithmetic on it.
         """
         market = self.market
         columns = (market.open, market.high, market.low, market.close, market.times_us, self.carry)
@@ -76,7 +76,7 @@ _tapes: dict[tuple[Any, ...], Tape] = {}
 
 
 def tape_of(market: Market, features: tuple[str, ...], window: int, normalise: int) -> Tape:
-    """The tape of this process for these arguments. Raises MarketError for an unknown feature."""
+    """Return this process's tape for these arguments. Raises MarketError for an unknown feature."""
     return _shared(market, features, window, normalise, None)
 
 
@@ -92,7 +92,7 @@ def _shared(
 
 
 def _flattened(matrix: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-    """All features in one row: zeros before the first bar so that each bar has a window, and room behind the last."""
+    """Return all features in one row, with zeros before the first bar and space after the last."""
     before = (window - 1) * matrix.shape[1]
     flat = np.zeros(before + matrix.size + ACCOUNT_COLUMNS, np.float32)
     flat[before : before + matrix.size] = matrix.reshape(-1)

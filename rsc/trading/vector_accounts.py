@@ -1,7 +1,7 @@
-"""Many accounts side by side, as rsc.vector_env plays them: the rules of rsc.env and rsc.ledger, over arrays.
+"""Play many accounts at once: the rules of rsc.trading.env and rsc.trading.ledger, over arrays.
 
-Each expression is that of the single env, operation by operation, so that each account has the same bits: sides are
-factors of +-1 and costs that do not apply are terms of 0, and neither rounds; adding 0.0 turns -0.0 into 0.0.
+Each expression repeats the single env's operations in the same order, so each account has the same bits. Sides are
+factors of +-1 and costs that do not apply are terms of 0; neither rounds. Adding 0.0 turns -0.0 into 0.0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OPEN, HIGH, LOW, CLOSE, CARRY = range(5)
 
 
 class Accounts(Protocol):
-    """n accounts. After `play`, arrays of shape (n,) tell what the step left; they are overwritten by the next."""
+    """n accounts. After `play`, arrays of shape (n,) hold the result of the step, until the next one."""
 
     @property
     def cash(self) -> Floats: ...
@@ -39,34 +39,34 @@ class Accounts(Protocol):
 
     @property
     def traded(self) -> Flags:
-        """Which accounts traded in the last step."""
+        """Return which accounts traded in the last step."""
         ...
 
     def targets(self, actions: Any) -> Floats:
-        """Sides or target exposures, shape (n,), for a batch of actions. Raises ValueError for what is none."""
+        """Return sides or target exposures, shape (n,), for a batch of actions. Raises ValueError for an invalid one."""
         ...
 
     def reset(self, lanes: Integers) -> None:
-        """Give these accounts their capital and nothing else."""
+        """Reset these accounts to their capital, without a position."""
         ...
 
     def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
-        """Play a bar each, shape (5, n); idle accounts, which were just reset, are only marked. ``steps`` counts from 1."""
+        """Play one bar per account, shape (5, n). Idle accounts, which were just reset, are skipped. ``steps`` starts at 1."""
         ...
 
     def trades(self, times_us: Integers, starts: Integers) -> Trades:
-        """What the last step closed, by account. ``starts`` are the bars at which the episodes started."""
+        """Return the trades of the last step by account. ``starts`` are the bars at which the episodes started."""
         ...
 
 
-# Rows of the lots, one column for each account: what `Ledger` knows of its only lot.
+# Rows of the lots, one column per account: the fields of the `Ledger`'s only lot.
 _SIDE, _SIZE, _VALUE, _COSTS, _CASH, _ENTRY, _CARRIED, _STEP, _LOWER, _UPPER = range(10)
 _ROWS = 10
 _EMPTIED = slice(_SIDE, _COSTS + 1)
 
 
 class _Closing(NamedTuple):
-    """Accounts whose lots were closed, what these lots were, and at what."""
+    """Accounts whose lots were closed, with these lots and their exit prices."""
 
     lanes: Integers
     lots: Floats
@@ -134,7 +134,7 @@ class DiscreteAccounts:
             self._turn(targets, bars[OPEN], bars[CARRY], steps)
         stopped = self._stopped = self._stop(bars) if self._has_stops else None
         if not self._at_open:
-            if stopped is not None:  # what a stop closed is not opened again within its bar
+            if stopped is not None:  # a position closed by a stop is not opened again within the same bar
                 targets[stopped.lanes] = 0.0
             self._turn(targets, bars[CLOSE], bars[CARRY], steps)
         if stopped is not None:
@@ -142,7 +142,7 @@ class DiscreteAccounts:
         self._mark(bars[CLOSE], bars[CARRY])
 
     def _turn(self, targets: Floats, price: Floats, carry: Floats, steps: Integers) -> None:
-        """`Ledger.turn` for those whose side is to change; their lots before it stay readable in the spare."""
+        """`Ledger.turn` for the accounts whose side changes. Their previous lots stay readable in the spare arrays."""
         old, new = self._lots, self._spare
         held, had, _, _, cash, _, _, _, _, _ = old
         side, size, value, costs, money, entry, carried, step, lower, upper = new
@@ -159,7 +159,7 @@ class DiscreteAccounts:
         size /= price
         if self._terms.whole_shares:
             np.floor(size, out=size)
-        np.maximum(size, 0.0, out=size)  # before the factor, so that no -0.0 comes of it
+        np.maximum(size, 0.0, out=size)  # before the factor, so that it does not become -0.0
         size *= targets * targets
         np.copyto(side, np.where(size > 0.0, targets, 0.0))
         np.multiply(size, price, out=value)
@@ -182,7 +182,7 @@ class DiscreteAccounts:
         self._turned = (price, carry)
 
     def _stop(self, bars: Floats) -> _Closing | None:
-        """Close what reached its stop or take-profit, as `rsc.trading.ledger.exit_price` says."""
+        """Close positions that reached stop or take-profit, at `rsc.trading.ledger.exit_price`."""
         lots = self._lots
         hit = bars[LOW] <= lots[_LOWER]
         hit |= bars[HIGH] >= lots[_UPPER]
@@ -230,7 +230,7 @@ class DiscreteAccounts:
         return found
 
     def _closed(self, closing: _Closing, times_us: Integers, starts: Integers) -> Iterator[Trade]:
-        """What `Ledger.turn` says of the lots that it closes."""
+        """Return what `Ledger.turn` returns for the lots that it closes."""
         side, size, _, entry_costs, _, entry, carried, step, _, _ = closing.lots
         price, steps = closing.price, step.astype(np.int64)
         costs = entry_costs + size * price * self._terms.cost_rate
@@ -242,7 +242,7 @@ class DiscreteAccounts:
 
 
 def _by_action(flat: float, long: float, short: float) -> Floats:
-    """A table to look actions up in; NaN for what is none, counted from the end too (see rsc.env)."""
+    """Return a table of actions; NaN marks invalid ones, negative indices included (see rsc.trading.env)."""
     return np.array([flat, long, short, *[np.nan] * 61])
 
 
@@ -254,7 +254,7 @@ def _exit_prices(lots: Floats, opened: Floats, high: Floats, low: Floats) -> Flo
 
 
 class LedgerAccounts:
-    """Accounts that hold any number of lots, as continuous exposure makes them: one `Ledger` each, played in a loop."""
+    """Accounts with any number of lots, for continuous actions: one `Ledger` each, played in a loop."""
 
     def __init__(self, game: Game, n: int) -> None:
         self._game = game
@@ -291,7 +291,7 @@ class LedgerAccounts:
             self._mark(lane, ledger, bar[CLOSE], bar[CARRY])
 
     def _orders(self, ledger: Ledger, target: float, bar: list[float], step: int) -> tuple[Trade, ...]:
-        """The order and the stops of one account and bar; times of entry are filled in by `trades`."""
+        """Play the order and the stops of one account and bar. `trades` fills in the entry times."""
         opened, high, low, close, carry = bar
         trades = ledger.aim(target, opened, step, 0, carry) if self._at_open else ()
         side, stop, take = ledger.side, ledger.stop, ledger.take

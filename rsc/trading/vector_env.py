@@ -1,4 +1,4 @@
-"""Many trading envs in one object: TradingEnv's game, played by arrays."""
+"""TradingVectorEnv: many trading envs in one object, computed with arrays."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
     (gymnasium's autoreset NEXT_STEP). ``reset(seed=s)`` seeds env i with s + i. Discrete actions are played by numpy
     over the envs; continuous ones account by account, since each may hold any number of lots.
 
-    What a recorder needs to know, valid until the next call of ``step`` or ``reset``:
+    For a recorder, valid until the next call of ``step`` or ``reset``:
 
     - ``journal_played``: bool, shape (n,): the envs that played a step (the others were reset by it);
     - ``journal_rows()``: a `rsc.recording.recorder.Journaled.journal_row` for each env;
-    - ``journal_trades()``: by env, the trades that the step closed, of envs that closed any;
-    - ``journal_about(i)``: what `Journaled.journal_about` says, of env i.
+    - ``journal_trades()``: by env, the trades that the step closed, for envs that closed any;
+    - ``journal_about(i)``: the `Journaled.journal_about` of env i.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - gymnasium's own declaration
@@ -91,7 +91,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Batch, dict[str, Any]]:
-        """Start an episode in each env, or, with ``options={"reset_mask": flags}``, in those."""
+        """Start an episode in each env, or in those of ``options={"reset_mask": flags}``."""
         mask = (options or {}).get("reset_mask")
         lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
         self._seed(seed, lanes)
@@ -132,7 +132,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         return observations, rewards, terminated, truncated, {}
 
     def _observations(self, value: Floats, drawdown: Floats, ruined: Flags) -> Batch:
-        """A new array; the account's columns as in `TradingEnv.step`."""
+        """Return a new array, with the account's columns as in `TradingEnv.step`."""
         accounts, columns = self._accounts, self._columns
         exposure, latent, gain, _ = columns
         np.multiply(value, self._per_capital, out=gain)
@@ -144,7 +144,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         np.divide(accounts.unrealized, equity, out=latent)
         np.maximum(columns[:2], -CLIP, out=columns[:2])
         np.minimum(gain, CLIP, out=gain)
-        if some_ruined:  # see rsc.env: ratios to no equity mean nothing
+        if some_ruined:  # see rsc.trading.env: ratios to zero equity are undefined
             columns[:2, ruined] = 0.0
             gain[ruined] = np.maximum(gain[ruined], -CLIP)
             columns[3, ruined] = np.minimum(drawdown[ruined], CLIP)
@@ -153,7 +153,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         return observations
 
     def _reset_the_finished(self) -> Integers:
-        """Reset the envs whose episode is over; return which, also as ``_idle`` (None if there are none)."""
+        """Reset the envs whose episode is over, and return which. ``_idle`` holds them too (None if there are none)."""
         lanes = self._over.nonzero()[0]
         self._idle = self._over if len(lanes) else None
         if len(lanes):
@@ -169,7 +169,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         self._rewards.reset(lanes)
 
     def _seed(self, seed: int | Sequence[int | None] | None, lanes: Integers) -> None:
-        """Only envs that are reset take a seed."""
+        """Seed only the envs that are reset."""
         if seed is None and not self._randoms:
             seed = self.config.seed
         n = self.num_envs
@@ -186,16 +186,16 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         return np.ones(self.num_envs, np.bool_) if self._idle is None else ~self._idle
 
     def journal_about(self, index: int) -> About:
-        """What a journal needs to know of the episode of this env."""
+        """Return what the journal's header holds of this env's episode."""
         return self._game.about("TradingEnv", int(self._starts[index]))
 
     def journal_rows(self) -> list[JournalRow]:
-        """Of each env: portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us."""
+        """Per env: portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us."""
         accounts = self._accounts
         columns = (self._value, self._bars[CLOSE], accounts.cash, accounts.position, accounts.fees, accounts.unrealized)
         times = self.market.times_us[self._t]
         return list(zip(*(column.tolist() for column in columns), times.tolist(), strict=True))
 
     def journal_trades(self) -> Trades:
-        """The trades that the last step closed, by env; envs that closed none are left out."""
+        """Return the trades that the last step closed, by env. Envs without any are left out."""
         return self._accounts.trades(self.market.times_us, self._starts)

@@ -1,4 +1,4 @@
-"""The rewards of rsc.rewards for many accounts at once, with the same bits."""
+"""Compute the rewards of rsc.trading.rewards for many accounts at once, with the same bits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rsc.trading.config import TradingConfig
 from rsc.trading.rewards import LOG_FLOOR, NO_SPREAD, RewardFunction, StepOutcome
 from rsc.trading.vector_accounts import Accounts, Flags, Floats, Integers
 
-# So many logarithms are quicker one by one than by a call of Arrow.
+# Up to this many logarithms, single calls are faster than one call of Arrow.
 FEW = 100
 
 
 class Rewards:
-    """The rewards of n accounts' steps: a kind, less penalties."""
+    """Rewards of n accounts' steps: a kind, less penalties."""
 
     def __init__(self, config: TradingConfig, n: int) -> None:
         self._trade_penalty, self._drawdown_penalty = config.trade_penalty, config.drawdown_penalty
@@ -55,7 +55,7 @@ class Rewards:
 def _each(
     function: RewardFunction, before: Floats, value: Floats, drawdown: Floats, accounts: Accounts, idle: Flags | None
 ) -> Floats:
-    """A user's function, called account by account; those just reset did not step."""
+    """Call a user's function per account, except for accounts that were just reset."""
     columns = (before, value, accounts.worth, drawdown, accounts.fees, accounts.traded)
     outcomes = map(StepOutcome._make, zip(*(column.tolist() for column in columns), strict=True))
     idles = [False] * len(value) if idle is None else idle.tolist()
@@ -100,7 +100,7 @@ def logarithms(values: Floats) -> Floats:
 
 @functools.cache
 def _same_as_math_log() -> Callable[[Floats], Floats]:
-    """The quickest way to its bits: numpy has a logarithm of its own on some processors, Arrow calls the C library's."""
+    """Use the fastest way with the C library's bits: numpy has its own logarithm on some processors, Arrow does not."""
     sample = np.exp(np.random.default_rng(0).normal(0.0, 0.05, 20_000))
     expected = _one_by_one(sample)
     for candidate in (_by_numpy, _by_arrow):
