@@ -51,7 +51,7 @@ class Accounts(Protocol):
         ...
 
     def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
-        """Play one bar per account, shape (5, n). Idle accounts, which were just reset, are skipped. ``steps`` starts at 1."""
+        """Play one bar per account, shape (5, n), but skip idle accounts, which were just reset. ``steps`` count from 1."""
         ...
 
     def trades(self, times_us: Integers, starts: Integers) -> Trades:
