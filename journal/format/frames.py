@@ -27,7 +27,7 @@ CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
 FRAME_KEY, HEADER_KEY, SEAL_KEY = "journal.frame", "journal.header", "journal.seal"
 # \x01 cannot stand in JSON text, so no value that a user chose can look like a marker.
-_FRAME, _HEADER, _SEAL = b"\x01frame=", b"\x01header=", b"\x01seal="
+_FRAME, _HEADER, _SEAL, _RECORD = b"\x01frame=", b"\x01header=", b"\x01seal=", b"\x01record="
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
 
@@ -304,6 +304,12 @@ def seal_of(message: bytes) -> Seal | None:
         return None if data is None else Seal.from_json(data)
     except ValueError:
         return None
+
+
+def record_type_of(message: bytes) -> str | None:
+    """Return the name of a record that is neither header nor batch; None if the message does not say that it is one."""
+    data = _value(message[: metadata_length(message[:8]) or MAX_METADATA], _RECORD)
+    return None if data is None else data[:64].decode("ascii", "replace")
 
 
 def _value(message: bytes, marker: bytes) -> bytes | None:

@@ -11,7 +11,8 @@ import pyarrow as pa
 from journal.format.checksum import journal_seed
 from journal.format.decoding import DecodeError, decode
 from journal.format.frames import End, Frame, batch_of, verified
-from journal.format.slots import layout_of, scan_tail
+from journal.format.scan import scan_tail
+from journal.format.slots import layout_of
 from journal.read.reader import Journal, header_json
 from journal.read.source import FileSource
 from journal.read.walk import Window, walk

@@ -115,6 +115,7 @@ class Journal:
         found, scan = seen.walk, seen.scan
         self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
         self.footer_intact = found.footer is not None
+        self.unknown_records = dict(found.unknown) | {f"slot kind {kind}": n for kind, n in scan.unknown.items()}
         self.state = State.CLOSED if self.end else State.FAILED if seen.tail and seen.tail[1] else State.OPEN
         self.has_tail = seen.tail is not None
         self.torn = (found.torn or scan.torn) and self.end is None

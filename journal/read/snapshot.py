@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from journal.format.checksum import journal_seed
 from journal.format.frames import End, Frame
 from journal.format.header import Header
+from journal.format.scan import TailScan, scan_tail
 from journal.format.schema import MAX_TAIL_BYTES
-from journal.format.slots import TailScan, layout_of, scan_tail
+from journal.format.slots import layout_of
 from journal.read.findings import Damage, Finding
 from journal.read.source import Source
 from journal.read.walk import Walk, Window, walk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 from journal.format.flatbuffer import message_length, row_count
@@ -13,11 +14,12 @@ from journal.format.frames import (
     Frame,
     Seal,
     metadata_length,
+    record_type_of,
     seal_of,
     stated_length,
     verified,
 )
-from journal.format.schema import MAX_MESSAGE, MAX_METADATA
+from journal.format.schema import MAX_FOOTER, MAX_MESSAGE, MAX_METADATA
 from journal.read.findings import Damage, Finding
 from journal.read.source import Source
 
@@ -39,6 +41,7 @@ class Walk:
     stream_end: int = 0  # where the next message of an open journal will start
     claim: Seal | None = None  # what a damaged last batch says of itself, which nothing vouches for
     search_bytes: int = 0  # how much may still be looked at in search of a good message
+    unknown: Counter[str] = field(default_factory=Counter)  # records of types that this version does not know
 
 
 class Window:
@@ -101,7 +104,9 @@ def read_footer(source: Source, size: int, journal_seed: int) -> Footer | None:
 
 def _take(found: Walk, offset: int, message: bytes) -> None:
     seal = seal_of(message)
-    if seal is None or not _makes_sense(seal):
+    if seal is None and (kind := record_type_of(message)) is not None:
+        found.unknown[kind] += 1
+    elif seal is None or not _makes_sense(seal):
         found.findings.append(Finding(Damage.CONTENT, "a batch without a readable seal", offset))
     else:
         found.frames.append(Frame(offset, len(message), seal))
@@ -171,13 +176,28 @@ def _was_written_whole(window: Window, offset: int, size: int) -> bool:
 
     A crash leaves a message shorter than it states, or zeros where it should stand.
     """
+    if size - offset > MAX_MESSAGE + MAX_FOOTER:
+        return True  # more than one write
     rest = window.read(offset, min(size - offset, _WINDOW))
-    if len(rest) < 8 or not rest.strip(_ZERO):
+    if len(rest) < 8:
         return False
+    if not rest.strip(_ZERO):
+        return not _is_blank(window, offset, size)
     # The frame and Arrow's own metadata both tell the length: a flip in the one leaves the other.
     stated = (stated_length(rest), message_length(rest))
     lengths = [length for length in stated if length is not None and length <= MAX_MESSAGE]
     return size - offset >= min(lengths, default=metadata_length(rest[:8]) or 0)
+
+
+def _is_blank(window: Window, offset: int, size: int) -> bool:
+    while offset < size:
+        piece = window.read(offset, min(size - offset, _WINDOW))
+        if not piece:
+            break  # the file has shrunk
+        if piece.strip(_ZERO):
+            return False
+        offset += len(piece)
+    return True
 
 
 def _put_in_order(found: Walk) -> None:

@@ -34,6 +34,7 @@ class Told:
     trades: list[tuple[Any, ...]] = field(default_factory=list)
     steps_lost: int = 0
     trades_lost: int = 0
+    unknown: int = 0
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -159,7 +160,11 @@ def read_stream(data: bytes, at: int, seed: int, told: Told) -> tuple[list[Any],
     while at < len(data):
         message = message_at(data, at, seed)
         if message is not None:
-            found.append((json.loads(value(message, b"seal") or b"null"), at, message))
+            seal = value(message, b"seal")
+            if seal is None and value(message, b"record") is not None:
+                told.unknown += 1
+            else:
+                found.append((json.loads(seal or b"null"), at, message))
             at += len(message)
             continue
         places = (place for place in range(at + 1, len(data) - 7) if data[place : place + 4] == EOS[:4])
@@ -201,9 +206,9 @@ def readable(seal: bytes) -> dict[str, Any] | None:
         base64.b64decode(found["checkpoint"] or "", validate=True)
     except (ValueError, KeyError, TypeError):
         return None
-    if set(found) != SEAL or any(type(found[name]) is not int for name in NUMBERS):
+    if not set(found) >= SEAL - {"end"} or any(type(found[name]) is not int for name in NUMBERS):
         return None
-    end = found["end"]
+    end = found.setdefault("end", None)
     return (
         found if end is None or (isinstance(end, dict) and {"reason", "message", "closed_at_us"} <= set(end)) else None
     )
@@ -232,8 +237,8 @@ def read_tail(tail: bytes, sealed: int, mask: int, told: Told) -> tuple[int, int
     """Rows to ``told``; the steps that damaged slots at the end may have been, and the trades that slots count."""
     extra = len(told.header["about"]["extra_columns"])
     size = 96 + 8 * extra
-    slots = [tail[at : at + size] for at in range(0, len(tail) - size + 1, size)]
-    torn = bool(tail[len(slots) * size :].strip(b"\0"))
+    slots = [tail[at : at + size].ljust(size, b"\0") for at in range(0, len(tail), size)]
+    cut = len(slots) - 1 if len(tail) % size else -1
     while slots and not slots[-1].strip(b"\0"):
         slots.pop()
     number, kind, count, crc = ([struct.unpack("<QBBHI", s[-16:])[part] for s in slots] for part in (0, 1, 3, 4))
@@ -243,7 +248,10 @@ def read_tail(tail: bytes, sealed: int, mask: int, told: Told) -> tuple[int, int
     fresh = [at for at in good if number[at] > sealed]
     if good and not fresh:
         return 0, 0
-    kept, least = [], 0
+    strange = [at for at in fresh if kind[at] > 2]
+    told.unknown += len(strange)
+    fresh = [at for at in fresh if kind[at] <= 2]
+    kept, least, torn = [], 0, False
     for at in fresh:
         if number[at] < least:
             fits[at] = False
@@ -257,15 +265,22 @@ def read_tail(tail: bytes, sealed: int, mask: int, told: Told) -> tuple[int, int
     while with_step and kind[with_step[-1]] != 1:
         with_step = with_step[:-1]
     last = with_step[-1] if with_step else -1
-    damaged = []
+    damaged, partial = [], []
     for at in (at for at, fit in enumerate(fits) if not fit and slots[at].strip(b"\0")):
         bad_before = at and not fits[at - 1] and (unfinished[at - 1] or not slots[at - 1].strip(b"\0"))
-        if number[at] <= sealed and bad_before:
+        head_left = not at and len(slots) > 1 and not slots[1].strip(b"\0") and unfinished[0]
+        if number[at] <= sealed and (bad_before or head_left):
             continue
-        if at > last and unfinished[at]:
-            torn = True
+        if at > last and (unfinished[at] or at == cut):
+            partial.append(at)
         else:
             damaged.append(at)
+    inner = range(last + 1, len(slots) - 1)
+    if any(not slots[at].strip(b"\0") or (fits[at] and kind[at] == 1) for at in inner) or any(
+        at in inner and (at != last + 1 or kind[at] != 2 or not crc[at]) for at in partial
+    ):
+        damaged, partial = sorted(damaged + partial), []
+    torn = torn or bool(partial) or any(at > last for at in strange)
     behind = [at for at in damaged if at > last]
     told.torn = told.torn or torn or (len(with_step) < len(kept) and not behind)
     if told.end is None:
@@ -285,11 +300,11 @@ def fitting(slots: list[bytes], number: list[int], kind: list[int], crc: list[in
         fit = reckoned == crc[at] ^ mask
         back = at - 1
         while fit and back >= 0 and not fits[back] and slots[back].strip(b"\0"):
-            fits[back] = kind[back] in (1, 2) and 0 < number[back] < 1 << 62
+            fits[back] = kind[back] > 0 and 0 < number[back] < 1 << 62
             back -= 1
         fit = fit or bool(at and slot.strip(b"\0") and crc32c(slot[:-4], crc[at - 1] ^ mask) == crc[at] ^ mask)
         running = crc[at] ^ mask if fit else reckoned
-        fits.append(fit and kind[at] in (1, 2) and 0 < number[at] < 1 << 62)
+        fits.append(fit and kind[at] > 0 and 0 < number[at] < 1 << 62)
     return fits
 
 

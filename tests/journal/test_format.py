@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from journal import EndReason, Journal, NotAJournalError, read_journal
-from journal.format import decoding, frames, schema, slots
+from journal.format import decoding, frames, scan, schema, slots
 from journal.format.schema import MAX_FOOTER
 from journal.read import source
 from journal.write.writer import JournalWriter
@@ -156,7 +156,7 @@ def test_document__worked_example__is_what_the_writer_writes() -> None:
         1772000000000000000, 1700000000000000, 1.0, 0.002, 10020.0, 25.1, 7510.0, 100.0, 1.0, 20.0, 1, slots.STEP, 0, 0
     )
     assert example[:-4] == body
-    found = slots.scan_tail(example + bytes(96), layout, "ep1", 0)
+    found = scan.scan_tail(example + bytes(96), layout, "ep1", 0)
     assert found.slots["step"].tolist() == [1]
     told = by_the_book.Told({"about": {"extra_columns": []}})
     assert by_the_book.read_tail(example, 0, by_the_book.crc32c(b"ep1"), told) == (0, 0)
