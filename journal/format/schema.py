@@ -40,9 +40,6 @@ UNKNOWN_TIME = -(1 << 63)  # a market time or a trade's time that is unknown: nu
 UNKNOWN_STEP = -1  # the entry step of a trade, where that is unknown
 
 
-UNKNOWN_STEP = -1  # the entry step of a trade, where that is unknown
-
-
 class EndReason(enum.StrEnum):
     """How a journal ended; written by its last batch."""
 
