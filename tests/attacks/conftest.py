@@ -50,7 +50,7 @@ def watch_or_reason(template: Path) -> Iterator[Watch | BaseException]:
     path = Path(tempfile.mkdtemp(prefix="rsc-attack-"))
     path.chmod(0o755)
     try:
-        watch = Watch(path, Records.copy_of(template, path / "rsc.db"))
+        watch = Watch(path, template)
     except (pytest.skip.Exception, pytest.fail.Exception, AssertionError, AttackError) as error:
         yield error
     else:

@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+from tests.attacks.clocked import CASES, Clocked
 from tests.attacks.needs import need_fuse, need_loop_devices, need_namespaces
 from tests.attacks.places import Place
 from tests.attacks.processes import Writer
@@ -28,15 +29,17 @@ class Watch:
     ``shared`` is a FUSE mount in both, so no lock passes between them, as on a network file system.
     """
 
-    def __init__(self, folder: Path, records: Records) -> None:
+    def __init__(self, folder: Path, template: Path) -> None:
         need_fuse()
         need_namespaces()
         need_loop_devices()
         self.folder = folder
-        self.scene = Scene(folder, records)
+        self._template = template
+        self.scene = Scene(folder, Records.copy_of(template, folder / "rsc.db"))
         self.there, self.here = Place(), Place()
         self.shared = folder / "shared"
         self.writers: dict[str, Writer] = {}
+        self.clocked: dict[str, Clocked] = {}
         try:
             self._set_up()
         except BaseException:
@@ -56,6 +59,9 @@ class Watch:
             start()
         self.started = time.monotonic()
         self.daemon = self.scene.daemon("--grace", "0s", place=self.here, every="1s")
+        for number, (name, (expression, moment, _)) in enumerate(CASES.items()):
+            home = self.folder / f"clocked-{number}"
+            self.clocked[name] = Clocked(home, self._template, expression, moment)
 
     def _live(self, name: str, root: Path, place: Place, **more: object) -> Writer:
         prefix = more.pop("prefix", ())
@@ -169,6 +175,8 @@ class Watch:
         )
 
     def close(self) -> None:
+        for daemon in self.clocked.values():
+            daemon.close()
         self.scene.close()
         self.there.close()
         self.here.close()
