@@ -1,0 +1,13 @@
+"""Reading prices as people have them: what has one sound reading is read, the rest is refused in one line.
+
+`read_file` and `read_frame` return `Bars`, with a remark for each assumption.
+"""
+
+from __future__ import annotations
+
+from rsc.trading.prices.bars import MIN_BARS, Bars
+from rsc.trading.prices.errors import MarketError
+from rsc.trading.prices.periods import Rhythm, rhythm_of
+from rsc.trading.prices.reader import read_columns, read_file, read_frame
+
+__all__ = ["MIN_BARS", "Bars", "MarketError", "Rhythm", "read_columns", "read_file", "read_frame", "rhythm_of"]

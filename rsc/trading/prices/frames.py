@@ -1,0 +1,80 @@
+"""Sheets out of data frames of pandas and polars, neither of which is imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from rsc.trading.prices.errors import MarketError, first_line
+from rsc.trading.prices.sheet import Column, Sheet, sheet_of_table
+
+_FIELD_LEVELS = 2
+
+
+def sheet_of_frame(frame: Any) -> Sheet:
+    """Read a data frame of pandas or polars, or an Arrow table; the index of pandas is a column like the others.
+
+    Raises:
+        MarketError: if it is nothing of these, or holds a column that Arrow cannot hold.
+    """
+    if isinstance(frame, pa.Table):
+        return sheet_of_table(frame)
+    if hasattr(frame, "collect") and not hasattr(frame, "index"):  # a LazyFrame of polars
+        frame = frame.collect()
+    if hasattr(frame, "to_arrow"):
+        return sheet_of_table(frame.to_arrow())
+    if hasattr(frame, "columns") and hasattr(frame, "index") and hasattr(frame, "iloc"):
+        return _of_pandas(frame)
+    raise MarketError(f"prices must be a data frame of pandas or polars, got {type(frame).__name__}")
+
+
+def _of_pandas(frame: Any) -> Sheet:
+    columns = [*_index_columns(frame.index)]
+    for position, label in enumerate(frame.columns):
+        values = _arrow(frame.iloc[:, position])
+        if values is not None:
+            columns.append(_column(label, values))
+    return Sheet(tuple(columns))
+
+
+def _index_columns(index: Any) -> list[Column]:
+    """Return the levels of an index as columns, unless it only counts the rows."""
+    if type(index).__name__ == "RangeIndex":
+        return []
+    levels = [index.get_level_values(level) for level in range(index.nlevels)]
+    columns = []
+    for level in levels:
+        if type(level).__name__ == "PeriodIndex":
+            level = level.to_timestamp()
+        values = _arrow(level)
+        if values is not None:
+            columns.append(Column("" if level.name is None else str(level.name), values))
+    return columns
+
+
+def _column(label: Any, values: Any) -> Column:
+    """Return a column; of a label of several levels, the level that names a field names it and another the asset."""
+    from rsc.trading.prices.names import split_asset
+
+    if not isinstance(label, tuple):
+        return Column(str(label), values)
+    parts = [str(part) for part in label if str(part)]
+    if len(parts) < _FIELD_LEVELS:
+        return Column(parts[0] if parts else "", values)
+    field, asset = split_asset(f"('{parts[0]}', '{parts[1]}')") or (parts[0], parts[1])
+    return Column(field, values, asset)
+
+
+def _arrow(values: Any) -> Any:
+    """Return values of pandas as an Arrow array; None for objects that no price or date can be."""
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        try:
+            return pa.array([None if each is None else str(each) for each in values], pa.string())
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise MarketError(f"the data frame holds a column that cannot be read: {first_line(error)}") from error
+    if pa.types.is_dictionary(array.type):
+        return array.cast(array.type.value_type)
+    return array

@@ -1,0 +1,120 @@
+"""Names for the columns of a file that has none, where only one reading is possible."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rsc.trading.prices.errors import MarketError, listed
+from rsc.trading.prices.moments import DateError, Moments, moments_of, times_of_day
+from rsc.trading.prices.numbers import Floats, floats_of
+from rsc.trading.prices.sheet import Column, Sheet, distinct
+
+_CURE = "put a line of names on top, such as date,open,high,low,close,volume"
+_MAX_LABELS = 2
+_LIKE_A_PRICE = 0.9
+
+
+def named(sheet: Sheet, remarks: list[str]) -> Sheet:
+    """Return the sheet with names for date, time, the four prices and volume.
+
+    The prices are the first four columns of numbers. The highest of them in each row is high, the lowest is low, and
+    of the other two the first is open.
+
+    Raises:
+        MarketError: if a row disagrees with the others about that.
+    """
+    columns = list(sheet.columns)
+    names: list[str] = []
+    date = _first_dates(columns)
+    names += ["symbol" if at == 0 else f"label_{at}" for at in range(date[0])] + ["date"]
+    at = date[0] + 1
+    if at < len(columns) and _is_time(columns[at], date[1]):
+        names.append("time")
+        at += 1
+    prices = [each for each in columns[at : at + 4]]
+    if len(prices) < 4:
+        raise MarketError(f"there is no line of names, and {len(columns)} columns are too few for bars; {_CURE}")
+    numbers, refused = floats_of({str(i): each.values for i, each in enumerate(prices)})
+    if refused:
+        raise MarketError(f"there is no line of names, and one of the first columns holds {listed(refused.values())}; {_CURE}")
+    order = _order([numbers[str(i)] for i in range(4)], date[1])
+    names += order
+    names += _behind(columns[at + 4 :], numbers[str(order.index("low"))], numbers[str(order.index("high"))])
+    remarks.append(f"there is no line of names: the columns are taken as {', '.join(name for name in names if name)}")
+    kept = tuple(replace(each, name=name) for each, name in zip(columns, names, strict=True) if name)
+    return Sheet(kept)
+
+
+def _first_dates(columns: list[Column]) -> tuple[int, Moments]:
+    """Return the first column of dates; only labels, such as a symbol, may stand before it."""
+    refusal: DateError | None = None
+    for at, column in enumerate(columns[: _MAX_LABELS + 1]):
+        try:
+            return at, moments_of(column.values)
+        except DateError as error:
+            refusal = refusal or error
+        if not column.is_text or len(distinct(column.values)) * 2 > len(column.values):
+            break
+    raise MarketError(f"there is no line of names, and no dates in the first column ({refusal}); {_CURE}")
+
+
+def _is_time(column: Column, dates: Moments) -> bool:
+    """Return True for a column of times of day: with colons, of whole numbers where dates repeat, or all the same."""
+    if not dates.all_dates:
+        return False
+    colons = column.is_text and bool(pc.any(pc.match_substring(column.values, ":")).as_py())
+    repeat = bool((np.diff(dates.wall[dates.known]) == 0).any())
+    if not colons and not repeat and len(distinct(column.values)) > 1:
+        return False
+    try:
+        clock = times_of_day(column.values)
+    except (DateError, pa.ArrowInvalid):
+        return False
+    return bool(clock.known.all())
+
+
+def _order(prices: list[Floats], dates: Moments) -> list[str]:
+    """Return which of four columns are open, high, low and close."""
+    table = np.stack(prices)
+    whole = table[:, np.isfinite(table).all(axis=0)]
+    highs = [i for i in range(4) if (whole[i] >= whole.max(axis=0)).all()]
+    lows = [i for i in range(4) if (whole[i] <= whole.min(axis=0)).all()]
+    if not whole.size or len(highs) != 1 or len(lows) != 1:
+        raise MarketError(f"there is no line of names, and the first four columns of numbers are no bars; {_CURE}")
+    first, last = (i for i in range(4) if i not in (highs[0], lows[0]))
+    steps = np.diff(dates.wall[dates.known])
+    opened, closed = (table[i] if np.median(steps) >= 0 else table[i][::-1] for i in (first, last))
+    if _jump(opened, closed) > _jump(closed, opened):
+        raise MarketError(f"there is no line of names, and which column is open and which is close is not clear; {_CURE}")
+    order = [""] * 4
+    for at, name in ((highs[0], "high"), (lows[0], "low"), (first, "open"), (last, "close")):
+        order[at] = name
+    return order
+
+
+def _jump(opened: Floats, closed: Floats) -> float:
+    """Return how far bars open from the close before, by the median."""
+    return float(np.nanmedian(np.abs(opened[1:] - closed[:-1])))
+
+
+def _behind(columns: list[Column], low: Floats, high: Floats) -> list[str]:
+    """Return names for the columns behind the prices: an average price, if one stands there, and volume; else ''."""
+    names: list[str] = []
+    for column in columns:
+        numbers, refused = floats_of({"x": column.values})
+        if refused or "volume" in names:
+            names.append("")
+            continue
+        likely: Any = (numbers["x"] > 0.5 * low) & (numbers["x"] < 2 * high)
+        if (numbers["x"] >= low * (1 - 1e-9)).all() and (numbers["x"] <= high * (1 + 1e-9)).all():
+            names.append("average")
+        elif likely.mean() > _LIKE_A_PRICE:
+            raise MarketError(f"there is no line of names, and a column behind the prices may be an adjusted close; {_CURE}")
+        else:
+            names.append("volume")
+    return names
