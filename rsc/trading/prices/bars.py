@@ -63,8 +63,9 @@ def bars_of(sheet: Sheet, symbol: str | None = None, remarks: list[str] | None =
     sheet, times = _without_footers(sheet, times, remarks)
     numbers, extra = _numbers(sheet, fields_of(sheet), times, remarks)
     us, keep = _rows(times, numbers, remarks)
-    numbers, extra = ({key: each[keep] for key, each in arrays.items()} for arrays in (numbers, extra))
-    us, numbers, extra = _oldest_first(us[keep], numbers, extra, remarks)
+    if not keep.all():
+        us, numbers, extra = us[keep], _chosen(numbers, keep), _chosen(extra, keep)
+    us, numbers, extra = _oldest_first(us, numbers, extra, remarks)
     us, numbers, extra = _without_repetitions(us, numbers, extra, remarks)
     _check_order(us, sheet)
     if len(us) < MIN_BARS:
@@ -138,10 +139,13 @@ def _numbers(
 
 def _rows(times: Times, numbers: Mapping[str, Floats], remarks: list[str]) -> tuple[Ints, Bools]:
     """Return the times, and which rows have prices."""
-    known = ~np.stack([np.isnan(numbers[key]) for key in PRICES]).all(axis=0)
+    missing = {key: np.isnan(numbers[key]) for key in PRICES}
     for key in PRICES:
-        if np.isnan(numbers[key]).all():
+        if missing[key].all():
             raise MarketError(f"the column of {key} is empty")
+    known = ~np.logical_and.reduce(list(missing.values()))
+    if known.all():
+        return times.us, known
     rows = np.flatnonzero(known)
     inside = np.arange(rows[0], rows[-1] + 1)
     empty = int((~known).sum())
@@ -159,7 +163,8 @@ def _oldest_first(
     if not len(steps) or (steps > 0).any() or not (steps < 0).any():
         return us, numbers, extra
     remarks.append("the newest bar comes first: turned round")
-    return us[::-1], *({key: each[::-1] for key, each in arrays.items()} for arrays in (numbers, extra))  # type: ignore[return-value]
+    turned = slice(None, None, -1)
+    return us[turned], _chosen(numbers, turned), _chosen(extra, turned)
 
 
 def _without_repetitions(
@@ -167,6 +172,8 @@ def _without_repetitions(
 ) -> tuple[Ints, dict[str, Floats], dict[str, Floats]]:
     """Leave out rows that are equal to the one before."""
     same = np.diff(us) == 0
+    if not same.any():
+        return us, numbers, extra
     for key in (*PRICES, "volume"):
         same &= (numbers[key][1:] == numbers[key][:-1]) | (np.isnan(numbers[key][1:]) & np.isnan(numbers[key][:-1]))
     count = int(same.sum())
@@ -174,7 +181,11 @@ def _without_repetitions(
         return us, numbers, extra
     remarks.append(f"{count} repeated row{'s' * (count > 1)} left out")
     keep = np.concatenate(([True], ~same))
-    return us[keep], *({key: each[keep] for key, each in arrays.items()} for arrays in (numbers, extra))  # type: ignore[return-value]
+    return us[keep], _chosen(numbers, keep), _chosen(extra, keep)
+
+
+def _chosen(arrays: Mapping[str, Floats], rows: Bools | slice) -> dict[str, Floats]:
+    return {key: each[rows] for key, each in arrays.items()}
 
 
 def _check_order(us: Ints, sheet: Sheet) -> None:
@@ -234,18 +245,20 @@ def _known_volume(volume: Floats, remarks: list[str]) -> Floats:
 def _check_prices(numbers: dict[str, Floats], remarks: list[str]) -> None:
     """Check that prices are positive and high and low the extremes; widen a range that rounding made too small."""
     for key in PRICES:
-        bad = ~(np.isfinite(numbers[key]) & (numbers[key] > 0))
-        if bad.any():
+        if not 0 < numbers[key].min() <= numbers[key].max() < np.inf:
+            bad = ~(np.isfinite(numbers[key]) & (numbers[key] > 0))
             row = int(np.argmax(bad))
             value = numbers[key][row]
             raise MarketError(
                 f"row {row + 1} has {key} = {value:g} ({int(bad.sum())} such rows); prices must be positive numbers"
             )
     opened, high, low, close = (numbers[key] for key in PRICES)
-    if (low > high * (1 + _EXACT)).any():
-        row = int(np.argmax(low > high * (1 + _EXACT)))
+    if (low > high).any() and (low > high * (1 + _EXACT)).any():
+        row = int(np.argmax(low / high))
         raise MarketError(f"row {row + 1} has low = {low[row]:g} above high = {high[row]:g}; correct or delete it")
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
+    if (top <= high).all() and (bottom >= low).all():
+        return
     error = np.maximum(top / high - 1, 1 - bottom / low)
     outside = error > _EXACT
     count = int(outside.sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,15 +54,16 @@ _TIME_OF_DAY = rf"^{_CLOCK}{_ZONE}$"
 class Parts:
     """What the values of a column hold, each an array of shape (n,); ``known`` is False where a value has another layout.
 
-    ``numbers`` has keys y m d a b c H M S (integers, 0 where missing), F (microseconds), Z (microseconds east of UTC).
-    ``has`` says which groups a value has; ``words`` are month names (mon), AM or PM (P), names of zones (ZN).
+    ``numbers`` has keys y m d a b c H M S (integers, 0 where missing), F (microseconds), Z (microseconds east of UTC),
+    P (1 for PM). ``has`` says which groups a value has; ``words`` are the names of months (mon) and of zones (ZN): for
+    each value the place of its name in a list.
     """
 
     layout: str
     known: Bools
     numbers: Mapping[str, Ints]
     has: Mapping[str, Bools]
-    words: Mapping[str, NDArray[Any]]
+    words: Mapping[str, tuple[Ints, list[str]]]
     example: str
     two_digit_year: bool
 
@@ -91,7 +92,7 @@ def time_of_day(text: Any) -> Parts | None:
 
 
 def _uniform(text: Any, example: str) -> NDArray[np.uint8] | None:
-    """Return the letters of values that differ in digits only, shape (n, width); else None."""
+    """Return the letters of values that differ in digits and in AM or PM only, shape (width, n); else None."""
     width = len(example)
     if text.null_count or not example.isascii() or width > _MAX_UNIFORM_WIDTH:
         return None
@@ -99,27 +100,36 @@ def _uniform(text: Any, example: str) -> NDArray[np.uint8] | None:
     if offsets[-1] - offsets[0] != width * len(text) or (np.diff(offsets) != width).any():
         return None
     data = np.frombuffer(text.buffers()[2], np.uint8, width * len(text), int(offsets[0])).reshape(-1, width)
-    for at, letter in enumerate(example.encode()):
-        column = data[:, at]
-        same = (column >= 48).all() and (column <= 57).all() if 48 <= letter <= 57 else (column == letter).all()
-        if not same:
-            return None
-    return data
+    if any(not _alike(data[:: max(1, len(data) // _SAMPLE), at], letter) for at, letter in enumerate(example.encode())):
+        return None
+    columns = np.ascontiguousarray(data.T)
+    return columns if all(map(_alike, columns, example.encode())) else None
+
+
+def _alike(letters: NDArray[np.uint8], letter: int) -> bool:
+    """Return True if all letters are digits as this one is, A or P as this one is, or this one."""
+    if 48 <= letter <= 57:
+        return bool((letters - np.uint8(48)).max(initial=0) <= 9)
+    if letter in b"AaPp":
+        return bool(np.isin(letters, (letter, letter ^ ord("A") ^ ord("P"))).all())
+    return bool((letters == letter).all())
 
 
 def _from_letters(name: str, layout: str, letters: NDArray[np.uint8], example: str) -> Parts:
     """Read the groups at the places that they have in the example."""
     found = re.match(layout, example)
     assert found is not None
-    size = len(letters)
+    size = letters.shape[1]
     spans = {key.lstrip("x"): found.span(key) for key, value in found.groupdict().items() if value is not None}
     has = {key: np.ones(size, bool) for key in spans}
-    words = {key: np.full(size, example[slice(*spans[key])]) for key in ("mon", "P", "ZN") if key in spans}
+    words = {key: (np.zeros(size, np.int64), [example[slice(*spans[key])]]) for key in ("mon", "ZN") if key in spans}
     numbers = {
-        key: _digits(letters[:, start:end])
+        key: _digits(letters[start:end])
         for key, (start, end) in spans.items()
         if key not in ("mon", "P", "ZN", "ZS")
     }
+    if "P" in spans:
+        numbers["P"] = (letters[spans["P"][0]] | 0x20 == ord("p")).astype(np.int64)
     if "F" in numbers:
         numbers["F"] = numbers["F"] * 10**9 // 10 ** (spans["F"][1] - spans["F"][0]) // 1000
     sign = np.full(size, -1 if "ZS" in spans and example[spans["ZS"][0]] == "-" else 1)
@@ -128,10 +138,11 @@ def _from_letters(name: str, layout: str, letters: NDArray[np.uint8], example: s
 
 
 def _digits(letters: NDArray[np.uint8]) -> Ints:
-    number = np.zeros(len(letters), np.int64)
-    for at in range(letters.shape[1]):
-        number = number * 10 + (letters[:, at] - np.int64(48))
-    return number
+    number = np.zeros(letters.shape[1], np.int32)
+    for digits in letters:
+        number *= 10
+        number += digits - np.uint8(48)
+    return number.astype(np.int64)
 
 
 def _with_zone(numbers: dict[str, Ints], sign: Ints) -> dict[str, Ints]:
@@ -154,12 +165,24 @@ def _by_regex(name: str, layout: str, text: Any, example: str) -> Parts:
     columns = {key: each for key, each in columns.items() if has[key].any()}
     if "F" in columns:
         columns["F"] = pc.utf8_slice_codeunits(pc.utf8_rpad(columns["F"], 6, "0"), 0, 6)
-    words = {key: columns.pop(key).to_numpy(zero_copy_only=False) for key in ("mon", "P", "ZN") if key in columns}
-    sign = np.where(columns.pop("ZS").to_numpy(zero_copy_only=False) == "-", -1, 1) if "ZS" in columns else np.int64(1)
+    words = {key: _words(columns.pop(key)) for key in ("mon", "ZN") if key in columns}
+    sign = np.where(_equals(columns.pop("ZS"), "-"), -1, 1) if "ZS" in columns else np.ones(len(text), np.int64)
+    afternoon = _equals(pc.utf8_lower(columns.pop("P")), "p").astype(np.int64) if "P" in columns else None
     years = [columns[key] for key in ("y", "c") if key in columns]
     short = any(bool(pc.any(pc.equal(pc.binary_length(each), 2)).as_py()) for each in years)
     numbers = {key: _ints(each) for key, each in columns.items()}
-    return Parts(name, known, _with_zone(numbers, np.asarray(sign)), has, words, example, short)
+    if afternoon is not None:
+        numbers["P"] = afternoon
+    return Parts(name, known, _with_zone(numbers, sign), has, words, example, short)
+
+
+def _equals(text: Any, value: str) -> Bools:
+    return np.asarray(pc.fill_null(pc.equal(text, value), False))
+
+
+def _words(text: Any) -> tuple[Ints, list[str]]:
+    codes = pc.dictionary_encode(pc.fill_null(text, ""))
+    return np.asarray(codes.indices).astype(np.int64), [str(name) for name in codes.dictionary.to_pylist()]
 
 
 def _ints(text: Any) -> Ints:
@@ -172,15 +195,10 @@ def _taken(parts: Parts, indices: Any) -> Parts:
     at = np.asarray(pc.fill_null(indices, 0))
     given = np.asarray(indices.is_valid())
 
-    def spread(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return {key: each[at] for key, each in arrays.items()}
-
-    return Parts(
-        parts.layout,
-        parts.known[at] & given,
-        spread(parts.numbers),
-        spread(parts.has),
-        spread(parts.words),
-        parts.example,
-        parts.two_digit_year,
+    return replace(
+        parts,
+        known=parts.known[at] & given,
+        numbers={key: each[at] for key, each in parts.numbers.items()},
+        has={key: each[at] & given for key, each in parts.has.items()},
+        words={key: (codes[at], names) for key, (codes, names) in parts.words.items()},
     )

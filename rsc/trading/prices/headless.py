@@ -80,21 +80,24 @@ def _is_time(column: Column, dates: Moments) -> bool:
 
 def _order(prices: list[Floats], dates: Moments) -> list[str]:
     """Return which of four columns are open, high, low and close."""
-    table = np.stack(prices)
-    whole = table[:, np.isfinite(table).all(axis=0)]
-    highs = [i for i in range(4) if (whole[i] >= whole.max(axis=0)).all()]
-    lows = [i for i in range(4) if (whole[i] <= whole.min(axis=0)).all()]
-    if not whole.size or len(highs) != 1 or len(lows) != 1:
+    highs, lows = (_extreme(prices, ufunc) for ufunc in (np.fmax, np.fmin))
+    if len(highs) != 1 or len(lows) != 1:
         raise MarketError(f"there is no line of names, and the first four columns of numbers are no bars; {_CURE}")
     first, last = (i for i in range(4) if i not in (highs[0], lows[0]))
     steps = np.diff(dates.wall[dates.known])
-    opened, closed = (table[i] if np.median(steps) >= 0 else table[i][::-1] for i in (first, last))
+    opened, closed = (prices[i] if np.median(steps) >= 0 else prices[i][::-1] for i in (first, last))
     if _jump(opened, closed) > _jump(closed, opened):
         raise MarketError(f"there is no line of names, and which column is open and which is close is not clear; {_CURE}")
     order = [""] * 4
     for at, name in ((highs[0], "high"), (lows[0], "low"), (first, "open"), (last, "close")):
         order[at] = name
     return order
+
+
+def _extreme(prices: list[Floats], ufunc: Any) -> list[int]:
+    """Return the columns that are the highest, or the lowest, in every row."""
+    extreme = ufunc.reduce(prices)
+    return [i for i, each in enumerate(prices) if bool(((each == extreme) | np.isnan(each)).all())]
 
 
 def _jump(opened: Floats, closed: Floats) -> float:

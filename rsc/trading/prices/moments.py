@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from rsc.trading.prices.date_parts import Bools, Ints, Parts, parts_of, time_of_day
 from rsc.trading.prices.errors import MarketError, first_line, quoted
-from rsc.trading.prices.sheet import as_text, is_text_type
+from rsc.trading.prices.sheet import as_text, cast_or_none, is_text_type
 
 DAY_US = 86_400_000_000
 _HOUR_US = 3_600_000_000
@@ -212,11 +212,12 @@ def _calendar(year: Ints, month: Ints, day: Ints) -> Ints | None:
     if year.min() < 1700 or year.max() > 2100:
         return None
     months = (year - 1970) * 12 + month - 1
-    starts = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    following = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    if (starts + day > following).any():
+    first = int(months.min())
+    starts = np.arange(first, int(months.max()) + 2).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    months -= first
+    if (day > np.diff(starts)[months]).any():
         return None
-    wall: Ints = (starts + day - 1) * DAY_US
+    wall: Ints = (starts[months] + day - 1) * DAY_US
     return wall
 
 
@@ -277,13 +278,13 @@ def _utc(moments: Moments) -> Moments:
 def _of_text(text: Any) -> Moments:
     if (iso := _of_iso(text)) is not None:
         return iso
+    if (whole := cast_or_none(text, pa.int64())) is not None and text.null_count < len(text):
+        return _of_numbers(whole)
     sample = [value for value in text[:: max(1, len(text) // 100)].to_pylist() if value]
     if sum(bool(re.match(_NUMBER, value)) for value in sample) * 2 > len(sample):
         plain = pc.if_else(pc.match_substring_regex(text, _NUMBER), text, None)
-        try:
-            return _of_numbers(pc.cast(plain, pa.int64()))
-        except pa.ArrowInvalid:
-            return _of_numbers(pc.cast(plain, pa.float64()))
+        whole = cast_or_none(plain, pa.int64())
+        return _of_numbers(pc.cast(plain, pa.float64()) if whole is None else whole)
     parts = parts_of(text)
     if parts is None:
         example = next((value for value in text.to_pylist() if value), "")
@@ -299,10 +300,8 @@ def _of_text(text: Any) -> Moments:
 
 def _of_iso(text: Any) -> Moments | None:
     """Read text that is ISO 8601 without a zone throughout, which Arrow does fastest."""
-    try:
-        return Moments(_us(pc.cast(text, pa.timestamp("us"))), np.asarray(text.is_valid())) if len(text) else None
-    except pa.ArrowInvalid:
-        return None
+    times = cast_or_none(text, pa.timestamp("us"))
+    return None if times is None or text.null_count == len(text) else Moments(_us(times), np.asarray(text.is_valid()))
 
 
 def _orders(parts: Parts) -> Iterator[tuple[str, Ints, Ints, Ints]]:
@@ -325,12 +324,12 @@ def _orders(parts: Parts) -> Iterator[tuple[str, Ints, Ints, Ints]]:
 
 
 def _month_numbers(parts: Parts) -> Ints:
-    names, at = np.unique(np.where(parts.known, parts.words["mon"], ""), return_inverse=True)
-    numbers = [_MONTHS.get(_plain(str(name)), 0) for name in names]
+    codes, names = parts.words["mon"]
+    numbers = [_MONTHS.get(_plain(name), 0) for name in names]
     for name, number in zip(names, numbers, strict=True):
         if name and not number:
             raise DateError(f"{quoted(name)} is no name of a month that is understood; {_CURE}")
-    return np.array(numbers, np.int64)[at]
+    return np.array(numbers, np.int64)[codes]
 
 
 def _plain(word: str) -> str:
@@ -345,10 +344,9 @@ def clock_of(parts: Parts) -> Ints:
     """
     size = len(parts.known)
     hour, minute, second, micro = (parts.numbers.get(key, np.zeros(size, np.int64)) for key in "HMSF")
-    if "P" in parts.words:
-        half = np.char.upper(np.where(parts.has["P"], parts.words["P"], "").astype("U1"))
-        wrong = (half != "") & ((hour < 1) | (hour > 12))
-        hour = np.where(half == "", hour, hour % 12 + np.where(half == "P", 12, 0))
+    if "P" in parts.numbers:
+        wrong = parts.has["P"] & ((hour < 1) | (hour > 12))
+        hour = np.where(parts.has["P"], hour % 12 + 12 * parts.numbers["P"], hour)
     else:
         wrong = np.zeros(size, bool)
     wrong |= (hour > 24) | (minute > 59) | (second > 59) | ((hour == 24) & ((minute > 0) | (second > 0)))
@@ -365,9 +363,11 @@ def _zoned(moments: Moments, parts: Parts) -> Moments:
     named = parts.has.get("ZN", np.zeros(len(parts.known), bool)) & ~numeric
     if not (numeric | named).any():
         return moments
-    for name in np.unique(parts.words["ZN"][named & parts.known]) if named.any() else ():
-        rows = named & parts.known & (parts.words["ZN"] == name)
-        offset[rows] = _offset_of_name(str(name), moments.wall[rows])
+    codes, names = parts.words.get("ZN", (np.int64(0), []))
+    for code, name in enumerate(names):
+        rows = named & (codes == code)
+        if rows.any():
+            offset[rows] = _offset_of_name(name, moments.wall[rows])
     return replace(moments, offset=offset, zoned=(numeric | named) & parts.known)
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rsc.trading.prices.errors import MarketError, quoted
-from rsc.trading.prices.sheet import as_text, is_text_type
+from rsc.trading.prices.sheet import as_text, cast_or_none, is_text_type
 
 Floats = NDArray[np.float64]
 
@@ -23,8 +23,11 @@ NULLS = (
 _DECORATION = r"[\s\x{00a0}\x{202f}\x{2009}'\x{2019}_]|\p{Sc}|^[A-Z]{3}|[A-Z]{3}$|^R\$|^Rs\.?"
 _SCALES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 # Values that only one decimal mark can explain, as a regular expression each.
-_ONLY_COMMA = (r"\.\d{3}.*,", r"\.\d+\.\d{3}", r"^[+-]?\d{4,},", r",\d{1,2}\D*$", r",\d{4,}\D*$", r"^[+-]?0\d*,")
-_ONLY_POINT = (r",\d{2,3}.*\.", r",\d+,\d{3}", r"^[+-]?\d{4,}\.", r"\.\d{1,2}\D*$", r"\.\d{4,}\D*$", r"^[+-]?0\d*\.")
+_ONLY_COMMA = "|".join((r"\.\d{3}.*,", r"\.\d+\.\d{3}", r"^[+-]?\d{4,},", r",\d{1,2}\D*$", r",\d{4,}\D*$", r"^[+-]?0\d*,"))
+_ONLY_POINT = "|".join((r",\d{2,3}.*\.", r",\d+,\d{3}", r"^[+-]?\d{4,}\.", r"\.\d{1,2}\D*$", r"\.\d{4,}\D*$", r"^[+-]?0\d*\."))
+_NUMERIC = r"^[+-]?[\d.,]+(?:[eE][+-]?\d+)?[KMBTkmbt%]?$"
+_PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|NaN|inf|Inf|Infinity|infinity)$"
+_SAMPLE = 1000
 
 
 def floats_of(columns: Mapping[str, Any]) -> tuple[dict[str, Floats], dict[str, str]]:
@@ -35,17 +38,22 @@ def floats_of(columns: Mapping[str, Any]) -> tuple[dict[str, Floats], dict[str, 
     Raises:
         MarketError: if the decimal mark cannot be told.
     """
-    texts = {key: _undecorated(values) for key, values in columns.items() if is_text_type(values.type)}
-    numbers = {key: _plain(values) for key, values in columns.items() if key not in texts}
+    texts = {key: _without_nulls(values) for key, values in columns.items() if is_text_type(values.type)}
+    numbers = {key: _casts(texts[key]) if key in texts else _plain(values) for key, values in columns.items()}
+    odd = [key for key, read in numbers.items() if read is None]
+    if not odd:
+        return {key: read for key, read in numbers.items() if read is not None}, {}
+    texts.update({key: _undecorated(texts[key]) for key in odd if _is_decorated(texts[key])})
     comma = _decimal_comma(texts)
     refused: dict[str, str] = {}
-    for key, text in texts.items():
-        read = _of_text(text, comma)
+    for key in texts if comma else odd:
+        read = _of_text(texts[key], comma)
         if isinstance(read, int):
             refused[key] = str(columns[key][read])
+            numbers[key] = None
         else:
             numbers[key] = read
-    return {key: numbers[key] for key in columns if key in numbers}, refused
+    return {key: read for key, read in numbers.items() if read is not None}, refused
 
 
 def _plain(values: Any) -> Floats:
@@ -64,74 +72,81 @@ def is_number_like(kind: Any) -> bool:
     return _is_numeric(kind) or is_text_type(kind) or bool(pa.types.is_null(kind))
 
 
-def _undecorated(values: Any) -> Any:
-    """Return text that may be numbers, without what only decorates them."""
+def _without_nulls(values: Any) -> Any:
     text = as_text(values)
     nulls = pc.is_in(text, pa.array(NULLS))
-    if pc.any(nulls).as_py():
-        text = pc.if_else(nulls, None, text)
-    if _casts(text) is not None:
-        return text
-    text = pc.replace_substring(text, "\u2212", "-")
-    return pc.replace_substring_regex(text, _DECORATION, "")
+    return pc.if_else(nulls, None, text) if pc.any(nulls).as_py() else text
+
+
+def _undecorated(text: Any) -> Any:
+    """Return text that may be numbers, without what only decorates them."""
+    return pc.replace_substring_regex(pc.replace_substring(text, "\u2212", "-"), _DECORATION, "")
+
+
+def _is_decorated(text: Any) -> bool:
+    return bool(pc.any(pc.match_substring_regex(_sample(text), _DECORATION + "|\u2212")).as_py())
+
+
+def _sample(text: Any) -> Any:
+    return text[:: max(1, len(text) // _SAMPLE)]
 
 
 def _casts(text: Any) -> Floats | None:
-    try:
-        return np.ascontiguousarray(pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    except pa.ArrowInvalid:
-        return None
+    numbers = cast_or_none(text, pa.float64())
+    return None if numbers is None else np.ascontiguousarray(numbers.to_numpy(zero_copy_only=False), np.float64)
 
 
 def _decimal_comma(texts: Mapping[str, Any]) -> bool:
-    """Return True if the decimal mark of a file is the comma, False if it is the point."""
-    with_commas = {key: text for key, text in texts.items() if pc.any(pc.match_substring(text, ",")).as_py()}
-    with_points = {key: text for key, text in texts.items() if pc.any(pc.match_substring(text, ".")).as_py()}
-    numeric = r"^[+-]?[\d.,]+(?:[eE][+-]?\d+)?[KMBTkmbt%]?$"
-    texts = {
-        key: text
-        for key, text in {**with_commas, **with_points}.items()
-        if pc.all(pc.match_substring_regex(text, numeric)).as_py()
-    }
-    comma, point = (_example(texts, patterns) for patterns in (_ONLY_COMMA, _ONLY_POINT))
+    """Return True if the decimal mark of a file is the comma, False if it is the point.
+
+    Raises:
+        MarketError: if some values have the one and some the other, or all values can have either.
+    """
+    numeric = {key: text for key, text in texts.items() if _is_numeric_text(text)}
+    comma, point = (_example(numeric, pattern) for pattern in (_ONLY_COMMA, _ONLY_POINT))
     if comma and point:
         raise MarketError(
             f"numbers such as {quoted(comma)} and {quoted(point)} have different decimal marks; "
             "write all with a decimal point"
         )
-    if not comma and not point and (unclear := _example({k: t for k, t in texts.items() if k in with_commas}, (",",))):
+    if not comma and not point and (unclear := _example(numeric, ",")):
         raise MarketError(
             f"numbers such as {quoted(unclear)} can have a decimal comma or thousands; write them with a decimal point"
         )
     return bool(comma)
 
 
-def _example(texts: Mapping[str, Any], patterns: tuple[str, ...]) -> str | None:
-    """Return the first value that one of the patterns is found in."""
-    for text in texts.values():
-        for pattern in patterns:
-            found = pc.match_substring_regex(text, pattern)
-            at = pc.index(found, True).as_py()
-            if at >= 0:
-                return str(text[at])
+def _is_numeric_text(text: Any) -> bool:
+    return bool(pc.all(pc.match_substring_regex(_sample(text), _NUMERIC)).as_py())
+
+
+def _example(texts: Mapping[str, Any], pattern: str) -> str | None:
+    """Return a value that the pattern is found in: of a sample, or else the first one."""
+    for text in (*map(_sample, texts.values()), *texts.values()):
+        at = pc.index(pc.match_substring_regex(text, pattern), True).as_py()
+        if at >= 0:
+            return str(text[at])
     return None
 
 
 def _of_text(text: Any, comma: bool) -> Floats | int:
     """Return the numbers, or the row of the first value that is none."""
-    if not comma and (numbers := _casts(text)) is not None:
+    if (numbers := _casts(_with_point(text, comma))) is not None:
         return numbers
-    percent = pc.ends_with(text, "%")
+    text = _undecorated(text)
     last = pc.utf8_upper(pc.utf8_slice_codeunits(text, -1))
-    scaled = pc.is_in(last, pa.array(list(_SCALES)))
-    body = pc.if_else(pc.or_(percent, scaled), pc.utf8_slice_codeunits(text, 0, -1), text)
-    body = pc.replace_substring(body, "." if comma else ",", "")
-    body = pc.replace_substring(body, ",", ".") if comma else body
+    body = pc.if_else(pc.is_in(last, pa.array([*_SCALES, "%"])), pc.utf8_slice_codeunits(text, 0, -1), text)
+    body = _with_point(body, comma)
     numbers = _casts(body)
     if numbers is None:
-        shape = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|NaN|inf|Inf|Infinity|infinity)$"
-        return max(int(pc.index(pc.match_substring_regex(body, shape), False).as_py()), 0)
-    scales = pc.fill_null(last, "").to_numpy(zero_copy_only=False)
-    for letter, scale in _SCALES.items():
-        numbers = np.where(scales == letter, numbers * scale, numbers)
-    return np.where(pc.fill_null(percent, False).to_numpy(zero_copy_only=False), numbers / 100, numbers)
+        return max(int(pc.index(pc.match_substring_regex(body, _PLAIN), False).as_py()), 0)
+    for letter, scale in {**_SCALES, "%": 0.01}.items():
+        with_letter = np.asarray(pc.fill_null(pc.equal(last, letter), False))
+        numbers = np.where(with_letter, numbers * scale, numbers)
+    return numbers
+
+
+def _with_point(text: Any, comma: bool) -> Any:
+    """Return numbers with a decimal point and nothing between thousands."""
+    text = pc.replace_substring(text, "." if comma else ",", "")
+    return pc.replace_substring(text, ",", ".") if comma else text

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from rsc.trading.prices.names import is_unnamed, split_asset
 
+_TRIED = 100
+
 
 @dataclass(frozen=True)
 class Column:
@@ -73,6 +75,18 @@ def as_text(values: Any) -> Any:
     array = pc.utf8_trim_whitespace(array)
     empty = pc.equal(pc.binary_length(array), 0)
     return pc.if_else(empty, None, array) if pc.any(empty).as_py() else array
+
+
+def cast_or_none(text: Any, kind: Any) -> Any:
+    """Return text cast to another type; None if a value does not fit.
+
+    Arrow takes long to refuse a whole column, so a few values are tried first.
+    """
+    try:
+        pc.cast(text[:: max(1, len(text) // _TRIED)], kind)
+        return pc.cast(text, kind)
+    except pa.ArrowInvalid:
+        return None
 
 
 def distinct(values: Any) -> Sequence[Any]:

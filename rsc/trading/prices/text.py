@@ -37,7 +37,7 @@ def sheet_of_text(data: bytes, remarks: list[str]) -> Sheet:
         MarketError: if it is empty, no text, or no table.
     """
     data = _as_utf8(data, remarks)
-    if not data.strip():
+    if not data or data.isspace():
         raise MarketError("the file is empty; download it again")
     _refuse_markup(data)
     starts, lines = _first_lines(data)
@@ -45,7 +45,7 @@ def sheet_of_text(data: bytes, remarks: list[str]) -> Sheet:
     if layout.skipped:
         count = len(layout.skipped)
         remarks.append(f"{count} line{'s' * (count > 1)} before the table left out: {quoted(layout.skipped[0])}")
-    if layout.first_line >= len(lines) or not data[starts[layout.first_line] :].strip():
+    if not any(line.strip() for line in lines[layout.first_line :]):
         raise MarketError("there is a line of names and no row; download the file again")
     return _read(data, starts[layout.first_line], layout, remarks)
 
@@ -128,10 +128,12 @@ def _read(data: bytes, start: int, layout: Layout, remarks: list[str]) -> Sheet:
     names = layout.names
     text = {i for i, name in enumerate(names) if _is_text(name)} if names else set(range(min(_HEADLESS_TEXT, layout.width)))
     rows = _Rows(body, separator, layout.width)
+    every = set(range(layout.width))
+    text = every if _has_marks(body, separator) else text
     table = rows.table(text)
-    used = [i for i, name in enumerate(names) if means_anything(name) or layout.assets] if names else range(layout.width)
-    if any(i not in text and is_text_type(table.column(i).type) for i in used) or _has_thousands(body):
-        table = rows.table(set(range(layout.width)))
+    used = {i for i, name in enumerate(names) if means_anything(name) or layout.assets} if names else every
+    if any(is_text_type(table.column(i).type) for i in used - text):
+        table = rows.table(every)
     _judge_strays(rows, data, start, remarks)
     titles = names or tuple(f"column {i + 1}" for i in range(layout.width))
     assets = layout.assets or (None,) * layout.width
@@ -145,9 +147,12 @@ def _is_text(name: str) -> bool:
     return any(rank_of(name, field) is not None for field in ("date", "time", "symbol")) or not name.strip()
 
 
-def _has_thousands(body: Any) -> bool:
-    """Return True if points may stand between thousands, so that Arrow's own reading of numbers would be wrong."""
-    return bool(re.search(rb"[;\t|,\"]-?\d{1,3}(?:\.\d{3}){2,}[;\t|,\"\r\n]", bytes(body[:_HEAD_BYTES])))
+def _has_marks(body: Any, separator: str) -> bool:
+    """Return True if the first numbers have commas or points between thousands, which Arrow's own reading takes wrong."""
+    head = bytes(body[:_HEAD_BYTES])
+    if re.search(rb"[;\t|,\"]-?\d{1,3}(?:\.\d{3}){2,}[;\t|,\"\r\n]", head):
+        return True
+    return bool(re.search(rb"\"-?\d+,\d" if separator == "," else rb"\d,\d", head))
 
 
 @dataclass
