@@ -14,7 +14,13 @@ _SPLIT_STEP = 1.2
 _SPLIT_AGREES = 0.15
 _JUMP = 0.4
 _RATIO_AGREES = 0.03
-_RATIOS = tuple((n, 1) for n in (*range(2, 11), 12, 15, 20, 25, 30, 40, 50, 100)) + ((3, 2), (5, 2), (4, 3), (5, 3), (5, 4))
+_RATIOS = (
+    *((new, 1) for new in (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 100)),
+    (3, 2),
+    (5, 2),
+    (4, 3),
+    (5, 3),
+)
 
 
 def adjusted(numbers: dict[str, Floats], remarks: list[str]) -> dict[str, Floats]:
@@ -37,8 +43,9 @@ def adjusted(numbers: dict[str, Floats], remarks: list[str]) -> dict[str, Floats
         factor = _checked(numbers["adj_close"]) / kept["close"]
         steps = np.concatenate(([1.0], factor[1:] / factor[:-1]))
         large = np.abs(np.log(steps)) > np.log(_SPLIT_STEP)
-        told = splits is not None and (splits != 1).any()
-        shares = np.where(np.abs(splits / steps - 1) < _SPLIT_AGREES, splits, 1.0) if told else np.where(large, steps, 1.0)
+        shares = np.where(large, steps, 1.0)
+        if splits is not None and (splits != 1).any():
+            shares = np.where(np.abs(splits / steps - 1) < _SPLIT_AGREES, splits, 1.0)
         if (factor != 1).any():
             remarks.append("prices are scaled by the adjusted close")
     elif splits is not None:

@@ -30,7 +30,7 @@ def one_asset(sheet: Sheet, symbol: str | None, remarks: list[str]) -> Sheet:
 def has_bars(columns: list[Column]) -> bool:
     """Return True if the columns have the names of bars."""
     fields = {key for key in (*PRICES, "price", "adj_close") for each in columns if rank_of(each.name, key) is not None}
-    return {"open", "high", "low"} <= fields and bool(fields & {"close", "price"}) or _has_adjusted_bars(columns)
+    return ({"open", "high", "low"} <= fields and bool(fields & {"close", "price"})) or _has_adjusted_bars(columns)
 
 
 def _has_adjusted_bars(columns: list[Column]) -> bool:
@@ -56,9 +56,7 @@ def _one_of_wide(sheet: Sheet, wide: dict[str, list[Column]], symbol: str | None
     names = list(wide)
     if symbol is None:
         if len(names) > 1:
-            raise MarketError(
-                f"{len(names)} assets side by side ({listed(names)}); choose one: --symbol {names[0]}"
-            )
+            raise MarketError(f"{len(names)} assets side by side ({listed(names)}); choose one: --symbol {names[0]}")
         chosen = names[0]
         remarks.append(f"the columns are those of {quoted(chosen)}")
     else:

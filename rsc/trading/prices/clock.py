@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from rsc.trading.prices.calendars import DAY_US, FIRST_US, LAST_US, DateError, Moments
 from rsc.trading.prices.date_parts import Bools, Ints
 from rsc.trading.prices.errors import MarketError, listed
-from rsc.trading.prices.moments import DAY_US, FIRST_US, LAST_US, DateError, Moments, moments_of, times_of_day
+from rsc.trading.prices.moments import moments_of, times_of_day
 from rsc.trading.prices.names import WEAK, is_unnamed, normalised, rank_of
 from rsc.trading.prices.sheet import Column, Sheet
 
@@ -118,7 +119,9 @@ def _joined(column: Column, dates: Moments, time: Column, clock: Moments, remark
             remarks.append(f"bars are daily: the column {time.title} is left out")
         return dates
     if not clock.known[dates.known].all():
-        raise MarketError(f"the column {time.title} lacks {int((dates.known & ~clock.known).sum())} times of day; fill them in")
+        raise MarketError(
+            f"the column {time.title} lacks {int((dates.known & ~clock.known).sum())} times of day; fill them in"
+        )
     remarks.append(f"times are joined from the columns {column.title} and {time.title}")
     return replace(dates, wall=dates.wall + clock.wall, offset=clock.offset, zoned=clock.zoned)
 
@@ -149,5 +152,9 @@ def _is_intraday(wall: Ints) -> bool:
 
 def _check_years(us: Ints) -> None:
     if len(us) and not FIRST_US <= us.min() <= us.max() < LAST_US:
-        years: Sequence[str] = [str(np.datetime64(int(each), "us").astype("datetime64[D]")) for each in (us.min(), us.max())]
-        raise MarketError(f"dates run from {years[0]} to {years[1]}, outside of 1700 to 2100; write dates as 2024-01-31")
+        years: Sequence[str] = [
+            str(np.datetime64(int(each), "us").astype("datetime64[D]")) for each in (us.min(), us.max())
+        ]
+        raise MarketError(
+            f"dates run from {years[0]} to {years[1]}, outside of 1700 to 2100; write dates as 2024-01-31"
+        )

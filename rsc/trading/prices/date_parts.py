@@ -122,18 +122,20 @@ def _from_letters(name: str, layout: str, letters: NDArray[np.uint8], example: s
     size = letters.shape[1]
     spans = {key.lstrip("x"): found.span(key) for key, value in found.groupdict().items() if value is not None}
     has = {key: np.ones(size, bool) for key in spans}
-    words = {key: (np.zeros(size, np.int64), [example[slice(*spans[key])]]) for key in ("mon", "ZN") if key in spans}
+    words = {
+        str(key): (np.zeros(size, np.int64), [example[slice(*spans[key])]]) for key in ("mon", "ZN") if key in spans
+    }
     numbers = {
-        key: _digits(letters[start:end])
-        for key, (start, end) in spans.items()
-        if key not in ("mon", "P", "ZN", "ZS")
+        key: _digits(letters[start:end]) for key, (start, end) in spans.items() if key not in ("mon", "P", "ZN", "ZS")
     }
     if "P" in spans:
         numbers["P"] = (letters[spans["P"][0]] | 0x20 == ord("p")).astype(np.int64)
     if "F" in numbers:
         numbers["F"] = numbers["F"] * 10**9 // 10 ** (spans["F"][1] - spans["F"][0]) // 1000
     sign = np.full(size, -1 if "ZS" in spans and example[spans["ZS"][0]] == "-" else 1)
-    short = "c" in spans and spans["c"][1] - spans["c"][0] == 2 or "y" in spans and spans["y"][1] - spans["y"][0] == 2
+    short = ("c" in spans and spans["c"][1] - spans["c"][0] == 2) or (
+        "y" in spans and spans["y"][1] - spans["y"][0] == 2
+    )
     return Parts(name, np.ones(size, bool), _with_zone(numbers, sign), has, words, example, short)
 
 
@@ -161,7 +163,10 @@ def _by_regex(name: str, layout: str, text: Any, example: str) -> Parts:
         other = columns.pop(key)
         own = columns[key[1:]]
         columns[key[1:]] = pc.if_else(pc.equal(pc.binary_length(own), 0), other, own)
-    has = {key: known & np.asarray(pc.fill_null(pc.greater(pc.binary_length(each), 0), False)) for key, each in columns.items()}
+    has = {
+        key: known & np.asarray(pc.fill_null(pc.greater(pc.binary_length(each), 0), False))
+        for key, each in columns.items()
+    }
     columns = {key: each for key, each in columns.items() if has[key].any()}
     if "F" in columns:
         columns["F"] = pc.utf8_slice_codeunits(pc.utf8_rpad(columns["F"], 6, "0"), 0, 6)

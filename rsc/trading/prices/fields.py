@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from rsc.trading.prices.errors import MarketError, listed
 from rsc.trading.prices.names import PRICES, WEAK, is_unnamed, normalised, rank_of
 from rsc.trading.prices.numbers import is_number_like

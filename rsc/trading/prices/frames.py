@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from rsc.trading.prices.errors import MarketError, first_line
-from rsc.trading.prices.sheet import Column, Sheet, sheet_of_table
+from rsc.trading.prices.errors import MarketError
+from rsc.trading.prices.names import split_asset
+from rsc.trading.prices.sheet import Column, Sheet, decoded, sheet_of_table
 
 _FIELD_LEVELS = 2
 
@@ -16,7 +17,7 @@ def sheet_of_frame(frame: Any) -> Sheet:
     """Read a data frame of pandas or polars, or an Arrow table; the index of pandas is a column like the others.
 
     Raises:
-        MarketError: if it is nothing of these, or holds a column that Arrow cannot hold.
+        MarketError: if it is nothing of these.
     """
     if isinstance(frame, pa.Table):
         return sheet_of_table(frame)
@@ -32,9 +33,7 @@ def sheet_of_frame(frame: Any) -> Sheet:
 def _of_pandas(frame: Any) -> Sheet:
     columns = [*_index_columns(frame.index)]
     for position, label in enumerate(frame.columns):
-        values = _arrow(frame.iloc[:, position])
-        if values is not None:
-            columns.append(_column(label, values))
+        columns.append(_column(label, _arrow(frame.iloc[:, position])))
     return Sheet(tuple(columns))
 
 
@@ -43,20 +42,12 @@ def _index_columns(index: Any) -> list[Column]:
     if type(index).__name__ == "RangeIndex":
         return []
     levels = [index.get_level_values(level) for level in range(index.nlevels)]
-    columns = []
-    for level in levels:
-        if type(level).__name__ == "PeriodIndex":
-            level = level.to_timestamp()
-        values = _arrow(level)
-        if values is not None:
-            columns.append(Column("" if level.name is None else str(level.name), values))
-    return columns
+    plain = [level.to_timestamp() if type(level).__name__ == "PeriodIndex" else level for level in levels]
+    return [Column("" if level.name is None else str(level.name), _arrow(level)) for level in plain]
 
 
 def _column(label: Any, values: Any) -> Column:
     """Return a column; of a label of several levels, the level that names a field names it and another the asset."""
-    from rsc.trading.prices.names import split_asset
-
     if not isinstance(label, tuple):
         return Column(str(label), values)
     parts = [str(part) for part in label if str(part)]
@@ -67,14 +58,8 @@ def _column(label: Any, values: Any) -> Column:
 
 
 def _arrow(values: Any) -> Any:
-    """Return values of pandas as an Arrow array; None for objects that no price or date can be."""
+    """Return values of pandas as an Arrow array; those of mixed types as text."""
     try:
-        array = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        try:
-            return pa.array([None if each is None else str(each) for each in values], pa.string())
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise MarketError(f"the data frame holds a column that cannot be read: {first_line(error)}") from error
-    if pa.types.is_dictionary(array.type):
-        return array.cast(array.type.value_type)
-    return array
+        return decoded(pa.array(values, from_pandas=True))
+    except pa.ArrowException:
+        return pa.array([None if each is None or each != each else str(each) for each in values], pa.string())

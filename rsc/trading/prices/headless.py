@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rsc.trading.prices.calendars import DateError, Moments
 from rsc.trading.prices.errors import MarketError, listed
-from rsc.trading.prices.moments import DateError, Moments, moments_of, times_of_day
+from rsc.trading.prices.moments import moments_of, times_of_day
 from rsc.trading.prices.numbers import Floats, floats_of
 from rsc.trading.prices.sheet import Column, Sheet, distinct
 
@@ -36,12 +37,14 @@ def named(sheet: Sheet, remarks: list[str]) -> Sheet:
     if at < len(columns) and _is_time(columns[at], date[1]):
         names.append("time")
         at += 1
-    prices = [each for each in columns[at : at + 4]]
+    prices = columns[at : at + 4]
     if len(prices) < 4:
         raise MarketError(f"there is no line of names, and {len(columns)} columns are too few for bars; {_CURE}")
     numbers, refused = floats_of({str(i): each.values for i, each in enumerate(prices)})
     if refused:
-        raise MarketError(f"there is no line of names, and one of the first columns holds {listed(refused.values())}; {_CURE}")
+        raise MarketError(
+            f"there is no line of names, and one of the first columns holds {listed(refused.values())}; {_CURE}"
+        )
     order = _order([numbers[str(i)] for i in range(4)], date[1])
     names += order
     names += _behind(columns[at + 4 :], numbers[str(order.index("low"))], numbers[str(order.index("high"))])
@@ -87,7 +90,9 @@ def _order(prices: list[Floats], dates: Moments) -> list[str]:
     steps = np.diff(dates.wall[dates.known])
     opened, closed = (prices[i] if np.median(steps) >= 0 else prices[i][::-1] for i in (first, last))
     if _jump(opened, closed) > _jump(closed, opened):
-        raise MarketError(f"there is no line of names, and which column is open and which is close is not clear; {_CURE}")
+        raise MarketError(
+            f"there is no line of names, and which column is open and which is close is not clear; {_CURE}"
+        )
     order = [""] * 4
     for at, name in ((highs[0], "high"), (lows[0], "low"), (first, "open"), (last, "close")):
         order[at] = name
@@ -117,7 +122,9 @@ def _behind(columns: list[Column], low: Floats, high: Floats) -> list[str]:
         if (numbers["x"] >= low * (1 - 1e-9)).all() and (numbers["x"] <= high * (1 + 1e-9)).all():
             names.append("average")
         elif likely.mean() > _LIKE_A_PRICE:
-            raise MarketError(f"there is no line of names, and a column behind the prices may be an adjusted close; {_CURE}")
+            raise MarketError(
+                f"there is no line of names, and a column behind the prices may be an adjusted close; {_CURE}"
+            )
         else:
             names.append("volume")
     return names

@@ -16,8 +16,8 @@ _SPELLINGS = {
         trade_date tradedate trading_date trading_day tradingday price_date pricedate date_price as_of asof as_of_date
         quote_date business_date effective_date formatted_date snapped_at datadate caldt dlycaldt dtyyyymmdd yyyymmdd
         day month
-        created_at period datum fecha data tarih дата 日期 交易日期 时间 日時 日付 日付け 날짜 날자 time_close close_time closetime
-        timeclose end_time""",
+        created_at period datum fecha data tarih дата 日期 交易日期 时间 日時 日付 日付け 날짜 날자
+        time_close close_time closetime timeclose end_time""",
     "time": "time time_of_day bar_time hour uhrzeit zeit heure hora ora saat время 时间 時刻 time_g trade_time",
     "open": """open o open_price openprice price_open opening opening_price px_open openprc opnprc dlyopen
         prcod first open_rate erster eroffnung eroffn eroffnungskurs ouverture ouv apertura abertura otwarcie acilis
@@ -54,11 +54,10 @@ _FIELD_OF = {
     for field, spellings in _SPELLINGS.items()
 }
 # Spellings that are taken for a field only for lack of a better one, so that the choice is worth a remark.
-WEAK = frozenset(
-    "first last last_price lastprice px_last ltp zuletzt letzter dernier ultimo laatste prc settle settlement "
-    "settle_price quantity qty max min hi lo adjusted adjusted_price adj_price period day month created_at "
-    "time_close close_time closetime timeclose end_time".split()
-)
+_WEAK = """first last last_price lastprice px_last ltp zuletzt letzter dernier ultimo laatste prc settle settlement
+    settle_price quantity qty max min hi lo adjusted adjusted_price adj_price period day month created_at
+    time_close close_time closetime timeclose end_time"""
+WEAK = frozenset(_WEAK.split())
 _ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|\{[^}]*\}")
 _NUMBERED = re.compile(r"^\s*\d+[a-z]?\.\s*")
 _TUPLE = re.compile(r"""^\(\s*(['"])(.*?)\1\s*,\s*(['"])(.*?)\3\s*\)$""")

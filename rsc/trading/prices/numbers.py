@@ -23,8 +23,12 @@ NULLS = (
 _DECORATION = r"[\s\x{00a0}\x{202f}\x{2009}'\x{2019}_]|\p{Sc}|^[A-Z]{3}|[A-Z]{3}$|^R\$|^Rs\.?"
 _SCALES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 # Values that only one decimal mark can explain, as a regular expression each.
-_ONLY_COMMA = "|".join((r"\.\d{3}.*,", r"\.\d+\.\d{3}", r"^[+-]?\d{4,},", r",\d{1,2}\D*$", r",\d{4,}\D*$", r"^[+-]?0\d*,"))
-_ONLY_POINT = "|".join((r",\d{2,3}.*\.", r",\d+,\d{3}", r"^[+-]?\d{4,}\.", r"\.\d{1,2}\D*$", r"\.\d{4,}\D*$", r"^[+-]?0\d*\."))
+_ONLY_COMMA = "|".join(
+    (r"\.\d{3}.*,", r"\.\d+\.\d{3}", r"^[+-]?\d{4,},", r",\d{1,2}\D*$", r",\d{4,}\D*$", r"^[+-]?0\d*,")
+)
+_ONLY_POINT = "|".join(
+    (r",\d{2,3}.*\.", r",\d+,\d{3}", r"^[+-]?\d{4,}\.", r"\.\d{1,2}\D*$", r"\.\d{4,}\D*$", r"^[+-]?0\d*\.")
+)
 _NUMERIC = r"^[+-]?[\d.,]+(?:[eE][+-]?\d+)?[KMBTkmbt%]?$"
 _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|NaN|inf|Inf|Infinity|infinity)$"
 _SAMPLE = 1000

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsc.trading.prices.calendars import DAY_US
 from rsc.trading.prices.date_parts import Ints
-from rsc.trading.prices.moments import DAY_US
 
 _WEEK_DAYS = 7
 _YEAR_DAYS = 365.25
 _WEEKS = _YEAR_DAYS / _WEEK_DAYS
 _EXCHANGE_WEEKS = 50.4  # 252 days / 5
-_FIXED = ((6.5, 7.5, 52.0, "weekly"), (27.0, 32.0, 12.0, "monthly"), (88.0, 93.0, 4.0, "quarterly"), (360.0, 372.0, 1.0, "yearly"))
+_FIXED = (
+    (6.5, 7.5, 52.0, "weekly"),
+    (27.0, 32.0, 12.0, "monthly"),
+    (88.0, 93.0, 4.0, "quarterly"),
+    (360.0, 372.0, 1.0, "yearly"),
+)
 _DAILY = (0.9, 1.1)
 _USUAL = (252.0, 260.0)
 _SNAP = 0.02

@@ -53,11 +53,14 @@ def sheet_of_table(table: Any) -> Sheet:
     """Return the columns of an Arrow table; names such as "('Close', 'AAPL')" hold their assets."""
     columns = []
     for name, values in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(values.type.value_type)
         pair = split_asset(name) if name.startswith("(") else None
-        columns.append(Column(pair[0] if pair else name, values, (pair[1] or None) if pair else None))
+        columns.append(Column(pair[0] if pair else name, decoded(values), (pair[1] or None) if pair else None))
     return Sheet(tuple(columns))
+
+
+def decoded(values: Any) -> Any:
+    """Return the values of a dictionary-encoded column; others as they are."""
+    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
 
 
 def is_text_type(kind: Any) -> bool:

@@ -126,7 +126,11 @@ def _read(data: bytes, start: int, layout: Layout, remarks: list[str]) -> Sheet:
     if separator == BLANKS:
         body, separator = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", re.sub(rb"[ \t]+", b"\t", bytes(body))), "\t"
     names = layout.names
-    text = {i for i, name in enumerate(names) if _is_text(name)} if names else set(range(min(_HEADLESS_TEXT, layout.width)))
+    text = (
+        {i for i, name in enumerate(names) if _is_text(name)}
+        if names
+        else set(range(min(_HEADLESS_TEXT, layout.width)))
+    )
     rows = _Rows(body, separator, layout.width)
     every = set(range(layout.width))
     text = every if _has_marks(body, separator) else text

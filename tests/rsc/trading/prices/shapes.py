@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
-import lzma
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -50,7 +47,9 @@ def walk(times: Sequence[datetime], start: float = 100.0, seed: int = 1) -> list
     return bars
 
 
-def times_from(first: str, step: timedelta, count: int, keep: Callable[[datetime], bool] = lambda _: True) -> list[datetime]:
+def times_from(
+    first: str, step: timedelta, count: int, keep: Callable[[datetime], bool] = lambda _: True
+) -> list[datetime]:
     """The first ``count`` times that are kept."""
     time, times = datetime.fromisoformat(first), []
     while len(times) < count:
@@ -65,7 +64,9 @@ def on_weekdays(time: datetime) -> bool:
 
 
 def in_session(time: datetime) -> bool:
-    return time.weekday() < 5 and timedelta(hours=9, minutes=30) <= timedelta(hours=time.hour, minutes=time.minute) < timedelta(hours=16)
+    return time.weekday() < 5 and timedelta(hours=9, minutes=30) <= timedelta(
+        hours=time.hour, minutes=time.minute
+    ) < timedelta(hours=16)
 
 
 def in_fx_week(time: datetime) -> bool:
