@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rsc.rllib.attach import attach
     from rsc.trading.config import TradingConfig
     from rsc.trading.env import TradingEnv
-    from rsc.trading.market import Market
+    from rsc.trading.market import Market, load_market, market_from_frame
+    from rsc.trading.prices import MarketError
     from rsc.trading.rewards import StepOutcome
     from rsc.trading.vector_env import TradingVectorEnv
 
@@ -25,6 +26,7 @@ _MODULE_OF = {
     "Account": "rsc.recording.accounts",
     "AccountError": "rsc.recording.accounts",
     "Market": "rsc.trading.market",
+    "MarketError": "rsc.trading.prices",
     "Recorder": "rsc.recording.recorder",
     "StepOutcome": "rsc.trading.rewards",
     "Trade": "journal",
@@ -33,6 +35,8 @@ _MODULE_OF = {
     "TradingVectorEnv": "rsc.trading.vector_env",
     "VectorRecorder": "rsc.recording.vector",
     "attach": "rsc.rllib.attach",
+    "load_market": "rsc.trading.market",
+    "market_from_frame": "rsc.trading.market",
     "since_last": "rsc.recording.accounts",
 }
 
@@ -40,6 +44,7 @@ __all__ = [
     "Account",
     "AccountError",
     "Market",
+    "MarketError",
     "Recorder",
     "StepOutcome",
     "Trade",
@@ -49,6 +54,8 @@ __all__ = [
     "VectorRecorder",
     "__version__",
     "attach",
+    "load_market",
+    "market_from_frame",
     "since_last",
 ]
 

@@ -20,9 +20,10 @@ from rsc.cli import options
 @click.option("--algo", type=click.Choice(["ppo", "dqn"]), default="ppo", show_default=True, help="RLlib's algorithm.")
 @click.option("--ticker", help="A bundled symbol (AAPL, GOOG, IBM, MSFT), or one to fetch.  [default: MSFT]")
 @click.option(
-    "--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A CSV or Parquet file instead."
+    "--data", type=click.Path(exists=True, path_type=Path), help="A file of prices instead; try it with `rsc prices`."
 )
-@click.option("--periods-per-year", type=float, help="Bars in a year; asked for where bars are intraday.")
+@click.option("--symbol", help="The asset to read, of a file that holds several.")
+@click.option("--periods-per-year", type=float, help="Bars in a year.  [default: estimated from the times of the bars]")
 @click.option("--iterations", type=click.IntRange(min=1), default=1, show_default=True, help="Rounds of training.")
 @click.option(
     "--num-env-runners",
@@ -74,11 +75,13 @@ def command(**arguments: Any) -> int:
     \b
     Examples:
       rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
-      rsc train --algo dqn --data bars.parquet --periods-per-year 98280 --reconcile
+      rsc train --algo dqn --data bars.parquet --reconcile
     """
     work_without_output()
     if arguments["ticker"] and arguments["data"]:
         raise click.UsageError("give either --ticker or --data")
+    if arguments["symbol"] and not arguments["data"]:
+        raise click.UsageError("--symbol chooses an asset of the file that --data names")
     missing = [name for name in ("ray", "torch", "gymnasium", "talib") if find_spec(name) is None]
     if missing:
         fail(f"training needs {', '.join(missing)}", "pip install 'reinforce-strategy-creator[train]'")
@@ -94,6 +97,7 @@ def _market(arguments: dict[str, Any], data: Path | None) -> dict[str, Any]:
     return {
         "ticker": arguments.pop("ticker"),
         "data": str(data.absolute()) if data else None,  # the run's row and its journals say which file it was
+        "symbol": arguments.pop("symbol"),
         "periods_per_year": arguments.pop("periods_per_year"),
     }
 

@@ -72,11 +72,11 @@ def train(plan: TrainingPlan) -> int:
     128 + the signal that stopped the training, else that of `reconcile` if it was asked for and failed, 3 if the
     journals are incomplete, 1 if the rows cannot be counted, or 0.
     """
-    _try_game(plan)
+    prices = _try_game(plan).market.described()
     signals = Signals()
     try:
         with signals.held(), signals.believed():
-            training = _train(plan, signals)
+            training = _train(plan, prices, signals)
     except Stopped as early:
         remark(f"stopped by {signal.Signals(early.number).name} before training began")
         return 128 + early.number
@@ -111,8 +111,8 @@ def incomplete_journals(root: Path, run_id: str, episodes: int) -> list[str]:
     return lines
 
 
-def _try_game(plan: TrainingPlan) -> None:
-    """Whatever prices and settings cannot be played is said in one line, before Ray starts and the run has a row."""
+def _try_game(plan: TrainingPlan) -> Game:
+    """Make the market and its settings before Ray starts and the run has a row, so that an error is one line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         game = Game(TradingConfig.of(plan.env_config))
@@ -120,9 +120,10 @@ def _try_game(plan: TrainingPlan) -> None:
         remark(f"warning: {warning.message}")
     if plan.algo == "dqn" and game.config.actions != "discrete":
         raise ConfigError(f"DQN chooses among discrete actions, got actions={game.config.actions!r}; use --algo ppo")
+    return game
 
 
-def _train(plan: TrainingPlan, signals: Signals) -> Training:
+def _train(plan: TrainingPlan, prices: dict[str, Any], signals: Signals) -> Training:
     from rsc.rllib.attach import attach
 
     quieten()
@@ -133,7 +134,7 @@ def _train(plan: TrainingPlan, signals: Signals) -> Training:
         journal_root=plan.journal_root,
         database_url=plan.database_url,
         durability=plan.durability,  # type: ignore[arg-type]
-        parameters=plan.parameters(),
+        parameters={**plan.parameters(), "prices": prices},
         independent_seeds=True,
     )
     click.echo(f"run {run.run_id}")
@@ -220,7 +221,8 @@ def quieten() -> None:
     """Keep Ray's own remarks from burying ours; in the driver and in each of its workers."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="env_config ", category=UserWarning)  # said once, by `_try_game`
-    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation"):
+    # The market's remarks, too, are said by `_try_game`.
+    for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "rsc.trading.market"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -25,8 +25,9 @@ class ConfigError(ValueError):
 class TradingConfig:
     """Settings of TradingEnv; docs/environment.md has the table.
 
-    Market: ``ticker``, ``data`` (a file) or ``market`` (a Market, a Tape, or a Ray reference to one); ``periods_per_year``
-    (asked for intraday bars); ``start_date`` and ``end_date`` (ISO), the first and last day that episodes may touch.
+    Market: ``ticker``, ``data`` (a file) or ``market`` (a Market, a Tape, a data frame, or a Ray reference to one);
+    ``symbol``, the asset to read where a file or a frame holds several; ``periods_per_year`` (by default estimated);
+    ``start_date`` and ``end_date`` (ISO), the first and last day that episodes may touch.
     Trading: ``actions`` "discrete" (flat, long, short) or "continuous" (target exposure in [-1, 1]); ``sizing``
     "fixed_fractional" (``fraction`` of equity) or "all_in"; ``whole_shares``; ``fill`` "open" or "close" of the bar after
     the observation; ``fee`` a fraction of the traded value on each leg; ``slippage_bps`` basis points against the trader;
@@ -41,6 +42,7 @@ class TradingConfig:
     ticker: str | None = None
     data: str | None = None
     market: Any = field(default=None, repr=False, compare=False)
+    symbol: str | None = None
     periods_per_year: float | None = None
     start_date: str | None = None
     end_date: str | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from journal.format.header import About
 from rsc.trading.config import ConfigError, TradingConfig
 from rsc.trading.indicators import CLIP
-from rsc.trading.market import Market, load_market, market_from_frame
+from rsc.trading.market import Market, load_market, market_from_frame, with_periods
 from rsc.trading.tape import ACCOUNT_COLUMNS, Tape, tape_of
 
 _DAY = np.timedelta64(1, "D")
@@ -112,14 +112,17 @@ def _tape(config: TradingConfig, market: Any) -> Tape:
     if type(given).__module__.startswith("ray"):
         given = _from_ray(given)
     if given is None:
-        given = load_market(config.ticker, config.data, config.periods_per_year)
-    elif hasattr(given, "columns") and hasattr(given, "index"):
-        given = market_from_frame(given, config.periods_per_year)
+        given = load_market(config.ticker, config.data, config.periods_per_year, config.symbol)
+    elif hasattr(given, "columns"):
+        given = market_from_frame(given, config.periods_per_year, config.symbol)
     if isinstance(given, Tape):
-        return _same_features(given, config)
+        return _same_features(given, config).of_market(with_periods(given.market, config.periods_per_year))
     if not isinstance(given, Market):
-        raise ConfigError(f"market must be a Market, a Tape, or a Ray reference to one, got {type(given).__name__}")
-    return tape_of(given, config.features, config.window, config.normalise_window)
+        raise ConfigError(
+            f"market must be a Market, a Tape, a data frame, or a Ray reference to one, got {type(given).__name__}"
+        )
+    market = with_periods(given, config.periods_per_year)
+    return tape_of(market, config.features, config.window, config.normalise_window)
 
 
 def _same_features(tape: Tape, config: TradingConfig) -> Tape:

@@ -9,7 +9,8 @@ import numpy as np
 import talib
 from numpy.typing import NDArray
 
-from rsc.trading.market import Floats, Market, MarketError
+from rsc.trading.market import Floats, Market
+from rsc.trading.prices import MarketError
 
 CLIP = 5.0
 
@@ -29,11 +30,11 @@ def feature_matrix(market: Market, features: tuple[str, ...], normalise: int) ->
 
 
 def _column(market: Market, name: str) -> Floats:
-    """Return a column of the user's data, or else an indicator."""
-    if name in market.extra:
-        return market.extra[name]
+    """Return an indicator, or else a column of the user's own, which never replaces an indicator of the same name."""
     if name in _INDICATORS:
         return np.asarray(_INDICATORS[name](market), np.float64)
+    if name in market.extra:
+        return market.extra[name]
     own = f", and of its own columns {', '.join(market.extra)}" if market.extra else ""
     raise MarketError(f"{market.name} has no feature {name!r}; known are {', '.join(FEATURES)}{own}")
 

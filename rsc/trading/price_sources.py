@@ -1,4 +1,4 @@
-"""Where prices come from: the bundled file, a file of the user's own, or the network."""
+"""Where prices come from without a file of the user's: the bundled file, or the network."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rsc.trading.prices import Bars, MarketError, read_file
+
 Columns = dict[str, NDArray[Any]]
 
 _BUNDLED = Path(__file__).with_name("data") / "wiki4_adj_ohlcv.csv.gz"
-_PARQUET = (".parquet", ".pq")
-
-
-class MarketError(ValueError):
-    """Prices that cannot be used, with the reason and what to do."""
 
 
 @functools.cache
 def bundled() -> dict[str, Columns]:
-    """Columns by symbol."""
-    columns = read_file(_BUNDLED)
+    """Return columns by symbol."""
+    from pyarrow import csv
+
+    table = csv.read_csv(_BUNDLED)
+    columns = {name: table.column(name).to_numpy() for name in table.column_names}
     symbols = columns.pop("symbol").astype(str)
     return {
         str(symbol): {key: values[symbols == symbol] for key, values in columns.items()}
@@ -33,21 +33,8 @@ def bundled() -> dict[str, Columns]:
     }
 
 
-def read_file(path: Path) -> Columns:
-    """The columns of a Parquet file, by its name, or else of a CSV file, compressed or not."""
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    try:
-        table = parquet.read_table(path) if path.suffix.lower() in _PARQUET else csv.read_csv(path)
-    except (OSError, pa.ArrowException) as error:
-        kind = "Parquet" if path.suffix.lower() in _PARQUET else "CSV"
-        raise MarketError(f"{path}: cannot be read as {kind}: {_first_line(error)}") from error
-    return {name: table.column(name).to_numpy() for name in table.column_names}
-
-
 def version_of(path: Path) -> tuple[int, int]:
-    """What changes when a file does."""
+    """Return what changes when a file does: its time of modification and its size."""
     try:
         status = path.stat()
     except OSError as error:
@@ -55,8 +42,8 @@ def version_of(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def fetched(ticker: str) -> Columns:
-    """Daily bars from the network, adjusted; kept for the day, so that the processes of a training see the same."""
+def fetched(ticker: str) -> Bars:
+    """Return daily bars from the network, adjusted; kept for the day, so that all processes of a training see the same."""
     kept = _cache_directory() / f"{ticker}-{datetime.now(UTC):%Y-%m-%d}.parquet"
     if not kept.exists():
         _keep(_download(ticker), kept)

@@ -64,6 +64,12 @@ class Tape:
         """`windows` as a list of arrays, for the same reason."""
         return list(self.windows)
 
+    def of_market(self, market: Market) -> Tape:
+        """Return the tape of a market with the same bars, such as one with other periods per year."""
+        return (
+            self if market is self.market else _shared(market, self.features, self.window, self.normalise, self._flat)
+        )
+
     def __reduce__(self) -> Any:
         return _shared, (self.market, self.features, self.window, self.normalise, self._flat)
 

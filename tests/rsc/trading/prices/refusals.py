@@ -7,11 +7,12 @@ import io
 import json
 import pickle
 import tarfile
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 
+from tests.rsc.trading.prices.series import NAMES, iso
 from tests.rsc.trading.prices.shapes import (
     COIN_HOURS,
     DAYS,
@@ -23,16 +24,14 @@ from tests.rsc.trading.prices.shapes import (
     as_zip,
     comma,
     dated,
+    day,
     plain,
     text,
-    times_from,
     unix,
     walk,
 )
-from tests.rsc.trading.prices.vendors import NAMES, iso
 
-ONES = walk([datetime(2005 + i // 12, i % 12 + 1, 1) for i in range(120)])
-MIXED_DAYS = walk(times_from("2021-01-01", timedelta(days=1), 400, lambda t: t.day <= 12))
+ONES = walk([day(2005 + i // 12, i % 12 + 1) for i in range(120)])
 
 
 def tar() -> bytes:
@@ -142,14 +141,14 @@ REFUSED: dict[str, Refused] = {
         "can be day, month, year or month, day, year; write dates as 2024-01-31",
     ),
     "serial numbers of a spreadsheet": Refused(
-        lambda: text(NAMES, lambda b: [(b.time - datetime(1899, 12, 30)).days, *plain(b)[1:]]),
+        lambda: text(NAMES, lambda b: [(b.time - day(1899, 12, 30)).days, *plain(b)[1:]]),
         "numbers such as 44200, .*format the column as dates",
     ),
     "counts of rows for dates": Refused(
         lambda: text(NAMES, lambda b: [DAYS.index(b), *plain(b)[1:]]), "neither 20240131 nor time since 1970"
     ),
     ".NET ticks": Refused(
-        lambda: text(NAMES, lambda b: [(b.time - datetime(1, 1, 1)) // timedelta(microseconds=1) * 10, *plain(b)[1:]]),
+        lambda: text(NAMES, lambda b: [(b.time - day(1)) // timedelta(microseconds=1) * 10, *plain(b)[1:]]),
         "ticks of 100 ns",
     ),
     "epochs that lost their digits": Refused(
@@ -200,9 +199,7 @@ REFUSED: dict[str, Refused] = {
         lambda: text(NAMES, plain, [*DAYS, walk([DAYS[-1].time], 90.0, 7)[0]]), "repeats the time of the row before it"
     ),
     "summer time ends": Refused(
-        lambda: text(
-            NAMES, lambda b: iso(b), [*COIN_HOURS[:100], *walk([COIN_HOURS[99].time], 30_000.0, 3), *COIN_HOURS[100:]]
-        ),
+        lambda: text(NAMES, iso, [*COIN_HOURS[:100], *walk([COIN_HOURS[99].time], 30_000.0, 3), *COIN_HOURS[100:]]),
         "end of summer time; write times in UTC",
     ),
     # Numbers

@@ -47,6 +47,11 @@ def walk(times: Sequence[datetime], start: float = 100.0, seed: int = 1) -> list
     return bars
 
 
+def day(year: int, month: int = 1, number: int = 1) -> datetime:
+    """Midnight of a day, without a zone."""
+    return datetime.fromisoformat(f"{year:04}-{month:02}-{number:02}")
+
+
 def times_from(
     first: str, step: timedelta, count: int, keep: Callable[[datetime], bool] = lambda _: True
 ) -> list[datetime]:

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 
 from rsc.trading.prices import MarketError, read_file, rhythm_of
+from tests.rsc.trading.prices.read_crypto import CRYPTO
+from tests.rsc.trading.prices.read_dates import DATES
+from tests.rsc.trading.prices.read_files import FILES
+from tests.rsc.trading.prices.read_platforms import PLATFORMS
+from tests.rsc.trading.prices.read_stocks import STOCKS
+from tests.rsc.trading.prices.read_text import TEXT
+from tests.rsc.trading.prices.read_yahoo import YAHOO
 from tests.rsc.trading.prices.refusals import REFUSED
-from tests.rsc.trading.prices.vendors import READ
+
+READ = {**YAHOO, **STOCKS, **CRYPTO, **PLATFORMS, **TEXT, **DATES, **FILES}
 
 
 @pytest.mark.parametrize("case", READ)
