@@ -22,7 +22,7 @@ from rsc.db.upgrade import upgrade
 from rsc.rllib.attach import Run, new_run_id
 from rsc.rllib.train import TrainingPlan, _in_words, _summary, incomplete_journals
 from rsc.trading.env import TradingEnv
-from tests.rsc.test_market import columns_of
+from tests.rsc.trading.test_market import columns_of
 
 Captured = pytest.CaptureFixture[str]
 

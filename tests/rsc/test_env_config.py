@@ -54,7 +54,7 @@ from tests.rsc.markets import random_market
         ({"end_date": "1999-01-01"}, "MSFT has no bars to play"),
         ({"start_date": "2030-01-01"}, "MSFT has no bars to play"),
         ({"window": 4000}, "MSFT has no bars to play"),
-        ({"market": "MSFT"}, "market must be a Market, a Tape, or a Ray reference to one, got str"),
+        ({"market": "MSFT"}, "market must be a Market, a Tape, a data frame, or a Ray reference to one, got str"),
         ({"whole_shares": True, "capital": 20.0}, "whole_shares: 0.95 of a capital of 20 buys no share of MSFT"),
     ],
 )

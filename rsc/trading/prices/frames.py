@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from rsc.trading.prices.errors import MarketError
-from rsc.trading.prices.names import split_asset
-from rsc.trading.prices.sheet import Column, Sheet, decoded, sheet_of_table
+from rsc.trading.prices.names import field_and_asset
+from rsc.trading.prices.sheet import Column, Sheet, arrow_of, sheet_of_table
 
 _FIELD_LEVELS = 2
 
@@ -33,7 +33,7 @@ def sheet_of_frame(frame: Any) -> Sheet:
 def _of_pandas(frame: Any) -> Sheet:
     columns = [*_index_columns(frame.index)]
     for position, label in enumerate(frame.columns):
-        columns.append(_column(label, _arrow(frame.iloc[:, position])))
+        columns.append(_column(label, arrow_of(frame.iloc[:, position])))
     return Sheet(tuple(columns))
 
 
@@ -43,7 +43,7 @@ def _index_columns(index: Any) -> list[Column]:
         return []
     levels = [index.get_level_values(level) for level in range(index.nlevels)]
     plain = [level.to_timestamp() if type(level).__name__ == "PeriodIndex" else level for level in levels]
-    return [Column("" if level.name is None else str(level.name), _arrow(level)) for level in plain]
+    return [Column("" if level.name is None else str(level.name), arrow_of(level)) for level in plain]
 
 
 def _column(label: Any, values: Any) -> Column:
@@ -53,13 +53,5 @@ def _column(label: Any, values: Any) -> Column:
     parts = [str(part) for part in label if str(part)]
     if len(parts) < _FIELD_LEVELS:
         return Column(parts[0] if parts else "", values)
-    field, asset = split_asset(f"('{parts[0]}', '{parts[1]}')") or (parts[0], parts[1])
+    field, asset = field_and_asset(parts[0], parts[1])
     return Column(field, values, asset)
-
-
-def _arrow(values: Any) -> Any:
-    """Return values of pandas as an Arrow array; those of mixed types as text."""
-    try:
-        return decoded(pa.array(values, from_pandas=True))
-    except pa.ArrowException:
-        return pa.array([None if each is None or each != each else str(each) for each in values], pa.string())

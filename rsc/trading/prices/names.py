@@ -95,8 +95,7 @@ def is_unnamed(name: str) -> bool:
 def split_asset(name: str) -> tuple[str, str] | None:
     """Return (field name, asset) of a name that holds both, such as 'AAPL_Close', 'BTC:open' or "('Close', 'AAPL')"."""
     if found := _TUPLE.match(name.strip()):
-        first, second = found[2], found[4]
-        return (second, first) if _is_field(second) and not _is_field(first) else (first, second)
+        return field_and_asset(found[2], found[4])
     if means_anything(name):
         return None
     words = _CAMEL.sub("_", name.strip())
@@ -105,6 +104,11 @@ def split_asset(name: str) -> tuple[str, str] | None:
     if found := _BEFORE.match(words):
         return found[1], found[2].strip(" ()[]{}_")
     return None
+
+
+def field_and_asset(first: str, second: str) -> tuple[str, str]:
+    """Return two names in this order, whichever is the field."""
+    return (second, first) if _is_field(second) and not _is_field(first) else (first, second)
 
 
 def _is_field(name: str) -> bool:

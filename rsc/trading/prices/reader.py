@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from rsc.trading.prices.bars import Bars, bars_of
 from rsc.trading.prices.containers import open_file
 from rsc.trading.prices.errors import MarketError
 from rsc.trading.prices.frames import sheet_of_frame
-from rsc.trading.prices.sheet import Sheet, sheet_of_table
+from rsc.trading.prices.sheet import Column, Sheet, arrow_of, sheet_of_table
 from rsc.trading.prices.text import sheet_of_text
 
 
@@ -53,5 +51,4 @@ def read_columns(columns: Mapping[str, Any], symbol: str | None = None) -> Bars:
     Raises:
         MarketError: if the bars cannot be read in one sound way.
     """
-    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
-    return bars_of(sheet_of_table(pa.table(arrays)), symbol)
+    return bars_of(Sheet(tuple(Column(str(name), arrow_of(values)) for name, values in columns.items())), symbol)

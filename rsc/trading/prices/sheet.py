@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -56,6 +57,17 @@ def sheet_of_table(table: Any) -> Sheet:
         pair = split_asset(name) if name.startswith("(") else None
         columns.append(Column(pair[0] if pair else name, decoded(values), (pair[1] or None) if pair else None))
     return Sheet(tuple(columns))
+
+
+def arrow_of(values: Any) -> Any:
+    """Return values of NumPy or pandas as an Arrow array; those of mixed types as text, NaN and NaT as null."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        values = values.astype("datetime64[us]")  # Arrow has no minutes and hours
+    try:
+        return decoded(pa.array(values, from_pandas=True))
+    except pa.ArrowException:
+        texts = [None if each is None or (isinstance(each, float) and each != each) else str(each) for each in values]
+        return pa.array(texts, pa.string())
 
 
 def decoded(values: Any) -> Any:

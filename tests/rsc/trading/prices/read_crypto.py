@@ -167,7 +167,8 @@ CRYPTO: dict[str, Read] = {
     "4-hour bars": Read(lambda: text(NAMES, iso, HOURS_4), HOURS_4, 2191.5),
     "alpha vantage crypto": Read(
         lambda: text(
-            "timestamp,1a. open (USD),1b. open (USD),2a. high (USD),2b. high (USD),3a. low (USD),3b. low (USD),4a. close (USD),4b. close (USD),5. volume,6. market cap (USD)",
+            "timestamp,1a. open (USD),1b. open (USD),2a. high (USD),2b. high (USD),3a. low (USD),3b. low (USD),"
+            "4a. close (USD),4b. close (USD),5. volume,6. market cap (USD)",
             lambda b: [f"{b.time:%Y-%m-%d}", *(x for p in b.ohlc for x in (p, p)), b.volume, 1],
             COIN_DAYS,
             newest_first=True,
