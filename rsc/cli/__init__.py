@@ -1,4 +1,4 @@
-"""`rsc`: train, check, look at runs, keep the database. Verbs are imported when they are called."""
+"""`rsc`: look at prices, train, check, look at runs, keep the database. Verbs are imported when they are called."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from journal.console import LazyGroup, run_main
 _EXAMPLES = """
 \b
 Examples:
+  rsc prices bars.csv
   rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
   rsc check 20261122-120000-1a2b3c
   rsc runs
@@ -18,6 +19,7 @@ Examples:
 @click.group(
     cls=LazyGroup,
     verbs={
+        "prices": "rsc.cli.prices:command",
         "train": "rsc.cli.train:command",
         "check": "rsc.cli.check:command",
         "runs": "rsc.cli.runs:command",

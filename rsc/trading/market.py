@@ -117,7 +117,7 @@ def market_from_frame(frame: Any, periods_per_year: float | None = None, symbol:
         MarketError: if the bars cannot be read in one sound way.
     """
     try:
-        market = _market("data frame", read_frame(frame, symbol), periods_per_year)
+        market = market_from_bars("data frame", read_frame(frame, symbol), periods_per_year)
     except MarketError as error:
         raise MarketError(f"data frame: {error}") from error
     _say(market)
@@ -131,7 +131,7 @@ def market_from_columns(name: str, columns: Mapping[str, Any], periods_per_year:
         MarketError: if the bars cannot be read in one sound way.
     """
     try:
-        return _market(name, read_columns(columns), periods_per_year)
+        return market_from_bars(name, read_columns(columns), periods_per_year)
     except MarketError as error:
         raise MarketError(f"{name}: {error}") from error
 
@@ -146,7 +146,12 @@ def with_periods(market: Market, periods_per_year: float | None) -> Market:
     return changed
 
 
-def _market(name: str, bars: Bars, periods_per_year: float | None) -> Market:
+def market_from_bars(name: str, bars: Bars, periods_per_year: float | None = None) -> Market:
+    """Return bars as a market.
+
+    Raises:
+        MarketError: if ``periods_per_year`` is impossible, or is None and the bars do not tell it.
+    """
     periods, remark = _periods(bars.times_us, periods_per_year)
     renamed = {key: f"{OWN}{key}" for key in bars.extra if key in DEFAULT_FEATURES}
     renames = tuple(
@@ -208,7 +213,7 @@ def _symbol(ticker: Any) -> str:
 def _from_file(path: Path, version: tuple[int, int], periods_per_year: float | None, symbol: str | None) -> Market:
     bars = read_file(path, symbol)
     try:
-        return _market(path.name if symbol is None else f"{path.name} {symbol}", bars, periods_per_year)
+        return market_from_bars(path.name if symbol is None else f"{path.name} {symbol}", bars, periods_per_year)
     except MarketError as error:
         raise MarketError(f"{path}: {error}") from error
 
@@ -219,6 +224,6 @@ def _from_ticker(ticker: str, periods_per_year: float | None) -> Market:
     bars = price_sources.fetched(ticker) if columns is None else read_columns(columns)
     if columns is not None:
         bars = dataclasses.replace(bars, remarks=())  # these prices are known
-    market = _market(ticker, bars, periods_per_year)
+    market = market_from_bars(ticker, bars, periods_per_year)
     _say(market)
     return market

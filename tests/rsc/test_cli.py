@@ -79,7 +79,7 @@ def test_train__settings_that_cannot_be_played__one_line_and_no_run(
 
 @pytest.mark.parametrize(
     ("changed", "said"),
-    [({"volume": None}, "column volume missing"), ({"close": [-1.0] * 150}, "prices must be positive")],
+    [({"low": None}, "no column for low"), ({"close": [-1.0] * 150}, "prices must be positive")],
 )
 def test_train__file_that_is_no_market__one_line_and_no_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, changed: dict[str, object], said: str

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from rsc.trading.prices.bars import MIN_BARS, Bars
 from rsc.trading.prices.errors import MarketError
-from rsc.trading.prices.periods import Rhythm, rhythm_of
+from rsc.trading.prices.periods import Rhythm, gaps_of, rhythm_of
 from rsc.trading.prices.reader import read_columns, read_file, read_frame
 
-__all__ = ["MIN_BARS", "Bars", "MarketError", "Rhythm", "read_columns", "read_file", "read_frame", "rhythm_of"]
+__all__ = [
+    "MIN_BARS",
+    "Bars",
+    "MarketError",
+    "Rhythm",
+    "gaps_of",
+    "read_columns",
+    "read_file",
+    "read_frame",
+    "rhythm_of",
+]

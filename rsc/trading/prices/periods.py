@@ -22,6 +22,8 @@ _FIXED = (
 _DAILY = (0.9, 1.1)
 _USUAL = (252.0, 260.0)
 _SNAP = 0.02
+_LONGER = 1.5
+_LONG_WEEKEND_DAYS = 4.5
 _GAP = 10
 """A step of more than this many usual steps is a gap, which says nothing of how often the market trades."""
 
@@ -54,6 +56,21 @@ def rhythm_of(times_us: Ints) -> Rhythm:
         return Rhythm(313.0, "daily bars on six days a week")
     usual = min(_USUAL, key=lambda each: abs(each - counted))
     return Rhythm(usual if abs(counted / usual - 1) <= _SNAP else counted, "daily bars on the days of an exchange")
+
+
+def gaps_of(times_us: Ints) -> list[tuple[int, int]]:
+    """Return the bars before and after each gap, longest first.
+
+    A gap is a step that is longer than usual and than a long weekend; in a market that trades every day, any missing
+    bar is one.
+    """
+    steps = np.diff(times_us)
+    longest = _LONGER * float(np.median(steps))
+    if _weekdays(times_us) < _WEEK_DAYS:
+        longest = max(longest, _LONG_WEEKEND_DAYS * DAY_US)
+    at = np.flatnonzero(steps > longest)
+    at = at[np.argsort(-steps[at], kind="stable")]
+    return [(int(times_us[i]), int(times_us[i + 1])) for i in at]
 
 
 def _counted(steps: Ints) -> float:
