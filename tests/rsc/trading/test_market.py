@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import pickle
 import sys
 from collections.abc import Callable
@@ -260,8 +261,9 @@ def test_load_market__remarks__are_logged_once(tmp_path: Path, caplog: pytest.Lo
     path = tmp_path / "newest_first.csv"
     columns = {key: values[::-1] for key, values in columns_of().items()}
     csv.write_csv(pa.table(columns), path)
-    market = load_market(path=path)
-    load_market(path=path)
+    with caplog.at_level(logging.WARNING, logger="rsc.trading.market"):  # which another test's training turned off
+        market = load_market(path=path)
+        load_market(path=path)
     assert market.remarks[0] == "the newest bar comes first: turned round"
     assert [each.getMessage() for each in caplog.records].count(f"newest_first.csv: {market.remarks[0]}") == 1
     assert market.described()["remarks"] == list(market.remarks)

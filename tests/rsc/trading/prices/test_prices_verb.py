@@ -106,7 +106,7 @@ def test_train__remarks__on_stderr_and_in_the_parameters(
         raise EarlyError
 
     monkeypatch.setattr("rsc.rllib.attach.attach", attach)
-    with caplog.at_level(logging.WARNING), pytest.raises(EarlyError):
+    with caplog.at_level(logging.WARNING, logger="rsc.trading.market"), pytest.raises(EarlyError):
         train.train(TrainingPlan(env_config={"data": str(newest_first), "episode_length": 20}))
     prices = given["parameters"]["prices"]
     assert prices["bars"] == 150
