@@ -1,4 +1,4 @@
-"""Straight to the driver, for the writes that come with every episode: SQLAlchemy's own path costs several times as much.
+"""Call the driver directly, for the writes that come with every episode: SQLAlchemy costs several times as much.
 
 The statements are plain SQL that SQLite and PostgreSQL both take; values are converted as the tables' types say.
 """
@@ -15,12 +15,12 @@ Convert = Callable[[Any], Any]
 
 
 def mark(connection: Connection) -> str:
-    """How this driver writes a parameter."""
+    """Return the driver's placeholder of a parameter."""
     return "?" if connection.dialect.paramstyle == "qmark" else "%s"
 
 
 def values_of(connection: Connection, table: Table, row: Mapping[str, Any]) -> list[Any]:
-    """A row's values in its own order, as the driver wants them."""
+    """Return a row's values in its own order, as the driver takes them."""
     values = list(row.values())
     for index, convert in _converters(connection.dialect, table, tuple(row)):
         values[index] = convert(values[index])
@@ -28,7 +28,7 @@ def values_of(connection: Connection, table: Table, row: Mapping[str, Any]) -> l
 
 
 def rows_of(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """The same for many rows of the same columns, each column at once."""
+    """Return the values of many rows of the same columns, converted column by column."""
     columns = [[row[name] for row in rows] for name in rows[0]]
     for index, convert in _converters(connection.dialect, table, tuple(rows[0])):
         columns[index] = [convert(value) for value in columns[index]]

@@ -1,9 +1,9 @@
-"""Trades of ended episodes: the one table that grows by hundreds of thousands of rows a pass."""
+"""Insert, delete and count the trades of ended episodes. A pass inserts hundreds of thousands of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -16,57 +16,92 @@ from rsc.db.models import completed_trades, episodes
 TRADE_COLUMNS = tuple(column.name for column in completed_trades.columns if column.name != "episode_id")
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_ROWS = 50_000  # that are converted at once
 _FIRST_US, _LAST_US = (int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10**6 for year in (1, 9999))
 Trades = Mapping[str, Any]
 """Trades of an episode by column, TRADE_COLUMNS, each an array of equal length; times in microseconds."""
 
 
 def trades_from(rows: Sequence[Sequence[Any]]) -> Trades:
-    """From rows in the order of TRADE_COLUMNS."""
+    """Make trades from rows in the order of TRADE_COLUMNS."""
     columns = zip(*rows, strict=True) if rows else [()] * len(TRADE_COLUMNS)
     return dict(zip(TRADE_COLUMNS, columns, strict=True))
 
 
 def count_of(trades: Trades) -> int:
-    """How many they are."""
+    """Return the number of trades."""
     return len(trades["trade_number"])
 
 
 def insert_trades(connection: Connection, batch: Sequence[tuple[int, Trades]]) -> None:
-    """Insert (episode_id, trades) of a batch; those that are there already stay as they are.
+    """Insert the trades of some episodes; rows that exist already stay as they are.
 
-    Straight to the driver, and column by column: both SQLAlchemy's own path and a loop over trades cost as much again
-    as the database.
+    This calls the driver directly and converts column by column: SQLAlchemy, and a loop over trades, each cost as much
+    as the database itself.
+
+    Args:
+        connection: Its transaction holds all rows.
+        batch: An episode id and its trades, each.
     """
     batch = [(episode_id, trades) for episode_id, trades in batch if count_of(trades)]
     if not batch:
         return
-    episode_ids = np.repeat([one for one, _ in batch], [count_of(trades) for _, trades in batch]).tolist()
-    columns = {name: np.concatenate([trades[name] for _, trades in batch]).tolist() for name in TRADE_COLUMNS}
+    ids = np.repeat([episode_id for episode_id, _ in batch], [count_of(trades) for _, trades in batch])
+    columns = {name: np.concatenate([trades[name] for _, trades in batch]) for name in TRADE_COLUMNS}
+    insert = _insert_arrays if connection.dialect.name == "postgresql" else _insert_rows
+    for first in range(0, len(ids), _ROWS):  # Python's objects take ten times the memory of the arrays
+        part = slice(first, first + _ROWS)
+        insert(connection, ids[part].tolist(), _for_driver(connection, columns, part))
+
+
+def _for_driver(connection: Connection, columns: Mapping[str, Any], part: slice) -> dict[str, list[Any]]:
+    """Convert some rows of the columns to lists: times to text, what is unknown to None."""
+    lists = {name: values[part].tolist() for name, values in columns.items()}
     # Episodes share their market's bars, so each time is converted once.
-    times_us = list({*columns["entry_time"], *columns["exit_time"]})
+    times_us = list({*lists["entry_time"], *lists["exit_time"]})
     time = dict(zip(times_us, driver_times(connection, times_us), strict=True))
     for name in ("entry_time", "exit_time"):
-        columns[name] = [time[time_us] for time_us in columns[name]]
-    columns["entry_step"] = [None if step == UNKNOWN_STEP else step for step in columns["entry_step"]]
-    if connection.dialect.name != "sqlite":  # SQLite stores NaN as NULL by itself
-        columns = {name: [None if one != one else one for one in values] for name, values in columns.items()}
-    names = ("episode_id", *TRADE_COLUMNS)
-    connection.exec_driver_sql(
-        f"INSERT INTO completed_trades ({', '.join(names)}) VALUES ({', '.join([mark(connection)] * len(names))})"
-        " ON CONFLICT (episode_id, trade_number) DO NOTHING",
-        list(zip(episode_ids, *columns.values(), strict=True)),
-    )
+        lists[name] = [time[time_us] for time_us in lists[name]]
+    lists["entry_step"] = [None if step == UNKNOWN_STEP else step for step in lists["entry_step"]]
+    return lists
+
+
+_COLUMNS = ("episode_id", *TRADE_COLUMNS)
+_INTO = f"INSERT INTO completed_trades ({', '.join(_COLUMNS)})"
+_BESIDES = "ON CONFLICT (episode_id, trade_number) DO NOTHING"
+
+
+def _insert_rows(connection: Connection, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> None:
+    """Insert into SQLite, which stores NaN as NULL by itself."""
+    marks = ", ".join("?" * len(_COLUMNS))
+    rows = list(zip(episode_ids, *columns.values(), strict=True))
+    connection.exec_driver_sql(f"{_INTO} VALUES ({marks}) {_BESIDES}", rows)
+
+
+def _insert_arrays(connection: Connection, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> None:
+    """Insert into PostgreSQL by one statement with an array for each column.
+
+    Many statements would have to be prepared to be as fast, and poolers such as pgbouncer do not allow that.
+    """
+    kinds = (completed_trades.columns[name].type.compile(dialect=connection.dialect) for name in _COLUMNS)
+    arrays = ", ".join(f"CAST(%s AS {kind}[])" for kind in kinds)
+    values = tuple(_array(column) for column in (episode_ids, *columns.values()))
+    connection.exec_driver_sql(f"{_INTO} SELECT * FROM unnest({arrays}) {_BESIDES}", values)
+
+
+def _array(values: list[Any]) -> str:
+    """Return a PostgreSQL array of numbers or times, None and NaN as NULL."""
+    return "{" + ",".join(["NULL" if value is None or value != value else str(value) for value in values]) + "}"
 
 
 def delete_trades(connection: Connection, episode_id: int) -> None:
-    """Remove an episode's trades: better ones follow in the same transaction."""
+    """Delete an episode's trades, before better ones follow in the same transaction."""
     each = mark(connection)
     connection.exec_driver_sql(f"DELETE FROM completed_trades WHERE episode_id = {each}", (episode_id,))
 
 
 def trade_counts(connection: Connection, run_id: str) -> dict[int, int]:
-    """How many trades are stored for each episode of a run that has any."""
+    """Return the number of stored trades by episode id, for the episodes of a run that have any."""
     rows = connection.execute(
         select(completed_trades.c.episode_id, func.count())
         .join(episodes, episodes.c.episode_id == completed_trades.c.episode_id)
@@ -76,17 +111,14 @@ def trade_counts(connection: Connection, run_id: str) -> dict[int, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def driver_times(connection: Connection, times_us: Sequence[int]) -> tuple[Any, ...]:
-    """For SQLite the text that SQLAlchemy's DateTime stores (``2026-11-22 23:59:59.000000``), else aware datetimes.
+def driver_times(connection: Connection, times_us: Sequence[int]) -> tuple[str | None, ...]:
+    """Return times as text: for SQLite as SQLAlchemy's DateTime stores it (``2026-11-22 23:59:59.000000``).
 
-    Times that no datetime can hold are None.
+    Times that no datetime can hold are None. For PostgreSQL the text is quoted, as an array needs it.
     """
     times = np.asarray(times_us, "<i8")
-    if times.min() < _FIRST_US or times.max() > _LAST_US:
-        held = [_FIRST_US <= time_us <= _LAST_US for time_us in times_us]
-        inside = driver_times(connection, [time_us if ok else 0 for time_us, ok in zip(times_us, held, strict=True)])
-        return tuple(time if ok else None for time, ok in zip(inside, held, strict=True))
-    if connection.dialect.name == "sqlite":
-        text = np.datetime_as_string(times.view("datetime64[us]"))
-        return tuple(time.replace("T", " ") for time in text.tolist())
-    return tuple(_EPOCH + timedelta(microseconds=time_us) for time_us in times_us)
+    held = (times >= _FIRST_US) & (times <= _LAST_US)
+    text = np.datetime_as_string(np.where(held, times, 0).view("datetime64[us]")).tolist()
+    form = '"{}+00"' if connection.dialect.name == "postgresql" else "{}"
+    pairs = zip(text, held.tolist(), strict=True)
+    return tuple(form.format(time.replace("T", " ")) if inside else None for time, inside in pairs)
