@@ -1,7 +1,8 @@
-"""The one road home: how an episode's journal becomes its final row and trades. Callback and reconciler both come here."""
+"""Turn a journal into its episode's final row and trades. Used by the RLlib callback and by the reconciler."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from journal import EndReason, Journal, State
+from journal import About, EndReason, Journal, State
 from journal.format.schema import TAIL_LOST
-from rsc.db.episodes import CALLBACK, RECONCILER, Ended, end_episode_by_callback
+from journal.format.values import from_microseconds
+from rsc.db.episodes import CALLBACK, KNOWN_AT_START, RECONCILER, Ended, end_episode_by_callback
 from rsc.db.trades import TRADE_COLUMNS, Trades, trades_from
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
 
@@ -19,7 +21,7 @@ COMPLETED, TRUNCATED, ERROR = "completed", "truncated", "error"
 KILLED = "killed"
 Ending = tuple[str, str, str]
 """Status, end reason, and the words of `status_reason`."""
-_INTEGER = 2**31
+_INTEGER, _BIG_INTEGER = 2**31, 2**63
 _QUANTITY = TRADE_COLUMNS.index("quantity")
 
 STATUS_OF = {
@@ -90,9 +92,55 @@ def ended_from(
         "steps_lost": journal.steps_lost,
         "trades_lost": journal.trades_lost,
         "not_told": _words_of(metrics),
+        **_about_row(journal.header.about),
+        **_market_row(journal, metrics),
         **stored(metrics),
     }
     return Ended(journal.header.journal_id, row, _trades_of(journal), episode_id)
+
+
+def _about_row(about: About | None) -> dict[str, Any]:
+    """Columns that a journal's header tells, where they fit; None changes nothing in a row (`episodes.KNOWN_AT_START`)."""
+    if about is None:
+        return dict.fromkeys(KNOWN_AT_START)
+    start_us = about.start_market_time_us
+    return {
+        "env_index": _integer(about.env_index),
+        "seed": about.seed if about.seed is not None and abs(about.seed) < _BIG_INTEGER else None,
+        "trial_id": about.trial_id,
+        "market": about.market,
+        "market_start": None if start_us is None else _time(int(start_us)),
+        "first_price": about.start_price,
+    }
+
+
+_MARKET_COLUMNS = ("market_end", "last_price", "buy_and_hold_return", "excess_return")
+
+
+def _market_row(journal: Journal, metrics: EpisodeMetrics) -> dict[str, Any]:
+    """What the market did up to the step that the metrics are of; None where the journal does not tell."""
+    row: dict[str, Any] = dict.fromkeys(_MARKET_COLUMNS)
+    for steps, _ in journal.blocks(journal.metrics_step - 1, lenient=True) if journal.metrics_step else ():
+        found = np.flatnonzero(steps["step"] == journal.metrics_step)
+        if len(found):
+            price = float(steps["price"][found[0]])
+            row["market_end"] = _time(int(steps["market_time"][found[0]]))
+            row["last_price"] = price if math.isfinite(price) else None
+            break
+    first, last = journal.header.about.start_price, row["last_price"]
+    if first is not None and last is not None and first > 0:
+        row["buy_and_hold_return"] = last / first - 1
+        if metrics.total_return is not None and math.isfinite(metrics.total_return):
+            row["excess_return"] = metrics.total_return - row["buy_and_hold_return"]
+    return row
+
+
+def _time(time_us: int) -> datetime | None:
+    """Return a market time; None if it is unknown, or if no datetime holds it."""
+    try:
+        return from_microseconds(time_us)
+    except ValueError:
+        return None
 
 
 def _trades_of(journal: Journal) -> Trades:
@@ -127,6 +175,8 @@ def ended_without_evidence(
         "steps_lost": None,
         "trades_lost": None,
         "not_told": None,
+        **_about_row(None),
+        **dict.fromkeys(_MARKET_COLUMNS),
         **dict.fromkeys(METRIC_NAMES),
     }
     return Ended(journal_id, row, trades_from(()), episode_id)
@@ -183,11 +233,12 @@ def start_row(journal: Journal) -> dict[str, Any]:
         "writer_boot_id": header.writer.boot_id,
         "start_time": header.start_time,
         "initial_portfolio_value": about.initial_portfolio_value,
+        **_about_row(about),
     }
 
 
 def _integer(value: int | None) -> int | None:
-    """A header comes from a file, so a value may not fit its column: then it is not known."""
+    """Return the value, or None if it does not fit its column: a header comes from a file."""
     return value if value is not None and -_INTEGER <= value < _INTEGER else None
 
 

@@ -79,13 +79,17 @@ class PostgresServer:
             self._process.wait(timeout=60)
             self._process = None
 
-    def create_database(self, name: str, template: str = "template0") -> str:
+    def create_database(self, name: str, template: str = "template0", options: str = "") -> str:
         """Make an empty database, or a copy of another one, and return its URL."""
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {options}')
+        return self.url(name)
+
+    def execute(self, statement: str) -> None:
+        """Execute a statement outside of the project's own code."""
         import psycopg
 
         with psycopg.connect(self.url().replace("+psycopg", ""), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return self.url(name)
+            connection.execute(statement)
 
     def remove(self) -> None:
         """Stop, and remove everything."""
@@ -100,6 +104,52 @@ class PostgresServer:
         except psycopg.OperationalError:
             return False
         return True
+
+
+class Pgbouncer:
+    """A pgbouncer before a server, in transaction mode: few sessions serve many clients, who must give a password."""
+
+    def __init__(self, program: str, server: PostgresServer, password: str) -> None:
+        user = _unprivileged_user()
+        self._home = Path(tempfile.mkdtemp(prefix="rsc-pgbouncer-"))
+        self._port = _free_port()
+        self._password = password
+        (self._home / "users").write_text(f'"rsc" "{password}"\n')
+        settings = {
+            "listen_addr": "127.0.0.1", "listen_port": self._port, "unix_socket_dir": "", "auth_type": "plain",
+            "auth_file": self._home / "users", "pool_mode": "transaction", "default_pool_size": 2,
+        }  # fmt: skip
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        databases = f"[databases]\n* = host=127.0.0.1 port={server.port} user=rsc\n[pgbouncer]\n"
+        (self._home / "ini").write_text(databases + "\n".join(lines) + "\n")
+        if user:
+            for path in (self._home, *self._home.iterdir()):
+                shutil.chown(path, user)
+        with (self._home / "log").open("wb") as log:
+            command = [program, self._home / "ini"]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd="/")
+        self._wait()
+
+    def url(self, database: str, password: str | None = None) -> str:
+        """The URL of a database, through the pooler; "" is no password."""
+        secret = self._password if password is None else password
+        return f"postgresql://rsc{':' + secret if secret else ''}@127.0.0.1:{self._port}/{database}"
+
+    def remove(self) -> None:
+        """Stop, and remove everything."""
+        self._process.kill()
+        self._process.wait(timeout=60)
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError((self._home / "log").read_text())
+            time.sleep(0.05)
 
 
 def _unprivileged_user() -> str | None:

@@ -17,6 +17,8 @@ from rsc.db.trades import Trades, delete_trades, insert_trades
 
 RECONCILER, CALLBACK = "reconciler", "callback"
 _RLLIBS_OWN = ("rllib_episode_id", "worker_index", "in_evaluation")
+KNOWN_AT_START = ("env_index", "seed", "trial_id", "market", "market_start", "first_price")
+"""Columns that an episode's end fills in where the journal tells them, and leaves alone otherwise."""
 _PAGE = 1000
 _C = episodes.c
 
@@ -95,7 +97,8 @@ def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], p
 
 
 def _assignments(each: str, row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {each}" for name in row)
+    values = {name: f"coalesce({each}, {name})" if name in KNOWN_AT_START else each for name in row}
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
 def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[str, int]:

@@ -61,8 +61,7 @@ def postgres_engine(url: URL, timeout_s: float, statement_s: float, to_json: Cal
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> PatientConnection:
         connection = PatientConnection.connect_within(*args, **kwargs)
         connection.patience_s = statement_s
-        _agree_on_encoding(connection)
-        dialect.rsc_encoding = connection.info.encoding
+        dialect.rsc_encoding = _agree_on_encoding(connection)
         own_s = _own_statement_timeout_s(connection)
         if own_s:
             connection.patience_s = own_s + _SLACK_S
@@ -75,16 +74,17 @@ def postgres_engine(url: URL, timeout_s: float, statement_s: float, to_json: Cal
     return engine
 
 
-def _agree_on_encoding(connection: psycopg.Connection[Any]) -> None:
-    """Speak the database's own encoding, so that `Words` can tell which text it holds; UTF-8 where it has none."""
-    server = connection.info.parameter_status("server_encoding")
-    if server == "SQL_ASCII":
-        for kind in ("text", "varchar", "bpchar", "name"):
-            connection.adapters.register_loader(kind, _ReplacingLoader)
-    wanted = "UTF8" if server in (None, "SQL_ASCII") else server
-    if connection.info.parameter_status("client_encoding") != wanted:
-        connection.execute(f"SET client_encoding TO '{wanted}'")
+def _agree_on_encoding(connection: psycopg.Connection[Any]) -> str:
+    """Speak the database's own encoding, and return Python's name of it, so that `Words` can tell which text it holds."""
+    server = connection.info.parameter_status("server_encoding") or "UTF8"
+    if connection.info.parameter_status("client_encoding") != server:
+        connection.execute(f"SET client_encoding TO '{server}'")
         connection.commit()
+    if server != "SQL_ASCII":
+        return connection.info.encoding
+    for kind in ("text", "varchar", "bpchar", "name"):
+        connection.adapters.register_loader(kind, _ReplacingLoader)
+    return "utf-8"  # what psycopg sends, and such a database keeps any bytes
 
 
 def _own_statement_timeout_s(connection: psycopg.Connection[Any]) -> float:

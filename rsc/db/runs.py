@@ -14,19 +14,28 @@ from rsc.db.tolerant import UnreadableRow, rows_of_query, value_of_first
 
 
 def start_run(
-    connection: Connection, run_id: str, parameters: Mapping[str, Any], journal_root: str | None, start_time: datetime
+    connection: Connection,
+    run_id: str,
+    parameters: Mapping[str, Any],
+    journal_root: str | None,
+    start_time: datetime,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Insert a running run.
 
+    Args:
+        connection: Its transaction holds the row.
+        run_id: The run's id.
+        parameters: What the user set, for people and tools.
+        journal_root: The folder of the run's journals.
+        start_time: When the run started.
+        facts: Further columns, such as `rsc.provenance.provenance` gives.
+
     Raises:
         IntegrityError: The id is taken.
-        DatabaseError: The journal root has a name that is not UTF-8, which no database stores.
+        DatabaseError: The database's encoding cannot hold the journal root.
     """
-    if journal_root is not None and journal_root != journal_root.encode("utf-8", "replace").decode():
-        shown = journal_root.encode("utf-8", "backslashreplace").decode()
-        raise DatabaseError(
-            f"the journal root {shown} is not UTF-8, and no database can store it; choose another folder"
-        )
+    _require_characters(connection, journal_root or "")
     connection.execute(
         insert(training_runs).values(
             run_id=run_id,
@@ -34,8 +43,19 @@ def start_run(
             parameters=dict(parameters),
             status="running",
             journal_root=journal_root,
+            **(facts or {}),
         )
     )
+
+
+def _require_characters(connection: Connection, path: str) -> None:
+    """Refuse a path that the database would store as another one."""
+    encoding = getattr(connection.dialect, "rsc_encoding", "utf-8")
+    if path != path.encode(encoding, "replace").decode(encoding):
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise DatabaseError(
+            f"the journal root {shown} is not {encoding.upper()}, and the database cannot store it; choose another folder"
+        )
 
 
 def end_run(connection: Connection, run_id: str, status: str, end_time: datetime, notes: str | None = None) -> bool:

@@ -20,6 +20,8 @@ from journal import Durability, RunMarker, list_journals
 from journal.host.identity import boot_id
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
+from rsc.db.urls import without_password
+from rsc.provenance import provenance
 from rsc.recording.accounts import Account, AccountError
 from rsc.recording.episode import account_for
 from rsc.rllib import checks, live, rows, trials
@@ -127,7 +129,7 @@ def attach(
     require_known_runner(config)
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
     checks.require_one_node(url, config)
-    bare_url, password = live.without_password(url)
+    bare_url, password = without_password(url)
     settings = RecordingSettings(
         run_id=new_run_id() if run_id is None else run_id,
         token=secrets.token_hex(16),
@@ -143,7 +145,7 @@ def attach(
         parameters=trials.plain_values(config),
     )
     _require_account(config, settings)
-    run = _start_run(settings, root, url, dict(parameters or {}))
+    run = _start_run(settings, root, url, dict(parameters or {}), _facts(config, settings))
     _put_on(config, settings)
     live.begin(settings.token, password)
     return run
@@ -207,7 +209,20 @@ def _same_random_numbers() -> Iterator[None]:
         np.random.set_state(of_numpy)
 
 
-def _start_run(settings: RecordingSettings, root: Path, url: str, parameters: dict[str, Any]) -> Run:
+def _facts(config: AlgorithmConfig, settings: RecordingSettings) -> dict[str, Any]:
+    """Return what the run's row says about where its figures come from."""
+    return {
+        **provenance(),
+        "algorithm": type(config).__name__.removesuffix("Config"),
+        "config": settings.parameters,
+        "seed": config.seed,
+        "trial_id": settings.trial_id,
+    }
+
+
+def _start_run(
+    settings: RecordingSettings, root: Path, url: str, parameters: dict[str, Any], facts: dict[str, Any]
+) -> Run:
     from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
     from journal import JournalExistsError
@@ -221,7 +236,7 @@ def _start_run(settings: RecordingSettings, root: Path, url: str, parameters: di
     upgrade(engine)
     try:
         with engine.begin() as connection:
-            runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC))
+            runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC), facts)
             # The row first: the marker of a run that is refused would vouch for a root that is not the run's.
             marker = RunMarker(root, run_id, parameters)
     except IntegrityError as error:

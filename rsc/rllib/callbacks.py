@@ -94,6 +94,7 @@ class EpisodeCallbacks(RLlibCallback):
             "writer_boot_id": str(facts["boot_id"]),
             "start_time": from_microseconds(int(facts["start_time_us"])),
             "initial_portfolio_value": capital if math.isfinite(capital) else None,
+            "trial_id": self._trial_id,
         }
 
     def _take(self, journal_id: str) -> dict[str, Any] | None:

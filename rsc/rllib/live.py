@@ -14,7 +14,6 @@ from typing import Any
 
 import ray
 from ray.experimental import internal_kv
-from sqlalchemy import make_url
 
 log = logging.getLogger("rsc")
 
@@ -76,27 +75,3 @@ def _publish() -> None:
 def _job() -> str:
     """The id of this process's Ray job, which ends with its driver."""
     return str(ray.get_runtime_context().get_job_id())
-
-
-def without_password(database_url: str) -> tuple[str, str | None]:
-    """Split a database URL into the URL without its password, and the password.
-
-    Raises:
-        DatabaseError: It is no database URL.
-    """
-    from rsc.db.session import open_engine
-
-    url = open_engine(database_url).url
-    asked = url.query.get("password")
-    password = url.password or (asked if isinstance(asked, str) else None)
-    if password is None:
-        return database_url, None
-    bare = make_url(database_url).set(password=None).difference_update_query(["password"])
-    return bare.render_as_string(hide_password=False), password
-
-
-def with_password(database_url: str, password: str | None) -> str:
-    """Return a URL that `without_password` split, whole again."""
-    if password is None:
-        return database_url
-    return make_url(database_url).set(password=password).render_as_string(hide_password=False)

@@ -12,6 +12,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from journal.host.identity import boot_id
+from rsc.db.urls import with_password
 from rsc.recording.recorder import Recorder
 from rsc.recording.vector import VectorRecorder
 from rsc.rllib import live, rows, trials
@@ -206,7 +207,7 @@ def _row_writer(settings: RecordingSettings, run: live.LiveRun) -> RowWriter | N
     if settings.database_url.startswith("sqlite") and settings.driver_boot_id != boot_id():
         _say(f"no rows are written here, because {settings.database_url} is a file of the driver's machine")
         return None
-    return rows.writer_for(live.with_password(settings.database_url, run.password))
+    return rows.writer_for(with_password(settings.database_url, run.password))
 
 
 def _drain() -> None:

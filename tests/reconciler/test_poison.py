@@ -129,12 +129,12 @@ def test_trade_that_is_not_a_number__is_stored_as_null(world, time_us):
     from journal import Trade
 
     writer = world.episode(5)
-    trade = Trade(-1, float("nan"), 1, -time_us, float("inf"), 1.0, float("nan"), 0.0)
+    trade = Trade(-1, 10.0, 1, -time_us, float("inf"), 1.0, float("nan"), 0.0)
     writer.append(1.0, 0.0, float("nan"), 1.0, 1.0, 1.0, 0.0, 0.0, time_us, False, False, [trade])
     writer.close(EndReason.CLOSED)
     assert world.reconcile().ended == {"truncated": 1}
     stored = world.trades(writer.journal_id)[0]
     assert (stored.direction, stored.quantity, stored.entry_time, stored.exit_time, stored.pnl) == (
-        -1, None, None, None, None,
+        -1, 10.0, None, None, None,
     )  # fmt: skip
     assert world.row(writer.journal_id).final_portfolio_value is None

@@ -30,9 +30,17 @@ LATER = Settings(grace_period_s=0.0)
 """Settings of somebody who comes so late that every grace period is over."""
 
 
-def open_journal(root: Path, run_id: str, *, every: int = 1024, journal_id: str = "", **more: Any) -> JournalWriter:
-    """A journal as the recorder opens one."""
-    about = About("TradingEnv", CAPITAL, PERIODS, {"ticker": "MSFT"}, start_market_time_us=DAY_US)
+def open_journal(
+    root: Path,
+    run_id: str,
+    *,
+    every: int = 1024,
+    journal_id: str = "",
+    facts: dict[str, Any] | None = None,
+    **more: Any,
+) -> JournalWriter:
+    """A journal as the recorder opens one. ``facts`` are further fields of its header."""
+    about = About("TradingEnv", CAPITAL, PERIODS, {"ticker": "MSFT"}, start_market_time_us=DAY_US, **(facts or {}))
     fold = RunningMetrics(CAPITAL, PERIODS)
     name = journal_id or new_journal_id()
     return JournalWriter(root, run_id, name, about=about, fold=fold, checkpoint_every_steps=every, **more)

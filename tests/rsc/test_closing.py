@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from sqlalchemy import text, update
 
 from journal import EndReason, read_journal
 from rsc import closing
 from rsc.closing import close_episode, ended_from, ended_from_memory, ending_of, start_row
 from rsc.db.episodes import end_episode_by_callback
+from rsc.db.models import episodes as table
+from rsc.db.session import reading
 from rsc.db.trades import count_of
 from rsc.metrics import METRIC_NAMES, RunningMetrics
-from tests.reconciler.world import CAPITAL, PERIODS, World
+from tests.reconciler.world import CAPITAL, PERIODS, World, open_journal, walk
 from tests.support.journals import flip
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -130,3 +133,45 @@ def test_closing__is_the_only_place_that_computes_final_metrics():
         cwd=home, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     assert set(found) <= {"rsc/closing.py", "rsc/metrics/episode.py", "reconciler/audit.py"}
+
+
+def test_header_and_last_step__tell_market_seed_and_trial(world):
+    about = {"start_price": 100.0, "market": "MSFT", "seed": 2**40, "env_index": 3, "trial_id": "trial_1"}
+    writer = open_journal(world.root, world.run_id, facts=about)
+    world.insert(writer.journal_id, seed=7)
+    walk(writer, 20)
+    writer.close(EndReason.TERMINATED)
+    assert world.callback(writer.journal_id)
+    row = world.row(writer.journal_id)
+    assert (row.market, row.seed, row.env_index, row.trial_id) == ("MSFT", 2**40, 3, "trial_1")
+    first, last = datetime(1970, 1, 2, tzinfo=UTC), datetime(1970, 1, 21, tzinfo=UTC)
+    assert (row.market_start, row.market_end) == (first, last)
+    assert (row.first_price, row.last_price) == (100.0, 120.0)
+    assert row.buy_and_hold_return == 120.0 / 100.0 - 1
+    assert row.excess_return == row.total_return - row.buy_and_hold_return
+
+
+def test_header_that_does_not_tell__leaves_what_the_start_knew(world):
+    journal_id = world.episode(0, row=False).journal_id
+    world.insert(journal_id, seed=7, market="AAPL", trial_id="trial_2")
+    world.callback(journal_id)
+    row = world.row(journal_id)
+    assert (row.seed, row.market, row.trial_id) == (7, "AAPL", "trial_2")
+    assert (row.last_price, row.market_end, row.buy_and_hold_return, row.excess_return) == (None, None, None, None)
+
+
+def test_episode_metrics__undefined_figures_are_null_and_earned_zeros_stay(world):
+    no_steps, walked = world.dead(0), world.dead(5)
+    world.reconcile()
+    with reading(world.engine) as connection:
+        rows = connection.execute(text("SELECT * FROM episode_metrics")).all()
+        found = {row.journal_id: row for row in rows}
+        loser = {"win_rate": 0.0, "total_trades": 3, "sharpe_ratio": 0.0, "volatility": 0.1}
+        connection.execute(update(table).where(table.c.journal_id == walked).values(loser))
+        earned = connection.execute(text("SELECT win_rate, sharpe_ratio FROM episode_metrics WHERE total_trades = 3"))
+        assert tuple(earned.one()) == (0.0, 0.0)
+        connection.rollback()
+    assert (world.row(no_steps).sharpe_ratio, world.row(no_steps).win_rate) == (0.0, 0.0)
+    assert (found[no_steps].sharpe_ratio, found[no_steps].win_rate) == (None, None)
+    assert found[walked].sharpe_ratio == world.row(walked).sharpe_ratio != 0.0
+    assert found[walked].win_rate is None
