@@ -25,7 +25,7 @@ from rsc.provenance import provenance
 from rsc.recording.accounts import Account, AccountError
 from rsc.recording.episode import account_for
 from rsc.rllib import checks, live, rows, trials
-from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs, require_known_runner
+from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs, evaluation_runner, require_known_runner
 from rsc.rllib.settings import RecordingSettings, pickled
 
 log = logging.getLogger("rsc")
@@ -63,7 +63,7 @@ class Run:
         from rsc.db.session import DatabaseError, first_line, open_engine
 
         live.end(self._token)
-        rows.drain()
+        rows.drain(self.database_url)
         try:
             with open_engine(self.database_url).begin() as connection:
                 runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
@@ -129,7 +129,7 @@ def attach(
     require_known_runner(config)
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
     checks.require_one_node(url, config)
-    bare_url, password = without_password(url)
+    bare_url, secret = without_password(url)
     settings = RecordingSettings(
         run_id=new_run_id() if run_id is None else run_id,
         token=secrets.token_hex(16),
@@ -147,18 +147,22 @@ def attach(
     _require_account(config, settings)
     run = _start_run(settings, root, url, dict(parameters or {}), _facts(config, settings))
     _put_on(config, settings)
-    live.begin(settings.token, password)
+    live.begin(settings.token, secret)
     return run
 
 
 def _put_on(config: AlgorithmConfig, settings: RecordingSettings) -> None:
-    """Change the config, and its evaluation config if that is an object of its own."""
+    """Change the config. An evaluation config that is a whole config has an env runner class of its own: change it too."""
+    if config.env_runner_cls is None:
+        config.env_runners(env_runner_cls=RecordedEnvRunner)
+    settings.put_on(config)
     evaluation = config.evaluation_config
-    for each in (config, evaluation if isinstance(evaluation, AlgorithmConfig) else None):
-        if each is not None:
-            if each.env_runner_cls is None:
-                each.env_runners(env_runner_cls=RecordedEnvRunner)
-            settings.put_on(each)
+    own = evaluation_runner(config) or RecordedEnvRunner
+    if isinstance(evaluation, AlgorithmConfig):
+        evaluation.env_runner_cls = own
+        settings.put_on(evaluation)
+    elif evaluation is not None and "env_runner_cls" in evaluation:
+        evaluation.update(env_runner_cls=own, **settings.as_overrides())
 
 
 def _require_account(config: AlgorithmConfig, settings: RecordingSettings) -> None:

@@ -22,17 +22,17 @@ _NAMESPACE = "reinforce-strategy-creator"
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run that its driver keeps open, with the password of its database."""
+    """A run that its driver keeps open, with the secret that completes its database's URL."""
 
-    password: str | None
+    secret: str | None
 
 
 _here: dict[str, LiveRun] = {}  # by the token of its `attach`
 
 
-def begin(token: str, password: str | None) -> None:
+def begin(token: str, secret: str | None) -> None:
     """Let env runners record a run, from now until `end`."""
-    _here[token] = LiveRun(password)
+    _here[token] = LiveRun(secret)
     if _publish not in ray._private.worker._post_init_hooks:
         ray._private.worker._post_init_hooks.append(_publish)
     if ray.is_initialized():
@@ -59,14 +59,14 @@ def find(token: str) -> LiveRun | None:
     if not found:
         return None
     entry = json.loads(found)
-    return LiveRun(entry["password"]) if entry["job"] == _job() else None
+    return LiveRun(entry["secret"]) if entry["job"] == _job() else None
 
 
 def _publish() -> None:
     """Store this process's runs in the cluster. Ray calls it at the end of each `ray.init`."""
     try:
         for token, run in _here.items():
-            value = json.dumps({"job": _job(), "password": run.password})
+            value = json.dumps({"job": _job(), "secret": run.secret})
             internal_kv._internal_kv_put(token, value.encode(), overwrite=True, namespace=_NAMESPACE)
     except Exception as error:
         log.warning("env runners in other processes will not record: Ray's key-value store failed (%s)", error)

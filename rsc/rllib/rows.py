@@ -122,7 +122,7 @@ class RowWriter:
             elif self._idle:
                 self._condition.notify_all()
 
-    def drain(self, timeout_s: float = DRAIN_S) -> int:
+    def drain(self, timeout_s: float) -> int:
         """Write what waits now, and return how many entries still wait.
 
         Returns early when the database does not answer.
@@ -299,10 +299,16 @@ def writer_for(database_url: str) -> RowWriter:
     return _writers[database_url]
 
 
-def drain(timeout_s: float = DRAIN_S) -> int:
-    """Write what this process still holds, and return how many entries still wait."""
-    deadline = time.monotonic() + timeout_s
-    return sum(writer.drain(max(0.0, deadline - time.monotonic())) for writer in list(_writers.values()))
+def drain(database_url: str) -> int:
+    """Write what this process still holds for a database, and return how many entries still wait."""
+    writer = _writers.get(database_url)
+    return 0 if writer is None else writer.drain(DRAIN_S)
+
+
+def _drain_all() -> None:
+    deadline = time.monotonic() + DRAIN_S
+    for writer in list(_writers.values()):
+        writer.drain(max(0.0, deadline - time.monotonic()))
 
 
 def _drop_in_child() -> None:
@@ -312,4 +318,4 @@ def _drop_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_drop_in_child)
-atexit.register(drain)
+atexit.register(_drain_all)

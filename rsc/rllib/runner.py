@@ -42,6 +42,7 @@ class Recording:
     worker_index: int
     tune_trial_id: str | None
     _callbacks: list[RLlibCallback]
+    _rows: RowWriter | None = None
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         require_single_agent(config)
@@ -78,7 +79,21 @@ class Recording:
             for callbacks in self._callbacks:
                 if isinstance(callbacks, EpisodeCallbacks):
                     callbacks.on_envs_closed()
-            _drain()
+            self._drain()
+
+    def _drain(self) -> None:
+        settings = RecordingSettings.of(self.config)
+        left = 0 if self._rows is None else self._rows.drain(rows.DRAIN_S)
+        if left and settings is not None:
+            log.warning("%d rows of run %s are not written; `reconcile` records them", left, settings.run_id)
+
+    def _row_writer(self, settings: RecordingSettings, run: live.LiveRun) -> RowWriter | None:
+        """Return what writes rows; None where the database is a file of another machine."""
+        if settings.database_url.startswith("sqlite") and settings.driver_boot_id != boot_id():
+            _say(f"no rows are written here, because {settings.database_url} is a file of the driver's machine")
+        else:
+            self._rows = rows.writer_for(with_password(settings.database_url, run.secret))
+        return self._rows
 
     def _our_callbacks(self, settings: RecordingSettings, run: live.LiveRun) -> None:
         """Append our callbacks once. RLlib makes the envs again after one of them failed."""
@@ -86,7 +101,7 @@ class Recording:
         for callbacks in ours:
             callbacks.on_envs_closed()
         if not ours:
-            writer = _row_writer(settings, run)
+            writer = self._row_writer(settings, run)
             self._callbacks = [*self._callbacks, EpisodeCallbacks(settings, writer, self._trial_id(settings))]
 
     def _notes(self, settings: RecordingSettings) -> dict[str, Any]:
@@ -108,7 +123,7 @@ class Recording:
             return
         try:
             parameters = trials.changed(settings.parameters, self.config)
-            writer = _row_writer(settings, run)
+            writer = self._row_writer(settings, run)
             if writer is not None:
                 writer.put(TrialEntry(settings.run_id, trial_id, parameters))
         except Exception:
@@ -126,8 +141,9 @@ def require_known_runner(config: Any) -> None:
         UnfitError: The config has an env runner class of its own, or `output`, for which RLlib uses another class.
     """
     own = config.env_runner_cls
-    if own is not None and not issubclass(own, Recording):
-        raise UnfitError(_runner_hint(f"config.env_runner_cls is {own.__name__}", own.__name__))
+    for each, where in ((own, "config"), (evaluation_runner(config), "config.evaluation_config")):
+        if each is not None and not issubclass(each, Recording):
+            raise UnfitError(_runner_hint(f"{where}.env_runner_cls is {each.__name__}", each.__name__))
     if config.output and own is None:
         raise UnfitError(
             _runner_hint("config.output needs an env runner that writes it", "OfflineSingleAgentEnvRunner")
@@ -203,26 +219,19 @@ def _live_run(settings: RecordingSettings) -> live.LiveRun | None:
     return run
 
 
-def _row_writer(settings: RecordingSettings, run: live.LiveRun) -> RowWriter | None:
-    if settings.database_url.startswith("sqlite") and settings.driver_boot_id != boot_id():
-        _say(f"no rows are written here, because {settings.database_url} is a file of the driver's machine")
-        return None
-    return rows.writer_for(with_password(settings.database_url, run.password))
-
-
-def _drain() -> None:
-    left = rows.drain()
-    if left:
-        log.warning("the rows of %d episodes are not written; `reconcile` records them", left)
+def evaluation_runner(config: Any) -> Any:
+    """Return the env runner class of the evaluation config: None for no class, `Recording` for that of the config."""
+    evaluation = config.evaluation_config
+    if evaluation is None:
+        return Recording
+    return evaluation.get("env_runner_cls", Recording)
 
 
 def _warn_of_unrecorded_evaluation(config: Any) -> None:
-    """An AlgorithmConfig as `evaluation_config` that was set after `attach` has its own env runner class."""
-    evaluation = config.evaluation_config
-    if evaluation is not None and not isinstance(evaluation, dict):
-        own = evaluation.env_runner_cls
-        if own is None or not issubclass(own, Recording):
-            _say("evaluation is not recorded: config.evaluation(evaluation_config=...) was called after rsc.attach")
+    """A whole config as `evaluation_config` has an env runner class of its own, so `attach` must come later."""
+    own = evaluation_runner(config)
+    if own is None or not issubclass(own, Recording):
+        _say("evaluation is not recorded: config.evaluation(evaluation_config=...) was called after rsc.attach")
 
 
 def _say(message: str) -> None:

@@ -52,6 +52,10 @@ class RecordingSettings:
         """Store the settings on a config."""
         setattr(config, ATTRIBUTE, asdict(self))
 
+    def as_overrides(self) -> dict[str, Any]:
+        """Return the settings for an evaluation config that is a dict."""
+        return {ATTRIBUTE: asdict(self)}
+
     def journal_settings(self) -> JournalSettings:
         """Return what the recorders need."""
         return JournalSettings(

@@ -85,7 +85,7 @@ class World:
                 runner.stop()
 
     def rows(self) -> list[Any]:
-        assert rows.drain() == 0
+        assert rows.drain(self.url) == 0
         return list(episodes.episodes_of(open_engine(self.url), RUN))
 
     def journals(self) -> dict[str, Any]:
