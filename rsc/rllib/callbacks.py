@@ -48,7 +48,7 @@ class EpisodeCallbacks(RLlibCallback):
         self._running: dict[str, dict[str, Any]] = {}  # the row of each running episode, by RLlib's id
 
     @_never_raising
-    def on_episode_start(self, *, episode: Any, env_runner: Any, **kwargs: Any) -> None:
+    def on_episode_start(self, *, episode: Any, env_runner: Any, env_index: int, **kwargs: Any) -> None:
         """Hand over the row of the new episode, and end its predecessor if RLlib did not.
 
         RLlib resets over running episodes, and drops some that ended when it samples by episodes.
@@ -57,7 +57,7 @@ class EpisodeCallbacks(RLlibCallback):
         if facts is None:
             return
         dropped = self._take(str(facts["previous"]))
-        row = self._running[episode.id_] = self._start_row(facts, episode.id_, env_runner)
+        row = self._running[episode.id_] = self._start_row(facts, episode.id_, env_runner, env_index)
         self._put(row, State.STARTED)
         if dropped is not None:
             self._put(dropped, State.ENDED)
@@ -81,7 +81,7 @@ class EpisodeCallbacks(RLlibCallback):
         if self._rows is not None:
             self._rows.put(Entry(row, self._settings.journal_root, state, kept))
 
-    def _start_row(self, facts: dict[str, Any], rllib_id: str, env_runner: Any) -> dict[str, Any]:
+    def _start_row(self, facts: dict[str, Any], rllib_id: str, env_runner: Any, env_index: int) -> dict[str, Any]:
         capital = float(facts["capital"])
         return {
             "run_id": self._settings.run_id,
@@ -94,6 +94,7 @@ class EpisodeCallbacks(RLlibCallback):
             "writer_boot_id": str(facts["boot_id"]),
             "start_time": from_microseconds(int(facts["start_time_us"])),
             "initial_portfolio_value": capital if math.isfinite(capital) else None,
+            "env_index": int(env_index),
             "trial_id": self._trial_id,
         }
 

@@ -155,6 +155,7 @@ def test_attach__sub_envs_in_this_process_or_forked__each_row_is_its_journals(wo
     for row in done:
         assert row.pnl == metrics_of(world.journals()[row.journal_id]).pnl
     assert len({row.pnl for row in done}) == 3
+    assert sorted(row.env_index for row in done) == [0, 1, 2]
 
 
 def vector_runner_config(**settings: Any) -> Any:
