@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
 
-Files = tuple[tuple[int, int, int] | None, ...]
-"""Inode, size and modification time (ns) of a journal's stream, tail and failed tail; None for each that is missing."""
+_TICK_S = 0.05  # file times are as coarse as the kernel's tick
+
+
+class FileState(NamedTuple):
+    """What tells two states of a file apart. ``changed_ns`` is the time of the last change of content or inode."""
+
+    inode: int
+    size: int
+    changed_ns: int
+
+    def is_older_than(self, moment: datetime) -> bool:
+        """Return whether the file last changed before this moment."""
+        return self.changed_ns / 1e9 + _TICK_S < moment.timestamp()
+
+
+Files = tuple[FileState | None, ...]
+"""The states of a journal's stream, tail and failed tail; None for each that is missing."""
 
 
 @dataclass
@@ -38,9 +55,9 @@ def files_of(folder: Path, journal_id: str) -> Files:
     return tuple(_state(f"{folder}/{journal_id}{suffix}") for suffix in (STREAM_SUFFIX, TAIL_SUFFIX, FAILED_SUFFIX))
 
 
-def _state(path: str) -> tuple[int, int, int] | None:
+def _state(path: str) -> FileState | None:
     try:
         state = os.stat(path, follow_symlinks=False)
     except (OSError, ValueError):
         return None
-    return state.st_ino, state.st_size, state.st_mtime_ns
+    return FileState(state.st_ino, state.st_size, state.st_ctime_ns)

@@ -183,9 +183,18 @@ class Pass:
                 if run_ids is not None:
                     self._stranded[row.run_id] = [f"run {row.run_id} {_OF_OTHERS}"]
                 continue
-            root = self.settings.journal_root or Path(row.journal_root)
-            if row.run_id not in unsettled and self._memory.folders.get(row.run_id) == folder_state(root / row.run_id):
-                continue
+            try:
+                self._look_at(row, unsettled=row.run_id in unsettled)
+            except SQLAlchemyError:
+                raise
+            except Exception as error:  # invariant V3: a run with a bad id or root never stops a pass
+                log.debug("run %s", row.run_id, exc_info=True)
+                self._stranded[row.run_id] = [f"run {row.run_id!r} cannot be judged: {error}"]
+
+    def _look_at(self, row: Any, *, unsettled: bool) -> None:
+        """Reconcile a run, unless it is settled and its folder is as the last pass left it."""
+        root = self.settings.journal_root or Path(row.journal_root)
+        if unsettled or self._memory.folders.get(row.run_id) != folder_state(root / row.run_id):
             self._reconcile_run(row, run_state(row.run_id, root, self._observer))
 
     def _reconcile_run(self, row: Any, run: RunState) -> None:
@@ -248,9 +257,9 @@ class Pass:
     def _is_unchanged(self, run: RunState, row: Any) -> bool:
         """Return True if the files behind a verdict are known to be as they were when it was made or confirmed."""
         files = files_of(run.folder, row.journal_id)
-        ended_without_files = row.steps_lost is None and not row.evidence_steps
-        if ended_without_files and files[0] is None:
-            return True  # the journal was missing, and it still is
+        ended_without_evidence = row.steps_lost is None and not row.evidence_steps
+        if ended_without_evidence and (files[0] is None or files[0].is_older_than(row.finalized_at)):
+            return True  # the journal is still missing, or still the unreadable file that it was
         if self._known_files.get(row.journal_id) != files:
             return False
         self._memory.files[row.journal_id] = files

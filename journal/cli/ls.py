@@ -135,6 +135,8 @@ def _clauses(where: tuple[str, ...]) -> list[Clause]:
         raise click.BadParameter(str(error), param_hint="--where") from None
     for clause in clauses:
         words = _WORDS.get(clause.name)
+        if words and clause.op not in ("=", "!="):
+            raise click.BadParameter(f"{clause.name} has no order, compare it by = or !=", param_hint="--where")
         if words and clause.text not in words:
             expected = f"{clause.name} is one of {', '.join(words)}"
             raise click.BadParameter(f"there is no {clause.name} {clause.text!r}; {expected}", param_hint="--where")

@@ -117,13 +117,16 @@ def command(
 
     Exit: 0 done, 1 failed, 2 wrong usage, 3 data was lost or could not be read, 130 interrupted.
     """
+    given = _given_options(ctx)
     if ctx.invoked_subcommand is not None:
+        for name in given.keys() - {"database_url"}:
+            raise click.UsageError(f"{given[name]} does nothing with {ctx.invoked_subcommand}", ctx)
         ctx.obj = database_url
         return 0
     if bool(run_ids) == all_runs:
         raise click.UsageError("give either --run-id ID or --all", ctx)
     daemon = every_s is not None or cron is not None
-    _refuse_contradictions(ctx, daemon=daemon, audit=audit)
+    _refuse_contradictions(ctx, given, daemon=daemon, audit=audit)
     from reconciler.settings import Settings
 
     if not dry_run:
@@ -154,13 +157,17 @@ _FOR_SINGLE_PASSES = ("wait_s", "processes", "dry_run", "rebuild", "audit", "as_
 _FOR_PASSES = ("wait_s", "grace_s", "processes", "dry_run", "rebuild", "assume_dead")
 
 
-def _refuse_contradictions(ctx: click.Context, *, daemon: bool, audit: bool) -> None:
-    """Refuse options that the chosen mode would ignore."""
-    given = {
+def _given_options(ctx: click.Context) -> dict[str, str]:
+    """Return the options on the command line, by parameter name."""
+    return {
         param.name: param.opts[0]
         for param in ctx.command.params
         if param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
     }
+
+
+def _refuse_contradictions(ctx: click.Context, given: dict[str, str], *, daemon: bool, audit: bool) -> None:
+    """Refuse options that the chosen mode would ignore."""
     if "every_s" in given and "cron" in given:
         raise click.UsageError("give --every or --cron, not both", ctx)
     if "every_s" in given and ctx.params["every_s"] < SHORTEST_INTERVAL_S:

@@ -93,7 +93,8 @@ def command(run_id: str, database_url: str | None, journal_root: Path | None, as
         fail(f"run {run_id} is not in the database", "`rsc runs` lists those that are")
     findings = _Findings()
     listed = _check_episodes(episodes.episodes_of(engine, run_id), stored, findings, as_json)
-    root = journal_root or (Path(run.journal_root) if run.journal_root else None)
+    recorded = Path(run.journal_root) if isinstance(run.journal_root, str) and run.journal_root else None
+    root = journal_root or recorded
     _check_run(run, root, findings)
     if root is not None:
         _check_journals(engine, root.absolute(), run_id, findings)
@@ -135,7 +136,7 @@ def _check_run(run: Any, root: Path | None, findings: _Findings) -> None:
         return
     try:
         driver = None if root is None else marker_liveness(root, run.run_id, Observer())
-    except JournalError:
+    except (JournalError, ValueError):
         driver = None
     if driver is not None and driver.liveness is Liveness.DEAD:
         findings.lines.append("the run is still marked running, but its driver has exited")
@@ -145,16 +146,19 @@ def _check_run(run: Any, root: Path | None, findings: _Findings) -> None:
 
 def _check_journals(engine: Engine, root: Path, run_id: str, findings: _Findings) -> None:
     """Find journals without a row."""
+    from journal.errors import JournalError
     from journal.host.paths import run_dir
 
-    folder = run_dir(root, run_id)
-    if not folder.is_dir():
-        findings.not_seen = f"there is no folder {folder}"
-        return
     try:
-        findings.without_row = sorted(_without_row(engine, root, run_id))
+        folder = run_dir(root, run_id)
+        if folder.is_dir():
+            findings.without_row = sorted(_without_row(engine, root, run_id))
+        else:
+            findings.not_seen = f"there is no folder {folder}"
     except OSError as error:
-        findings.not_seen = f"{folder}: {error.strerror}"
+        findings.not_seen = f"{root}: {error.strerror}"
+    except (JournalError, ValueError) as error:  # a run id or a root that no folder can have
+        findings.not_seen = str(error)
 
 
 def _without_row(engine: Engine, root: Path, run_id: str) -> Iterator[str]:

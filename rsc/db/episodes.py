@@ -140,6 +140,7 @@ _JUDGED = (
     _C.evidence_steps,
     _C.evidence_closed,
     _C.steps_lost,
+    _C.finalized_at,
 )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.needs import not_yet
 from tests.attacks.processes import environment, no_traceback, run, said
 from tests.attacks.records import Records, time_text
 from tests.attacks.scene import Scene, until
@@ -32,7 +31,6 @@ def env_of(scene: Scene) -> dict[str, str | None]:
     return {"RSC_DATABASE_URL": scene.records.url}
 
 
-@not_yet("--journal-root is ignored where a number is given")
 def test_journal_info__number_and_root__looks_below_that_root(played: Scene) -> None:
     """The database knows where the journal was; the person says where it is now."""
     copy = played.folder / "moved"
@@ -42,7 +40,6 @@ def test_journal_info__number_and_root__looks_below_that_root(played: Scene) -> 
     assert json.loads(done.stdout)["path"].startswith(str(copy)), said(done)
 
 
-@not_yet("--journal-root is ignored where a number is given")
 def test_journal_info__number_and_a_root_without_it__fails(played: Scene) -> None:
     empty = played.folder / "empty"
     empty.mkdir()
@@ -69,13 +66,7 @@ READS = {
 }
 
 
-ANOTHER_FORMAT = not_yet("the file holds the text table, cut to 80 columns")
-IS_TEXT = ("json", "feather", "csv.gz", "pq", "xlsx", "xls", "npy", "tar")
-
-
-@pytest.mark.parametrize(
-    "suffix", [pytest.param(suffix, marks=ANOTHER_FORMAT if suffix in IS_TEXT else ()) for suffix in READS]
-)
+@pytest.mark.parametrize("suffix", READS)
 def test_journal_cat__output_by_suffix__is_that_format_or_refused_by_name(played: Scene, suffix: str) -> None:
     """A file never holds another format than its name says, and never a table that was cut to 80 columns."""
     file = played.folder / f"out.{suffix}" if suffix else played.folder / "out"
@@ -100,18 +91,9 @@ def test_journal_cat__output_by_suffix__is_that_format_or_refused_by_name(played
         assert data.decode().splitlines()[0].count(",") >= 12, "every column"
 
 
-NEVER = not_yet("words that no field can hold are compared all the same")
-
-
 @pytest.mark.parametrize(
     "condition",
-    [
-        *[
-            pytest.param(words, marks=NEVER)
-            for words in ("state=runnin", "end=terminatd", "writer=aliv", "state>closed")
-        ],
-        *["stat=open", "steps=many", "steps >", "state="],
-    ],
+    ["state=runnin", "end=terminatd", "writer=aliv", "state>closed", "stat=open", "steps=many", "steps >", "state="],
 )
 def test_journal_ls__condition_that_can_never_hold__is_refused_by_name(played: Scene, condition: str) -> None:
     done = run("journal", "ls", "r1", "-w", condition, "--journal-root", played.root)
@@ -146,16 +128,7 @@ IGNORED = {
 }
 
 
-REFUSED_TODAY = (
-    "every and cron", "every and json", "every and dry run", "audit and rebuild", "audit and every", "run id and all",
-    "neither",
-)  # fmt: skip
-OVERLOOKED = not_yet("an option is ignored")
-
-
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind in REFUSED_TODAY else OVERLOOKED) for kind in IGNORED]
-)
+@pytest.mark.parametrize("kind", IGNORED)
 def test_reconcile__options_that_do_not_go_together__are_refused(played: Scene, kind: str) -> None:
     """An option that would be ignored is a misunderstanding: exit 2, one line, and nothing done."""
     before = played.records.passes()
@@ -186,9 +159,7 @@ def test_reconcile__dry_run_and_rebuild__writes_nothing(played: Scene) -> None:
         assert Records(url).sql("SELECT * FROM training_runs") == []
 
 
-@pytest.mark.parametrize(
-    "module", ["rsc", "journal", pytest.param("reconciler", marks=not_yet("`reconcile` has no --version"))]
-)
+@pytest.mark.parametrize("module", ["rsc", "journal", "reconciler"])
 def test_version__every_command_line_tells_it(module: str) -> None:
     done = run(module, "--version")
     assert done.returncode == 0, said(done)
@@ -227,7 +198,6 @@ def test_root__names_that_are_not_utf8__are_told_and_stop_nothing(played: Scene)
     assert len(Records(f"sqlite:///{played.folder}/rebuilt.db").episodes()) == 1
 
 
-@not_yet("a path that no database can hold is a traceback")
 def test_root__its_own_name_is_not_utf8__works_or_is_refused_in_one_line(played: Scene) -> None:
     root = Path(os.fsdecode(os.fsencode(played.folder) + b"/r\xe9pertoire"))
     shutil.copytree(played.root, root)
@@ -250,7 +220,6 @@ def test_database__its_path_has_spaces_percent_and_umlauts__works(played: Scene)
     assert run("rsc", "runs", "--database-url", f"sqlite:///{file}").returncode == 0
 
 
-@not_yet("the page does not say so")
 def test_rebuild__episode_numbers_change__is_documented(played: Scene) -> None:
     """Numbers are the database's own: where a rebuilt one gives others, the page on rebuilding says so."""
     records = played.records

@@ -127,15 +127,7 @@ PROVES = ("rsc check", "journal verify")
 """Their exit code is the answer, whether or not its words can be written."""
 
 
-@pytest.mark.parametrize(
-    "look",
-    [
-        pytest.param(
-            look, marks=not_yet("the process aborts: a thread of Arrow still runs") if look == "journal cat" else ()
-        )
-        for look in LOOKS
-    ],
-)
+@pytest.mark.parametrize("look", LOOKS)
 def test_look__its_output_cannot_be_written__is_one_line_and_never_a_crash(shared_dead: Scene, look: str) -> None:
     """A look whose words are lost may exit 1; one that proves something exits as it always does."""
     module, *words = LOOKS[look]

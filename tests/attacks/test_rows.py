@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.needs import not_yet
 from tests.attacks.processes import no_traceback, run, said
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene
@@ -41,12 +40,6 @@ SPOIL = {
     "run-root-empty": RUN.format("journal_root = ''"),
     "run-root-blob": RUN.format("journal_root = x'ff'"),
 }
-BROKEN_TODAY = {
-    "start-time", "start-time-number", "start-time-empty", "run-start-time", "run-parameters", "run-root-nul",
-    "run-root-blob",
-}  # fmt: skip
-STOPS = not_yet("one bad row stops the pass, or a command that looks")
-KINDS = [pytest.param(kind, marks=STOPS if kind in BROKEN_TODAY else ()) for kind in SPOIL]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +59,7 @@ def spoiled(template: Path) -> Iterator[Scene]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SPOIL)
 def test_bad_row__stops_neither_the_pass_over_its_run_nor_a_look_at_it(spoiled: Scene, kind: str) -> None:
     """The other episode is ended, if its root is right; the bad row is a line or two; `rsc check` still works."""
     spoiled.records.sql(SPOIL[kind], run=kind)
@@ -95,7 +88,6 @@ def mend(spoiled: Scene, kind: str) -> None:
     spoiled.records.sql(f"UPDATE training_runs SET {right} WHERE run_id = :run", run=kind, root=str(spoiled.root))
 
 
-@STOPS
 def test_bad_rows__of_every_kind__stop_neither_a_pass_over_all_nor_any_look(scene: Scene, spoiled: Scene) -> None:
     """With runs whose ids no folder can have, too; and a whole run is ended as if it were alone."""
     records = spoiled.records
@@ -145,7 +137,6 @@ def test_row_ended_by_the_reconciler__evidence_steps_null__is_settled_by_the_nex
     assert items_of(scene)[0] == []
 
 
-@not_yet("H and N are judged on each pass")
 @pytest.mark.parametrize("case", ["H", "N"])
 def test_episode_without_evidence__ended_once__is_not_judged_on_each_pass(scene: Scene, case: str) -> None:
     """Its journal is lost, or unreadable: nothing changes, so nothing is judged again."""
@@ -180,7 +171,6 @@ def test_episode_without_evidence__its_journal_comes_back__is_replaced(scene: Sc
     assert (row["status"], row["total_steps"]) == ("truncated", 20)
 
 
-@not_yet("a run id that is not there is stored as a failed pass")
 def test_mistyped_run_id__is_refused_and_no_pass_is_stored(scene: Scene) -> None:
     scene.live().kill()
     done = run("reconciler", "--run-id", "r2", "--database-url", scene.records.url)
