@@ -51,12 +51,12 @@ def audit(
     with reading(engine) as connection:
         rows = runs_to_judge(connection, run_ids)
     for run in rows:
-        root = settings.journal_root or (Path(run.journal_root) if run.journal_root else None)
-        if root is not None:
+        root = settings.journal_root or run.journal_root
+        if root:
             yield from _audit_run(engine, run.run_id, root, report)
 
 
-def _audit_run(engine: Engine, run_id: str, root: Path, report: AuditReport) -> Iterator[Difference | str]:
+def _audit_run(engine: Engine, run_id: str, root: Path | str, report: AuditReport) -> Iterator[Difference | str]:
     with reading(engine) as connection:
         counts = trades.trade_counts(connection, run_id)
     for row in episodes.ended_episodes(engine, run_id):
@@ -67,8 +67,8 @@ def _audit_run(engine: Engine, run_id: str, root: Path, report: AuditReport) -> 
         if row.journal_id is None:
             continue
         try:
-            found = list(_differences(row, root, counts.get(row.episode_id, 0)))
-        except (JournalError, StateError) as error:
+            found = list(_differences(row, Path(root), counts.get(row.episode_id, 0)))
+        except (JournalError, StateError, ValueError, TypeError) as error:  # the last two: an id or a root is no name
             if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
                 report.without_journal += 1
             else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select
+from sqlalchemy import Column, Connection, Row, Select, String, literal
 from sqlalchemy.exc import DataError, OperationalError
 
 from rsc.db.session import first_line
@@ -36,7 +36,8 @@ def rows_of_query(connection: Connection, query: Select[Any], key: Column[Any]) 
         if not _is_about_a_value(error):
             raise
     keys = connection.execute(query.with_only_columns(key)).scalars().all()
-    return [_row(connection, query.where(key == value), value) for value in keys]
+    rows = (_row(connection, query.where(key == _as_stored(value)), value) for value in keys)
+    return [row for row in rows if row is not None]
 
 
 def value_of_first(rows: Sequence[Row[Any] | UnreadableRow]) -> Any:
@@ -44,9 +45,15 @@ def value_of_first(rows: Sequence[Row[Any] | UnreadableRow]) -> Any:
     return None if not rows or isinstance(rows[0], UnreadableRow) else rows[0][0]
 
 
-def _row(connection: Connection, query: Select[Any], key: Any) -> Row[Any] | UnreadableRow:
+def _as_stored(key: Any) -> Any:
+    """Return a key as a parameter that no column type shortens."""
+    return literal(key, String()) if isinstance(key, str) else key
+
+
+def _row(connection: Connection, query: Select[Any], key: Any) -> Row[Any] | UnreadableRow | None:
+    """Return one row; None if it was deleted meanwhile."""
     try:
-        return connection.execute(query).one()
+        return connection.execute(query).one_or_none()
     except (ValueError, TypeError, OverflowError, DataError, OperationalError) as error:
         if not _is_about_a_value(error):
             raise
