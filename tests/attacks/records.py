@@ -13,6 +13,8 @@ from sqlalchemy.pool import NullPool
 
 from tests.attacks.places import boot_id
 
+_UTF8 = {"client_encoding": "utf8"}  # a SQL_ASCII server would send bytes
+
 
 def time_text(age_s: float = 0.0) -> str:
     """A time that both databases take, this many seconds ago."""
@@ -24,7 +26,7 @@ class Records:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = create_engine(url, poolclass=NullPool)
+        self._engine = create_engine(url, poolclass=NullPool, connect_args=_UTF8 if url.startswith("postgres") else {})
 
     @classmethod
     def copy_of(cls, template: Path, file: Path) -> Records:
