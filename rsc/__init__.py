@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rsc.recording.recorder import Recorder
     from rsc.recording.vector import VectorRecorder
     from rsc.rllib.attach import attach
+    from rsc.runs import start_run
     from rsc.trading.config import TradingConfig
     from rsc.trading.env import TradingEnv
     from rsc.trading.market import Market, load_market, market_from_frame
@@ -38,6 +39,7 @@ _MODULE_OF = {
     "load_market": "rsc.trading.market",
     "market_from_frame": "rsc.trading.market",
     "since_last": "rsc.recording.accounts",
+    "start_run": "rsc.runs",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "load_market",
     "market_from_frame",
     "since_last",
+    "start_run",
 ]
 
 

@@ -39,9 +39,12 @@ class NewFile:
             os.unlink(self._hidden)
             raise
 
-    def publish(self) -> None:
-        """Give it its name; raise FileExistsError if another file has that."""
-        take_name(self._hidden, self.path)
+    def publish(self, *, replacing: bool = False) -> None:
+        """Give it its name; raise FileExistsError if another file has that, unless it is to be replaced."""
+        if replacing:
+            os.rename(self._hidden, self.path)
+        else:
+            take_name(self._hidden, self.path)
         self._hidden = ""
 
     def __enter__(self) -> NewFile:

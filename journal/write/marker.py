@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import weakref
 from collections.abc import Mapping
@@ -38,25 +39,40 @@ _decode = decoder_of(_Marker)
 
 
 class RunMarker:
-    """Made by a run's driver, locked by it until `close` or its death."""
+    """Made by a run's driver, locked by it until `close` or its death.
 
-    def __init__(self, root: Path | str, run_id: str, parameters: Mapping[str, Any]) -> None:
-        """Make the marker; raise JournalExistsError if the run has one, UnsafeNameError for a bad id, OSError."""
+    Args:
+        root: Folder of the journals.
+        run_id: The run.
+        parameters: Facts about the run, for its row if the database loses it.
+        resume: Replace the marker of an earlier driver of this run, if there is one.
+
+    Raises:
+        JournalExistsError: The run has a marker, and is not to be resumed, or its driver still lives.
+        UnsafeNameError: The id is no name of a folder.
+        OSError: The marker cannot be written.
+    """
+
+    def __init__(self, root: Path | str, run_id: str, parameters: Mapping[str, Any], *, resume: bool = False) -> None:
         self.path = marker_path(root, run_id)
         writer = this_writer()
         data = msgspec.json.encode(_Marker(run_id, writer, *plain(parameters)))
+        earlier = _lock_of_earlier(self.path, run_id) if resume else None
         try:
             with NewFile(self.path) as file:
                 self._fd = file.fd
                 write_all(self._fd, data)
                 os.fsync(self._fd)
-                file.publish()
+                file.publish(replacing=earlier is not None)
             sync_folder(self.path.parent)
         except FileExistsError as error:
             self.close()
             raise JournalExistsError(
                 f"run {run_id} exists already in {root}", hint="choose another run id, or leave it out"
             ) from error
+        finally:
+            if earlier is not None:
+                os.close(earlier)
         _held.add(self)
         lease.keep(self.path.parent, writer)
 
@@ -71,6 +87,22 @@ class RunMarker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _lock_of_earlier(path: Path, run_id: str) -> int | None:
+    """Lock an earlier driver's marker, which it holds while it lives; return its descriptor, None without a marker."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise JournalExistsError(
+            f"run {run_id} is being recorded by another process", hint="wait until it ends, or choose another run id"
+        ) from error
+    return fd
 
 
 def marker_liveness(root: Path | str, run_id: str, observer: Observer) -> LivenessReport | None:

@@ -65,6 +65,12 @@ def end_run(connection: Connection, run_id: str, status: str, end_time: datetime
     return connection.execute(statement.values(status=status, end_time=end_time, notes=notes)).rowcount == 1
 
 
+def resume_run(connection: Connection, run_id: str) -> bool:
+    """Mark a run as running again; return False if there is no such run."""
+    statement = update(training_runs).where(training_runs.c.run_id == run_id)
+    return connection.execute(statement.values(status="running", end_time=None, notes=None)).rowcount == 1
+
+
 def interrupt_run(connection: Connection, run_id: str) -> bool:
     """The reconciler's word for a run whose driver is gone: ended with its last episode, once none is started."""
     of_run = episodes.c.run_id == run_id

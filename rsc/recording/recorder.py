@@ -19,6 +19,7 @@ from rsc.recording.episode import (
     begin_journal,
     could_not_record,
     reward_wrappers,
+    say_once,
     told_at_start,
     told_by_failed,
     words_of,
@@ -81,6 +82,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._rest: Sequence[float] = ()  # the numbers of an action behind the first
         self._extra = False
         self._latest = ""  # the id of the journal that was begun last
+        self._stopped = False
 
     @property
     def journal_id(self) -> str | None:
@@ -135,7 +137,15 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         inner: Any = self.env  # whose close gymnasium does not type
         inner.close()
 
+    def stop_recording(self) -> None:
+        """End the running episode's journal, and record no further episode. The env plays on."""
+        self._stopped = True
+        self._end(EndReason.CLOSED)
+
     def _begin(self, info: dict[str, Any]) -> dict[str, Any]:
+        if self._stopped:
+            say_once(f"run {self._settings.run_id} has ended, so its envs are no longer recorded")
+            return {}
         try:
             about = self._about(info)
             previous = self._latest

@@ -99,6 +99,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self._latest = [""] * self.num_envs  # the id of the journal that each env began last
         self._over: Flags = np.zeros(self.num_envs, np.bool_)  # which episodes the last step ended
         self._extra = False
+        self._stopped = False
         self._several = False  # whether an action is several numbers
 
     def reset(
@@ -143,6 +144,11 @@ class VectorRecorder(gym.vector.VectorWrapper):
     def close(self, **kwargs: Any) -> None:
         self._end(range(self.num_envs), EndReason.CLOSED)
         self.env.close(**kwargs)
+
+    def stop_recording(self) -> None:
+        """End the running episodes' journals, and record no further episode. The envs play on."""
+        self._stopped = True
+        self._end(range(self.num_envs), EndReason.CLOSED)
 
     def _record(self, result: Any, numbers: list[Any]) -> Any:
         """Journal what a step left; return it with the infos of journals that began or failed."""
@@ -228,7 +234,9 @@ class VectorRecorder(gym.vector.VectorWrapper):
         return [unknown] * self.num_envs
 
     def _begin(self, lanes: Sequence[int], info: dict[str, Any]) -> dict[str, Any]:
-        abouts: Iterable[About | None]
+        if self._stopped:
+            say_once(f"run {self._settings.run_id} has ended, so its envs are no longer recorded")
+            return info
         try:
             abouts = self._abouts(lanes, info)
         except Exception as error:

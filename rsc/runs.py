@@ -1,0 +1,302 @@
+"""`start_run`: record the episodes of any trainer in a run, without Ray.
+
+    with rsc.start_run("my-run") as run:
+        env = run.record(gym.make("stocks-v0", ...))
+        ...
+
+Journals are written while it trains. Rows are written when the run ends, from the journals of the episodes that have
+ended; `reconcile --run-id my-run` writes those of all others, and all of them if the process dies.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from journal import (
+    Durability,
+    EndReason,
+    JournalError,
+    JournalExistsError,
+    RunMarker,
+    journal_path,
+    list_journals,
+    read_journal,
+)
+from journal.write.writer import CHECKPOINT_EVERY_STEPS
+from rsc import defaults
+from rsc.recording.episode import JournalSettings
+from rsc.recording.factory import MakeEnv, RecordedMaker, record_env, recorders_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from journal import Journal
+    from rsc.db.writing import Change
+    from rsc.recording.accounts import Account
+
+log = logging.getLogger("rsc")
+
+CLOSING_S = 10.0
+"""How long a run's end may take; what is left then, `reconcile` records."""
+_BATCH = 256
+
+
+class Run:
+    """A run on record. Make one by `start_run`.
+
+    As a context manager it ends as `completed`, as `error` on an exception, and as `interrupted` on Ctrl-C. Only the process
+    that began it ends it; copies in other processes record envs and nothing else.
+
+    Attributes:
+        run_id: The run's name.
+        journal_root: Folder of the journals.
+    """
+
+    def __init__(self, settings: JournalSettings, database_url: str, marker: RunMarker) -> None:
+        self.run_id = settings.run_id
+        self.journal_root = Path(settings.root)
+        self._settings = settings
+        self._database_url = database_url
+        self._marker: RunMarker | None = marker
+        self._owner = os.getpid()
+        atexit.register(self._end_at_exit)
+
+    def record(self, env: Any, account: Account | None = None, *, in_evaluation: bool | None = None) -> Any:
+        """Return an env or a vector env with a recorder around it.
+
+        Args:
+            env: The env, with any wrappers.
+            account: Where it tells what its account holds. None: the env is known, as TradingEnv and gym-anytrading are.
+            in_evaluation: Whether its episodes evaluate a policy, for their rows.
+
+        Raises:
+            TypeError: It is no env of gymnasium.
+        """
+        return record_env(env, self._settings, account, _notes(in_evaluation))
+
+    def recorded(
+        self, make: MakeEnv, account: Account | None = None, *, in_evaluation: bool | None = None, **kwargs: Any
+    ) -> RecordedMaker:
+        """Return a function that makes recorded envs, here or in another process.
+
+        Args:
+            make: An env's id, its class, or a function that makes it.
+            account: As for `record`.
+            in_evaluation: As for `record`.
+            kwargs: Arguments for each env.
+
+        Raises:
+            TypeError: It makes no env.
+            gymnasium.error.Error: The id is not registered.
+        """
+        return RecordedMaker(make, self._settings, account, _notes(in_evaluation), kwargs)
+
+    def end(self, status: Literal["completed", "error", "interrupted"] = "completed", notes: str | None = None) -> None:
+        """End the run: close the journals of envs in this process, and write the rows of all episodes that have ended.
+
+        Takes 10 seconds at most, and raises nothing. Called again, or in another process, it does nothing.
+        """
+        if not self._is_owner() or self._marker is None:
+            return
+        deadline = time.monotonic() + CLOSING_S
+        marker, self._marker = self._marker, None
+        atexit.unregister(self._end_at_exit)
+        for recorder in recorders_of(self._settings):
+            try:
+                recorder.stop_recording()
+            except Exception as error:
+                log.warning("run %s: a journal could not be closed: %s", self.run_id, error)
+        try:
+            self._write_rows(status, notes, deadline)
+        except Exception as error:
+            from rsc.db.session import first_line
+
+            log.warning(
+                "run %s: its rows are not written (%s); `reconcile --run-id %s` writes them",
+                self.run_id, first_line(error), self.run_id,
+            )  # fmt: skip
+        finally:
+            marker.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+            self.end("completed")
+        elif issubclass(kind, Exception | SystemExit):
+            self.end("error", f"{kind.__name__}: {error}")
+        else:
+            self.end("interrupted")
+
+    def _end_at_exit(self) -> None:
+        self.end("interrupted", "the process exited without ending the run")
+
+    def _is_owner(self) -> bool:
+        return os.getpid() == self._owner
+
+    def _write_rows(self, status: str, notes: str | None, deadline: float) -> None:
+        from rsc.db import runs
+        from rsc.db.session import open_engine
+
+        engine = open_engine(self._database_url, defaults.CALLBACK_TIMEOUT_S)
+        try:
+            found, left = _settle(engine, self.journal_root, self.run_id, deadline)
+            with engine.begin() as connection:
+                runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
+        finally:
+            engine.dispose()
+        if left:
+            log.warning(
+                "run %s: %d of %d episodes are not on record yet: they are still open in other processes, or cannot be"
+                " read; close vector envs before the run ends, or `reconcile --run-id %s`",
+                self.run_id, left, found, self.run_id,
+            )  # fmt: skip
+        if not found and status == "completed":
+            log.warning(
+                "run %s recorded nothing: no episode began; give the trainer the envs that run.record or run.recorded"
+                " return",
+                self.run_id,
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: what records envs, and no database."""
+        return {"run_id": self.run_id, "journal_root": self.journal_root, "_settings": self._settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _database_url="", _marker=None, _owner=0)
+
+
+def start_run(
+    name: str | None = None,
+    *,
+    resume: bool = False,
+    journal_root: Path | str | None = None,
+    database_url: str | None = None,
+    durability: Durability = "process",
+    checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS,
+    on_error: Literal["warn", "raise"] = "warn",
+    parameters: Mapping[str, Any] | None = None,
+) -> Run:
+    """Start a run, for envs of any trainer.
+
+    Args:
+        name: The run's id. None: made from the time.
+        resume: Go on with the run of this name, if there is one.
+        journal_root: Folder of the journals. None: $RSC_JOURNAL_ROOT, else rsc-data/journal.
+        database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db.
+        durability: What survives a power cut: see docs/reference.md.
+        checkpoint_every_steps: Steps between the checkpoints in a journal.
+        on_error: What a journal that cannot be written does: a warning, or JournalWriteError from the env's step.
+        parameters: Facts about the run for its row.
+
+    Returns:
+        The run. End it with `Run.end`, or use it in a `with` statement around the training.
+
+    Raises:
+        JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
+        rsc.db.session.DatabaseError: The database cannot be used.
+    """
+    run_id = new_run_id() if name is None else name
+    root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
+    root, marker = _register(run_id, root, url, dict(parameters or {}), resume)
+    settings = JournalSettings(str(root), run_id, durability, checkpoint_every_steps, on_error, EndReason.RESET)
+    return Run(settings, url, marker)
+
+
+def new_run_id() -> str:
+    """A run id that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _register(run_id: str, root: Path, url: str, parameters: dict[str, Any], resume: bool) -> tuple[Path, RunMarker]:
+    """Make the run's row and its marker; return the folder of its journals and the marker."""
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+    from rsc.db import runs
+    from rsc.db.hints import unusable
+    from rsc.db.session import open_engine
+    from rsc.db.upgrade import upgrade
+
+    engine = open_engine(url)
+    try:
+        upgrade(engine)
+        with engine.begin() as connection:
+            known = runs.run_place(connection, run_id) if resume else None
+            if known is not None:
+                root = Path(known.journal_root or root)
+                marker = RunMarker(root, run_id, parameters, resume=True)
+                runs.resume_run(connection, run_id)
+            else:
+                runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC))
+                # The row first: the marker of a run that is refused would vouch for a root that is not the run's.
+                marker = RunMarker(root, run_id, parameters, resume=resume)
+            return root, marker
+    except (IntegrityError, JournalExistsError) as error:
+        if resume:
+            raise
+        raise JournalExistsError(
+            f"run {run_id} exists already", hint="choose another name, or go on with it: start_run(name, resume=True)"
+        ) from error
+    except SQLAlchemyError as error:
+        raise unusable(engine, error) from error
+    finally:
+        engine.dispose()
+
+
+def _settle(engine: Engine, root: Path, run_id: str, deadline: float) -> tuple[int, int]:
+    """Write the rows of all episodes of a run that have ended; return how many episodes there are, and how many are left."""
+    from rsc.db.episodes import settled_journals
+    from rsc.db.session import reading
+    from rsc.db.writing import write_changes
+
+    with reading(engine) as connection:
+        settled = settled_journals(connection, run_id)
+    journals = list(list_journals(root, run_id))
+    written = len(settled.intersection(journals))
+    waiting = iter(one for one in journals if one not in settled)
+    while (batch := list(islice(waiting, _BATCH))) and time.monotonic() < deadline:
+        changes = list(_changes(root, run_id, batch, deadline))
+        result = write_changes(engine, changes, attempts=1)
+        written += len(changes) - len(result.refused)
+        for journal_id, said in result.refused.items():
+            log.warning("the database refuses the row of episode %s (%s)", journal_id, said)
+    return len(journals), len(journals) - written
+
+
+def _changes(root: Path, run_id: str, journal_ids: Iterable[str], deadline: float) -> Iterator[Change]:
+    from rsc.closing import ended_from, start_row
+    from rsc.db.episodes import CALLBACK
+    from rsc.db.writing import Change, Guard
+
+    for journal_id in journal_ids:
+        if time.monotonic() >= deadline:
+            return
+        journal = _ended_journal(root, run_id, journal_id)
+        if journal is not None:
+            ended = ended_from(journal, finalized_by=CALLBACK, now=datetime.now(UTC))
+            yield Change(run_id, journal_id, start_row(journal), ended, Guard.CALLBACK)
+
+
+def _ended_journal(root: Path, run_id: str, journal_id: str) -> Journal | None:
+    """A journal that says how its episode ended; None for any other."""
+    try:
+        journal = read_journal(journal_path(root, run_id, journal_id))
+    except JournalError as error:
+        log.warning("episode %s: %s", journal_id, error)
+        return None
+    return journal if journal.end_reason is not None else None
+
+
+def _notes(in_evaluation: bool | None) -> dict[str, Any]:
+    return {} if in_evaluation is None else {"in_evaluation": in_evaluation}
