@@ -27,11 +27,14 @@ from journal import (
     EndReason,
     JournalError,
     JournalExistsError,
+    Liveness,
+    Observer,
     RunMarker,
     journal_path,
     list_journals,
     read_journal,
 )
+from journal.host.identity import this_writer
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
 from rsc.recording.episode import JournalSettings
@@ -49,6 +52,7 @@ log = logging.getLogger("rsc")
 CLOSING_S = 10.0
 """How long a run's end may take; what is left then, `reconcile` records."""
 _BATCH = 256
+_FORGOTTEN = ("truncated", "closed", "its env was let go without being closed")
 
 
 class Run:
@@ -279,23 +283,27 @@ def _changes(root: Path, run_id: str, journal_ids: Iterable[str], deadline: floa
     from rsc.db.episodes import CALLBACK
     from rsc.db.writing import Change, Guard
 
+    observer = Observer()
     for journal_id in journal_ids:
         if time.monotonic() >= deadline:
             return
-        journal = _ended_journal(root, run_id, journal_id)
-        if journal is not None:
-            ended = ended_from(journal, finalized_by=CALLBACK, now=datetime.now(UTC))
-            yield Change(run_id, journal_id, start_row(journal), ended, Guard.CALLBACK)
+        path = journal_path(root, run_id, journal_id)
+        try:
+            journal = read_journal(path)
+            ending = None if journal.end_reason is not None else _FORGOTTEN
+            if ending is not None and not _is_forgotten(path, journal, observer):
+                continue
+            ended = ended_from(journal, finalized_by=CALLBACK, now=datetime.now(UTC), ending=ending)
+        except (JournalError, ValueError) as error:
+            log.warning("episode %s: %s", journal_id, error)
+            continue
+        yield Change(run_id, journal_id, start_row(journal), ended, Guard.CALLBACK)
 
 
-def _ended_journal(root: Path, run_id: str, journal_id: str) -> Journal | None:
-    """A journal that says how its episode ended; None for any other."""
-    try:
-        journal = read_journal(journal_path(root, run_id, journal_id))
-    except JournalError as error:
-        log.warning("episode %s: %s", journal_id, error)
-        return None
-    return journal if journal.end_reason is not None else None
+def _is_forgotten(path: Path, journal: Journal, observer: Observer) -> bool:
+    """Whether an open journal is of an env that this process let go without closing it: its lock is free."""
+    writer = journal.header.writer
+    return writer == this_writer() and observer.look(path, writer).liveness is Liveness.DEAD
 
 
 def _notes(in_evaluation: bool | None) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def reconcile_once(
     from rsc.db.upgrade import open_existing
 
     relax_garbage_collection()
-    runs_to_rebuild = _runs_to_rebuild(run_ids, settings) if rebuild else ()
+    runs_to_rebuild = _runs_to_rebuild(run_ids, settings) if rebuild else _runs_here(run_ids, settings)
     engine = open_existing(url, may_create=rebuild, may_upgrade=not settings.dry_run)
     all_rebuilt = _rebuild(engine, runs_to_rebuild, settings)
     view = _JsonView() if as_json else _TextView(settings.dry_run)
@@ -62,6 +62,15 @@ def _runs_to_rebuild(run_ids: Sequence[str] | None, settings: Settings) -> Seque
     if not found:
         fail(f"there are no runs under {root}", "give --journal-root")
     return found
+
+
+def _runs_here(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[str]:
+    """The named runs that lie under the root: one that never had a row gets it, as with --rebuild."""
+    from journal.host.paths import run_dir
+
+    if run_ids is None or settings.dry_run:
+        return ()
+    return [run_id for run_id in run_ids if run_dir(_root_of_runs(settings), run_id).is_dir()]
 
 
 def _rebuild(engine: Engine, run_ids: Sequence[str], settings: Settings) -> bool:

@@ -85,6 +85,11 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._stopped = False
 
     @property
+    def spec(self) -> Any:  # type: ignore[override]  # gymnasium's own is a property of a wrapper too
+        """The env's own: `gymnasium.make` of it makes an env that is not recorded."""
+        return self.env.spec
+
+    @property
     def journal_id(self) -> str | None:
         """The id of the running episode's journal, or of the last one; None before the first reset."""
         return self._latest or None
