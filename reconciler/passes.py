@@ -27,7 +27,7 @@ from reconciler.memory import Files, Memory, files_of, folder_state
 from reconciler.report import Hooks, PassReport, item_of
 from reconciler.rules import Action, Sight, Verdict, decide
 from reconciler.settings import Settings
-from rsc.closing import ended_from, ended_without_evidence, start_row
+from rsc.closing import ended_from, ended_without_evidence, start_row, with_evidence
 from rsc.db import episodes, runs
 from rsc.db.episodes import RECONCILER, Ended
 from rsc.db.session import database_now, first_line, reading
@@ -320,9 +320,9 @@ class Pass:
         known: dict[str, Any] = {"now": now, "pass_id": self.pass_id, "episode_id": episode_id}
         start = None
         if evidence.journal is None:
-            ended = ended_without_evidence(journal_id, verdict.ending[2], end_time=row.start_time, **known)
+            ended = ended_without_evidence(journal_id, verdict.ending, end_time=row.start_time, **known)
         else:
-            ending = (*verdict.ending[:2], f"{verdict.ending[2]} ({evidence.look.reason})")
+            ending = with_evidence(verdict.ending, evidence.look.reason)
             ended = ended_from(evidence.journal, finalized_by=RECONCILER, ending=ending, final=evidence.final, **known)
             start = start_row(evidence.journal) if row is None else None
         guard = Guard.LESS_EVIDENCE if verdict.action is Action.REPLACE else Guard.STARTED

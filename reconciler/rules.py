@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from journal import Liveness
-from rsc.closing import COMPLETED, ERROR, KILLED, TRUNCATED, Ending
+from rsc.closing import COMPLETED, ERROR, JOURNAL_MISSING, TRUNCATED, Ending, journal_unreadable
 
 
 class Row(enum.StrEnum):
@@ -117,20 +117,25 @@ _ANSWERABLE = (Sight.OPEN, Sight.CLOSED, Sight.FAILED)
 CASES = (
     Case(
         "A",
-        "its env ended it, only the callback was lost",
+        "the env ended the episode; only its callback was lost",
         lambda f: _plain(f, Sight.OPEN, Sight.CLOSED) and f.status == COMPLETED,
         Action.END,
     ),
     Case(
         "B",
-        "its journal was closed over it: reset, or closed",
+        "the env was reset or closed before the episode finished",
         lambda f: _plain(f, Sight.CLOSED) and f.status == TRUNCATED,
         Action.END,
     ),
-    Case("C", "its env raised", lambda f: _plain(f, Sight.CLOSED) and f.status == ERROR, Action.END),
+    Case(
+        "C",
+        "the env raised an exception",
+        lambda f: _plain(f, Sight.CLOSED) and f.status == ERROR,
+        Action.END,
+    ),
     Case(
         "D",
-        "it lives, may live, or was just closed",
+        "its writer is alive, may be alive, or has just closed the journal",
         lambda f: _judged(f) and f.sight in _ANSWERABLE and not f.over,
         Action.WAIT,
     ),
@@ -142,13 +147,13 @@ CASES = (
     ),
     Case(
         "F",
-        "its writer died, and no step is there",
+        "its writer died before the first step",
         lambda f: _plain(f, Sight.OPEN) and f.status != COMPLETED and f.steps == 0,
         Action.END,
     ),
     Case(
         "G",
-        "its journal is not here, and that proves nothing",
+        "its journal is missing, but it may be elsewhere, or not made yet",
         lambda f: f.row is Row.STARTED and f.sight is Sight.MISSING and (f.young or not f.here or not f.dead),
         Action.WAIT,
     ),
@@ -166,26 +171,26 @@ CASES = (
     ),
     Case(
         "K",
-        "the reconciler ended it, and now there is more evidence",
+        "the reconciler ended it before, and more evidence is readable now",
         lambda f: f.row is Row.OURS and f.more and (f.sight is Sight.CLOSED or f.over),
         Action.REPLACE,
     ),
     Case(
         "K",
-        "the reconciler ended it, and its writer is back",
+        "the reconciler ended it before, but its writer is alive",
         lambda f: f.row is Row.OURS and f.sight in _ANSWERABLE and f.sight is not Sight.CLOSED and _back(f),
         Action.WAIT,
     ),
     Case(
         "K",
-        "the reconciler ended it, and there is no better evidence",
+        "the reconciler ended it before, and there is no more evidence",
         lambda f: f.row is Row.OURS and not (f.sight in _ANSWERABLE and (_back(f) or f.more)),
         Action.LEAVE,
     ),
     Case("L", "its callback ended it", lambda f: f.row is Row.ENDED, Action.LEAVE),
     Case(
         "M",
-        "its journal could not be written to its end",
+        "a write to its journal failed",
         lambda f: _judged(f) and f.over and f.sight is Sight.FAILED,
         Action.END,
     ),
@@ -197,7 +202,7 @@ CASES = (
     ),
     Case(
         "O",
-        "it cannot be looked at",
+        "its journal cannot be read",
         lambda f: _judged(f) and (f.sight is Sight.BLOCKED or (f.sight is Sight.UNREADABLE and not _lost(f))),
         Action.WAIT,
     ),
@@ -246,8 +251,8 @@ def _verdict(case: Case, facts: Facts) -> Verdict:
     if case.action not in (Action.END, Action.REPLACE):
         return Verdict(case.letter, case.action, why)
     if case.letter == "H":
-        return Verdict("H", case.action, why, (ERROR, KILLED, "journal missing"))
+        return Verdict("H", case.action, why, JOURNAL_MISSING)
     if case.letter == "N":
-        return Verdict("N", case.action, why, (ERROR, KILLED, f"journal unreadable: {facts.why}"))
+        return Verdict("N", case.action, why, journal_unreadable(facts.why))
     assert facts.ending is not None, "Invariant: a journal that was read says how it ended"
     return Verdict(case.letter, case.action, why, facts.ending)

@@ -35,9 +35,9 @@ STATUS_OF = {
 
 
 def ending_of(journal: Journal) -> Ending:
-    """Status, end reason and its words, by what the journal says; one that does not say how it ended was killed.
+    """Return status, end reason and words as the journal says; a journal without an end belongs to a killed writer.
 
-    Where damage leaves no metrics of the episode's end, it is truncated, whatever its end was.
+    If damage leaves no metrics of the episode's end, the episode is truncated, however it ended.
     """
     reason = journal.end_reason or journal.terminal
     words = (journal.end_message or _WORDS[reason]) if reason else "its writer died"
@@ -57,11 +57,24 @@ def ending_of(journal: Journal) -> Ending:
 _WORDS = {
     EndReason.TERMINATED: "ended by its env",
     EndReason.TIME_LIMIT: "ended by its env's time limit",
-    EndReason.SUPERSEDED: "its env was reset over it",
+    EndReason.SUPERSEDED: "the env was reset before the episode finished",
     EndReason.RESET: "its env was reset before it ended; a time limit outside of the recorder looks the same",
-    EndReason.CLOSED: "its env was closed",
-    EndReason.ERROR: "its env raised",
+    EndReason.CLOSED: "the env was closed before the episode finished",
+    EndReason.ERROR: "the env raised an exception",
 }
+
+JOURNAL_MISSING: Ending = (ERROR, KILLED, "journal missing")
+
+
+def journal_unreadable(why: str) -> Ending:
+    """Return the ending of an episode whose journal has no readable header."""
+    return ERROR, KILLED, f"journal unreadable: {why}"
+
+
+def with_evidence(ending: Ending, why: str) -> Ending:
+    """Return the ending with the reason why the writer counts as dead."""
+    status, reason, words = ending
+    return status, reason, f"{words} ({why})"
 
 
 def _known_steps(journal: Journal) -> int:
@@ -158,16 +171,16 @@ def _trades_of(journal: Journal) -> Trades:
 
 def ended_without_evidence(
     journal_id: str,
-    words: str,
+    ending: Ending,
     *,
     now: datetime,
     pass_id: str | None,
     end_time: datetime,
     episode_id: int | None = None,
 ) -> Ended:
-    """The final row of an episode whose journal is missing or unreadable: an error, metrics NULL."""
+    """Return the final row of an episode whose journal is missing or unreadable, with NULL for each metric."""
     row = {
-        **_ending_row(ERROR, KILLED, words, RECONCILER, now, pass_id),
+        **_ending_row(*ending, RECONCILER, now, pass_id),
         "end_time": end_time,
         "evidence_steps": 0,
         "evidence_closed": False,

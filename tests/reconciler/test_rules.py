@@ -13,7 +13,7 @@ from rsc.closing import KILLED
 ALIVE, DEAD, UNSURE = Liveness.ALIVE, Liveness.DEAD, Liveness.UNSURE
 KILLED_ENDING = ("truncated", KILLED, "its writer died")
 TERMINAL = ("completed", "terminated", "ended by its env")
-SUPERSEDED = ("truncated", "superseded", "its env was reset over it")
+SUPERSEDED = ("truncated", "superseded", "the env was reset before the episode finished")
 RAISED = ("error", "error", "ZeroDivisionError")
 
 

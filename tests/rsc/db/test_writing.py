@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import OperationalError
 
-from rsc.closing import TRUNCATED, ended_without_evidence
+from rsc.closing import JOURNAL_MISSING, TRUNCATED, ended_without_evidence
 from rsc.db import runs
 from rsc.db.episodes import Ended
 from rsc.db.models import episodes
@@ -34,7 +34,7 @@ def start(journal_id: str, **more: Any) -> Change:
 
 
 def ended(journal_id: str, by: str = "reconciler", **more: Any) -> Ended:
-    given = ended_without_evidence(journal_id, "words", now=NOW, pass_id="p", end_time=NOW)
+    given = ended_without_evidence(journal_id, JOURNAL_MISSING, now=NOW, pass_id="p", end_time=NOW)
     row = {**given.row, "status": TRUNCATED, "finalized_by": by, **more}
     return Ended(journal_id, row, given.trades)
 
