@@ -231,9 +231,9 @@ def long(home: Path, steps: int = 1_000_000) -> None:
 def _timed_answer(root: Path, journal_id: str) -> float:
     started = time.perf_counter()
     run = run_state(RUN, root, Observer())
-    sighting = gather_evidence(run, journal_id, None, Settings(), datetime.now(UTC))
-    assert sighting.journal is not None
-    assert metrics_of(sighting.journal).total_steps == sighting.journal.last_step
+    evidence = gather_evidence(run, journal_id, None, Settings(), datetime.now(UTC))
+    assert evidence.journal is not None
+    assert metrics_of(evidence.journal).total_steps == evidence.journal.last_step
     return time.perf_counter() - started
 
 

@@ -80,9 +80,9 @@ def overview(path: str, observer: Observer, *, whole: bool = False) -> Overview:
     folder, name = os.path.split(path)
     run_id, journal_id = os.path.basename(folder), name.rpartition(".")[0] or name
     try:
-        glanced = None if whole else peek(path)
-        if glanced is not None:
-            return _of_glance(path, run_id, journal_id, glanced)
+        peeked = None if whole else peek(path)
+        if peeked is not None:
+            return _of_peek(path, run_id, journal_id, peeked)
         return _of_journal(path, run_id, observer)
     except JournalError as error:
         from journal.inspect.diagnosis import diagnosed
@@ -90,18 +90,18 @@ def overview(path: str, observer: Observer, *, whole: bool = False) -> Overview:
         return Overview(path, run_id, journal_id, Condition.UNREADABLE, _size_of(path), problem=diagnosed(path, error))
 
 
-def _of_glance(path: str, run_id: str, journal_id: str, glanced: Peek) -> Overview:
+def _of_peek(path: str, run_id: str, journal_id: str, peeked: Peek) -> Overview:
     return Overview(
         path,
         run_id,
         journal_id,
         Condition.CLOSED,
-        glanced.size_bytes,
-        glanced.steps,
-        glanced.trades,
-        end_reason=str(glanced.end_reason),
-        last_time=glanced.last_step_time,
-        source=glanced,
+        peeked.size_bytes,
+        peeked.steps,
+        peeked.trades,
+        end_reason=str(peeked.end_reason),
+        last_time=peeked.last_step_time,
+        source=peeked,
     )
 
 

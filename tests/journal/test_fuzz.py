@@ -101,11 +101,9 @@ def look_at_file(source: MemorySource, folder: Path, mode: Mode) -> None:
     copy.unlink(missing_ok=True)
     path.write_bytes(source.stream)
     tail_path(path).write_bytes((source.tail() or (b"",))[0])
-    glanced = answered(lambda: peek(path))
-    if glanced is not None:
-        answered(
-            lambda: (glanced.header, glanced.last_step_time, glanced.end_reason, glanced.folded(DigestFold, restored))
-        )
+    peeked = answered(lambda: peek(path))
+    if peeked is not None:
+        answered(lambda: (peeked.header, peeked.last_step_time, peeked.end_reason, peeked.folded(DigestFold, restored)))
     answered(lambda: overview(str(path), Observer()))
     if answered(lambda: recover(path, copy, mode)) is not None:
         assert audit(read_journal(copy)).intact

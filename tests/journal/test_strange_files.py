@@ -151,11 +151,11 @@ def test_name__that_is_not_utf8__is_read_or_refused(tmp_path: Path) -> None:
         seen = overview(name, Observer(), whole=True)
         assert seen.problem or seen.steps == 5
         try:
-            glanced = peek(name)
+            peeked = peek(name)
         except NotAJournalError:
             continue
-        assert glanced is not None
-        assert glanced.steps == 5
+        assert peeked is not None
+        assert peeked.steps == 5
 
 
 def test_name__with_a_nul__is_an_access_error() -> None:

@@ -397,12 +397,12 @@ def test_no_permission__cannot_be_looked_at(world):
         os.seteuid(65534)
     try:
         run = run_state(world.run_id, world.root, world.observer)
-        sighting = gather_evidence(run, journal_id, row, LATER, datetime.now(UTC))
+        evidence = gather_evidence(run, journal_id, row, LATER, datetime.now(UTC))
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
-    assert decide(sighting.facts).case == "O"
-    assert "ermission" in sighting.look.reason
+    assert decide(evidence.facts).case == "O"
+    assert "ermission" in evidence.look.reason
 
 
 def test_lease__unchanged_for_three_intervals_on_the_observers_clock__is_dead(world):

@@ -1,4 +1,4 @@
-"""The one road home: callback and reconciler make the same row of the same journal."""
+"""Callback and reconciler make the same row of the same journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The running form: the pure functions' figures from any blocks, the same bits for the same blocks, whatever happens."""
+"""The incremental form: the pure functions' figures from any blocks, the same bits for the same blocks, whatever happens."""
 
 from __future__ import annotations
 

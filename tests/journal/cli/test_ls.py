@@ -57,7 +57,7 @@ def test_ls__writer__is_said_of_open_journals_alone(world: World):
     assert rows["finished"]["writer"] is None
     assert rows["finished"]["end"] == "terminated"
     assert rows["limit"]["end"] == "time_limit"
-    assert rows["finished"]["verified"] is False, "closed journals are only glanced at"
+    assert rows["finished"]["verified"] is False, "of closed journals only the footer is read"
     assert rows["empty"]["problem"] == "it is empty"
 
 
