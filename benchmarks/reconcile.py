@@ -116,7 +116,8 @@ def _row_of(header: Any) -> dict[str, Any]:
     return {
         "run_id": RUN, "rllib_episode_id": f"rllib-{header.journal_id}", "journal_id": header.journal_id,
         "env_class": "TradingEnv", "in_evaluation": False, "worker_index": 1, "writer_host": header.writer.host,
-        "writer_boot_id": header.writer.boot_id, "start_time": header.start_time, "initial_portfolio_value": 10_000.0,
+        "writer_boot_id": header.writer.boot_id, "root_id": header.root_id,
+        "start_time": header.start_time, "initial_portfolio_value": 10_000.0,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The look: what the files say of one episode, as facts for the rules. Only reads, and holds nothing."""
+"""Collect what the files say of one episode, as facts for the rules. Only reads, and holds nothing."""
 
 from __future__ import annotations
 
@@ -22,50 +22,92 @@ from journal import (
     read_header,
     read_journal,
 )
+from journal.format.header import Header, Origin
 from journal.format.schema import STREAM_SUFFIX
-from journal.host.liveness import is_locked
+from journal.host.filesystems import LOCAL
+from journal.host.identity import Process
+from journal.host.liveness import Probe, is_locked, probe
 from journal.host.paths import check_name, run_dir
+from journal.host.roots import read_root_id
 from reconciler.rules import Facts, Row, Sight
 from reconciler.settings import Settings
-from rsc.closing import ending_of
-from rsc.db.episodes import RECONCILER
+from rsc.closing import ending_of, evidence_of
+from rsc.db.episodes import RECONCILER, rank_of
 
 _SIGHTS = {State.OPEN: Sight.OPEN, State.CLOSED: Sight.CLOSED, State.FAILED: Sight.FAILED}
-_HELD = LivenessReport(Liveness.ALIVE, "its lock is held")
+_HELD = LivenessReport(Liveness.ALIVE, "its lock is held", rule=1, original=True)
 
 
 @dataclass
 class RunState:
-    """A run's folder as this pass sees it. ``marker`` is None where the marker is missing; ``local``: its locks are
-    trusted."""
+    """A run's folder as one pass sees it. File system, marker and processes are looked at once in each pass.
+
+    Attributes:
+        run_id: The run.
+        root: The journal root.
+        marker: The judgement of the run's driver, None where the run has no marker.
+        observer: Judges writers; a daemon's observer lives longer than one pass.
+        folder: The run's folder below the root.
+        kind: The kind of its file system.
+        root_id: The folder's random id; empty if it has none of its own.
+    """
 
     run_id: str
     root: Path
     marker: LivenessReport | None
     observer: Observer
     folder: Path
-    local: bool
-    _gone: dict[WriterIdentity, bool] = field(default_factory=dict)
+    kind: str
+    root_id: str
+    _processes: dict[WriterIdentity, Process] = field(default_factory=dict)
+
+    @property
+    def local(self) -> bool:
+        """Return True if locks can be trusted here."""
+        return self.kind in LOCAL
 
     @property
     def driver_may_live(self) -> bool:
-        """Is the run's driver alive, or not known to be dead?"""
+        """Return True if the run's driver is alive, or not known to be dead."""
         return self.marker is not None and self.marker.liveness is not Liveness.DEAD
 
-    def process_is_gone(self, writer: WriterIdentity) -> bool:
-        """Is the writer's process certainly dead? Asked once for all its journals."""
-        if writer not in self._gone:
-            self._gone[writer] = self.observer.process_is_gone(writer)
-        return self._gone[writer]
+    @property
+    def is_home(self) -> bool:
+        """Return True if the run's driver made this folder: its marker is no copy."""
+        return self.marker is not None and self.marker.original
 
-    def judge(self, locked: bool, writer: WriterIdentity | None) -> LivenessReport:
-        """Judge a writer by the lock that was probed."""
-        return self.observer.judge(locked, self.local, self.folder, writer)
+    def process(self, writer: WriterIdentity) -> Process:
+        """Look at a writer's process, once for all its journals."""
+        if writer not in self._processes:
+            self._processes[writer] = self.observer.process(writer)
+        return self._processes[writer]
+
+    def has_seen(self, writer: WriterIdentity) -> bool:
+        """Return True if the writer's process was looked at before."""
+        return writer in self._processes
+
+    def judge(self, path: str, found: Probe, origin: Origin) -> LivenessReport:
+        """Judge the writer of a journal whose lock was probed."""
+        return self.observer.judge(path, found, self.kind, origin, self.process(origin.writer))
+
+    def judge_unreadable(self, found: Probe) -> LivenessReport:
+        """Judge the writer of a journal that does not name it: a free lock counts in the folder that its driver made."""
+        if found.locked:
+            return _HELD
+        if self.local and self.is_home:
+            return LivenessReport(Liveness.DEAD, "its lock is free, in the folder that the run's driver made")
+        return LivenessReport(Liveness.UNSURE, "its lock is free, but this folder may be a copy")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a look gave: the facts, and what they were taken from. ``journal`` is None where it was not read."""
+    """What a look gave: the facts, and what they rest on.
+
+    Attributes:
+        facts: The facts for the rules.
+        journal: The journal, None where it was not read.
+        look: The judgement of its writer.
+    """
 
     facts: Facts
     journal: Journal | None
@@ -73,40 +115,39 @@ class Evidence:
 
     @property
     def final(self) -> bool:
-        """Can no more evidence ever come? Only a lock proves that, or the journal's own end."""
-        absolute = self.look.liveness is Liveness.DEAD and self.look.lease_age_s is None
-        return self.facts.sight is Sight.CLOSED or absolute
+        """Return True if no more evidence can ever come."""
+        return self.journal is not None and _is_final(self.look, self.journal)
 
 
 def run_state(run_id: str, root: Path, observer: Observer) -> RunState:
-    """Read the run's marker; an unreadable one counts as unsure."""
+    """Look at the run's folder and marker. An unreadable marker counts as unsure."""
     try:
         marker = marker_liveness(root, run_id, observer)
     except JournalError as error:
         marker = LivenessReport(Liveness.UNSURE, str(error))
     folder = run_dir(root, run_id)
-    return RunState(run_id, root, marker, observer, folder, observer.local(folder))
+    return RunState(run_id, root, marker, observer, folder, observer.file_system(folder), read_root_id(folder))
 
 
 def gather_evidence(run: RunState, journal_id: str, row: Any, settings: Settings, now: datetime) -> Evidence:
     """Collect what the files say of one episode. File contents never make it raise."""
+    path = f"{run.folder}/{journal_id}{STREAM_SUFFIX}"
     try:
-        path = f"{run.folder}/{check_name(journal_id, 'journal id')}{STREAM_SUFFIX}"
+        check_name(journal_id, "journal id")
         sight, look, journal = _look(path, run, settings)
     except JournalError as error:  # no writer makes such a name
         sight, look, journal = Sight.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
     if sight is Sight.MISSING:
         return Evidence(_missing(run, row, settings, now), None, look)
-    known = {} if journal is None else _told_by(journal, run, row, settings, now)
-    facts = Facts(
-        row_of(row),
-        sight,
-        _assumed(look.liveness, settings),
-        look.reason,
-        young=_is_young(row, settings, now),
-        **known,
-    )
-    return Evidence(facts, journal, look)
+    known = {} if journal is None else _told_by(journal, look, run, row, settings, now)
+    writer, young = _assumed(look.liveness, settings), _is_young(row, settings, now)
+    return Evidence(Facts(row_of(row), sight, writer, look.reason, young=young, **known), journal, look)
+
+
+def _is_final(look: LivenessReport, journal: Journal) -> bool:
+    """A whole journal says all; of another one, only its writer's certain death proves that nothing will be added."""
+    whole = journal.state is State.CLOSED and not (journal.findings or journal.steps_lost or journal.trades_lost)
+    return whole or look.certain
 
 
 def row_of(row: Any) -> Row:
@@ -119,17 +160,17 @@ def row_of(row: Any) -> Row:
 
 
 def _look(path: str, run: RunState, settings: Settings) -> tuple[Sight, LivenessReport, Journal | None]:
-    """The lock before the read: once it is free nothing more is written, so what is read then is all there is."""
+    """Look at the writer before the read: once it is dead nothing more is written, so what is read then is all."""
     try:
-        held = is_locked(path)
-        if held and not settings.dry_run:
+        found = probe(path)
+        if found.locked and not settings.dry_run:
             return Sight.OPEN, _HELD, None
         wanted = settings.dry_run or settings.assume_dead
-        if not (held or run.local or wanted) and (look := _lives_elsewhere(path, run)):
+        if not (found.locked or run.local or wanted) and (look := _lives_elsewhere(path, found, run)):
             return Sight.OPEN, look, None
         journal = read_journal(path)
-        if held and not is_locked(path):
-            held, journal = False, read_journal(path)  # it ended in between, and its last words count
+        if found.locked and not is_locked(path):
+            found, journal = probe(path), read_journal(path)  # it ended in between, and its last words count
     except NotAJournalError as error:
         return _unreadable(path, run, error)
     except JournalAccessError as error:
@@ -140,12 +181,23 @@ def _look(path: str, run: RunState, settings: Settings) -> tuple[Sight, Liveness
     header = journal.header
     if header.run_id != run.run_id or header.journal_id != journal.path.stem:
         return Sight.BLOCKED, LivenessReport(Liveness.UNSURE, _whose(header)), None
-    return _SIGHTS[journal.state], run.judge(held, header.writer), journal
+    looked = run.has_seen(header.writer)
+    look = run.judge(path, found, header.origin)
+    if look.rule == 2 and not looked:
+        journal = _read_again(path, journal)  # its process may have written and died since the read
+    return _SIGHTS[journal.state], look, journal
 
 
-def _lives_elsewhere(path: str, run: RunState) -> LivenessReport | None:
+def _read_again(path: str, journal: Journal) -> Journal:
+    try:
+        return read_journal(path)
+    except JournalError:
+        return journal
+
+
+def _lives_elsewhere(path: str, found: Probe, run: RunState) -> LivenessReport | None:
     """Where locks prove nothing, a journal is read whole only when its lease has run out or it says that it ended."""
-    look = run.judge(False, read_header(path).writer)
+    look = run.judge(path, found, read_header(path).origin)
     return look if look.liveness is not Liveness.DEAD and peek(path) is None else None
 
 
@@ -153,24 +205,25 @@ def _unreadable(path: str, run: RunState, error: NotAJournalError) -> tuple[Sigh
     try:
         header = read_header(path)
     except JournalError:
-        look = run.judge(is_locked(path), None)
+        look = run.judge_unreadable(probe(path))
         return Sight.UNREADABLE, LivenessReport(look.liveness, f"{error.reason}; {look.reason}"), None
     return Sight.BLOCKED, LivenessReport(Liveness.UNSURE, _whose(header)), None
 
 
-def _whose(header: Any) -> str:
+def _whose(header: Header) -> str:
     return f"it holds journal {header.journal_id} of run {header.run_id}"
 
 
-def _told_by(journal: Journal, run: RunState, row: Any, settings: Settings, now: datetime) -> dict[str, Any]:
-    closed = journal.state is State.CLOSED
+def _told_by(
+    journal: Journal, look: LivenessReport, run: RunState, row: Any, settings: Settings, now: datetime
+) -> dict[str, Any]:
+    closed, final = journal.state is State.CLOSED, _is_final(look, journal)
     return {
         "ending": ending_of(journal),
         "steps": journal.last_step,
         "damaged": bool(journal.findings),
         "settled": closed and _is_settled(journal, run, settings, now),
-        "more": row is not None
-        and (journal.last_step > (row.evidence_steps or 0) or (closed and not row.evidence_closed)),
+        "more": row is not None and rank_of(evidence_of(journal, final=final)) > rank_of(row._mapping),
     }
 
 
@@ -178,24 +231,24 @@ def _is_settled(journal: Journal, run: RunState, settings: Settings, now: dateti
     """Its callback cannot come any more, or had its time. A clock that is wrong by more than that counts as late."""
     closed_at = journal.closed_at
     late = closed_at is None or abs((now - closed_at).total_seconds()) > settings.grace_period_s
-    return late or run.process_is_gone(journal.header.writer)
+    return late or run.process(journal.header.writer) is Process.GONE
 
 
 def _missing(run: RunState, row: Any, settings: Settings, now: datetime) -> Facts:
+    """Facts of an episode without a journal. That it was lost can be known only in the folder where it was written."""
     driver = run.marker or LivenessReport(Liveness.UNSURE, f"the run's marker is not in {run.root}")
-    host = getattr(row, "writer_host", None)
-    here = run.marker is not None and (settings.assume_dead or _is_here(run, row))
     why = f"of the run's driver: {driver.reason}" if run.marker else driver.reason
+    here = run.marker is not None and (settings.assume_dead or _is_home_of(run, row))
     if run.marker is not None and not here:
-        why = f"its writer's host {host or 'is unknown and'} cannot be judged from here"
+        host = getattr(row, "writer_host", None) or "an unknown host"
+        why = f"{run.folder} is not known to be the folder in which {host} wrote it"
     young = _is_young(row, settings, now)
-    writer = _assumed(driver.liveness, settings)
-    return Facts(row_of(row), Sight.MISSING, writer, why, young=young, here=here)
+    return Facts(row_of(row), Sight.MISSING, _assumed(driver.liveness, settings), why, young=young, here=here)
 
 
-def _is_here(run: RunState, row: Any) -> bool:
-    """Did this machine write the episode, in this boot or an earlier one?"""
-    return row is not None and (row.writer_boot_id == run.observer.boot_id or row.writer_host == run.observer.host)
+def _is_home_of(run: RunState, row: Any) -> bool:
+    """Was the episode written in this very folder? Neither a copy of the marker nor an equal path proves that."""
+    return run.is_home and row is not None and run.root_id != "" and row.root_id == run.root_id
 
 
 def _is_young(row: Any, settings: Settings, now: datetime) -> bool:

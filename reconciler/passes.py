@@ -29,7 +29,7 @@ from reconciler.rules import Action, Sight, Verdict, decide
 from reconciler.settings import Settings
 from rsc.closing import ended_from, ended_without_evidence, start_row, with_evidence
 from rsc.db import episodes, runs
-from rsc.db.episodes import RECONCILER, Ended
+from rsc.db.episodes import RECONCILER, SETTLED_AFTER, Ended
 from rsc.db.session import database_now, first_line, reading
 from rsc.db.tolerant import UnreadableRow
 from rsc.db.trades import count_of
@@ -43,8 +43,6 @@ Candidate = tuple[str, Any]
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 """Outcomes of a pass: all was looked at (the report has the complaints), an error ended it, it was told to stop."""
 
-SETTLED_AFTER = timedelta(days=7)
-"""A verdict of the reconciler that was not final settles after this time: it is not judged again."""
 _OF_OTHERS = "has no journal root in the database: another program made it, and its rows are not judged"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 _LISTING = 500

@@ -93,23 +93,39 @@ def ended_from(
     final: bool = True,
     episode_id: int | None = None,
 ) -> Ended:
-    """The final row and trades of an episode, from its journal alone. ``final``: no more evidence can ever come."""
+    """Return the final row and trades of an episode, from its journal alone.
+
+    Args:
+        journal: The episode's journal.
+        finalized_by: Who ends it: the callback or the reconciler.
+        now: When it is ended.
+        pass_id: The reconciler's pass.
+        ending: How it ended; what the journal says by default.
+        final: No more evidence can ever come.
+        episode_id: The row's key, if it is known.
+    """
     metrics = metrics_of(journal)
-    closed = journal.state is State.CLOSED
     row = {
         **_ending_row(*(ending or ending_of(journal)), finalized_by, now, pass_id),
         "end_time": journal.last_step_time or journal.closed_at or journal.header.start_time,
-        "evidence_steps": journal.last_step,
-        "evidence_closed": closed,
-        "evidence_final": closed or final,
-        "steps_lost": journal.steps_lost,
-        "trades_lost": journal.trades_lost,
+        **evidence_of(journal, final=final),
         "not_told": _words_of(metrics),
         **_about_row(journal.header.about),
         **_market_row(journal, metrics),
         **stored(metrics),
     }
     return Ended(journal.header.journal_id, row, _trades_of(journal), episode_id)
+
+
+def evidence_of(journal: Journal, *, final: bool) -> dict[str, Any]:
+    """Return the columns that say how much a journal proves; ``final``: no more evidence can ever come."""
+    return {
+        "evidence_steps": journal.step_count,
+        "evidence_closed": journal.state is State.CLOSED,
+        "evidence_final": final,
+        "steps_lost": journal.steps_lost,
+        "trades_lost": journal.trades_lost,
+    }
 
 
 def _about_row(about: About | None) -> dict[str, Any]:
@@ -244,6 +260,7 @@ def start_row(journal: Journal) -> dict[str, Any]:
         "worker_index": _integer(about.worker_index),
         "writer_host": header.writer.host,
         "writer_boot_id": header.writer.boot_id,
+        "root_id": header.root_id or None,
         "start_time": header.start_time,
         "initial_portfolio_value": about.initial_portfolio_value,
         **_about_row(about),

@@ -303,7 +303,7 @@ def _changes(root: Path, run_id: str, journal_ids: Iterable[str], deadline: floa
 def _is_forgotten(path: Path, journal: Journal, observer: Observer) -> bool:
     """Whether an open journal is of an env that this process let go without closing it: its lock is free."""
     writer = journal.header.writer
-    return writer == this_writer() and observer.look(path, writer).liveness is Liveness.DEAD
+    return writer == this_writer() and observer.look(path, journal.header.origin).liveness is Liveness.DEAD
 
 
 def _notes(in_evaluation: bool | None) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class _Following:
     def _look_at_writer(self, follower: Follower) -> Iterator[pa.RecordBatch]:
         """Yield the rows that a dead writer wrote between the last read and the check of its lock."""
 
-        look = self._observer.look(follower.path, follower.header.writer)
+        look = self._observer.look(follower.path, follower.header.origin)
         if look.liveness is not Liveness.DEAD:
             return
         growth = follower.look(final=True)

@@ -28,7 +28,7 @@ from journal.format.values import (
     whole,
 )
 
-__all__ = ["EPOCH", "About", "FileId", "Header", "WriterIdentity", "from_microseconds", "microseconds"]
+__all__ = ["EPOCH", "About", "FileId", "Header", "Origin", "WriterIdentity", "from_microseconds", "microseconds"]
 
 TradesKnown = Literal["told", "derived", "unknown"]
 CAN_BE_UNKNOWN = frozenset((*STEP_FLOATS, "market_time"))
@@ -137,8 +137,8 @@ class WriterIdentity:
     """The process that writes a journal. What is unknown is empty or 0.
 
     Args:
-        host: Host name.
-        machine_id: The machine's id.
+        host: Host name, or the value of RSC_HOST.
+        machine_id: The machine's id; empty if RSC_HOST names the host.
         boot_id: The kernel's id of the boot.
         pid: Process id, as the process itself sees it.
         process_start: Start of the process in clock ticks since boot.
@@ -166,11 +166,27 @@ class FileId:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a file records of its making: by it, the file is told from copies, and its maker from other processes.
+
+    Args:
+        writer: The process that made the file.
+        file: The file's identity at that time; None if unknown.
+        folder: The absolute path of its folder at that time, without symbolic links; empty if unknown.
+    """
+
+    writer: WriterIdentity
+    file: FileId | None = None
+    folder: str = ""
+
+
+@dataclass(frozen=True)
 class Header:
     """The decoded header of a journal.
 
     ``stream`` is the identity of the stream's file when its writer made it, ``tail_mapped`` whether its tail is a mapped
-    file; both are None where unknown, in a recovered journal for one.
+    file; both are None where unknown, in a recovered journal for one. ``folder`` is the absolute path of the run's folder
+    as the writer saw it, ``root_id`` the random id of that folder; both are empty where unknown.
     """
 
     format_version: Whole
@@ -182,6 +198,8 @@ class Header:
     about: About
     stream: FileId | None = None
     tail_mapped: bool | None = None
+    folder: str = ""
+    root_id: str = ""
 
     def __post_init__(self) -> None:
         if not (is_name(self.run_id) and is_name(self.journal_id)):
@@ -192,6 +210,11 @@ class Header:
     def start_time(self) -> datetime:
         """Wall-clock time of the reset, UTC."""
         return from_microseconds(self.start_time_us)
+
+    @property
+    def origin(self) -> Origin:
+        """What the journal records of its making."""
+        return Origin(self.writer, self.stream, self.folder)
 
     def to_json(self) -> bytes:
         """Encode as compact JSON that `from_json` accepts; raise JournalValueError if there is none."""

@@ -17,6 +17,7 @@ STREAM_SUFFIX = ".arrows"
 TAIL_SUFFIX = ".tail"
 FAILED_SUFFIX = ".failed"
 RUN_MARKER = "run"
+ROOT_ID_FILE = "root"
 RECOVERED_NOTE = "recovered"  # about.notes of a journal that `recover` made: what it had lost before
 WRITERS_DIR = "writers"
 NEW_SUFFIX = ".new"  # a file that has no final name yet

@@ -1,56 +1,55 @@
-"""On what kind of file system a folder lies: it decides how far a lock is trusted and how a tail is written."""
+"""Tell which kind of file system holds a folder: it decides how far locks and leases are trusted.
+
+Nothing is cached here. A mount can be replaced by another one with the same device number, so callers ask anew.
+"""
 
 from __future__ import annotations
 
-import functools
 import os
+import re
 from pathlib import Path
 
-# Their locks are kept by this kernel alone, so what one process holds every other process of the host sees.
-# Network and shared file systems (nfs, cifs, fuse.*, 9p, virtiofs, lustre, ...) are left out on purpose.
+# This kernel alone keeps their locks, so what one process holds, every process sees that opens the same file.
 LOCAL = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "ramfs", "jfs", "bcachefs"}
 )
+
+# Several hosts use them at once, and each file has one inode number on all hosts. A file whose number is the one that
+# its writer recorded is therefore no copy. FUSE file systems are left out unless they are known to keep this.
+SHARED = frozenset(
+    {
+        "nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "gpfs", "beegfs", "ocfs2", "gfs2", "orangefs", "afs", "9p",
+        "virtiofs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.juicefs",
+    }
+)  # fmt: skip
 
 # Blocks that are reserved here stay reserved and are overwritten in place, so a store into a mapping cannot run
 # out of space. Copy-on-write file systems allocate anew, and a full disk would end the process by SIGBUS.
 OVERWRITES_IN_PLACE = frozenset({"ext4", "xfs", "tmpfs"})
 
+_MOUNT = re.compile(r"^\S+ \S+ (\S+) \S+ (\S+) .*? - (\S+)", re.MULTILINE | re.ASCII)
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
 
 def file_system_of(path: Path | str) -> str:
-    """The type of the file system that holds an existing path, as the kernel names it; "" if it can't be told."""
+    """Return the kernel's name of the file system that holds an existing path; empty if it cannot be told."""
     try:
-        info = os.stat(path)
+        device = os.stat(path).st_dev
+        table = Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape")
     except OSError:
         return ""
-    device = f"{os.major(info.st_dev)}:{os.minor(info.st_dev)}"
-    return _by_device(device) or _by_prefix(os.path.realpath(path))
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for mount in _MOUNT.finditer(table):
+        if mount[1] == number:
+            return mount[3]
+    return _longest_prefix(os.path.realpath(path), table)
 
 
-def is_local(path: Path | str) -> bool:
-    """Does a free lock on this path prove that nobody on this host holds it?"""
-    return file_system_of(path) in LOCAL
-
-
-@functools.lru_cache(maxsize=64)
-def _by_device(device: str) -> str:
-    return next((kind for dev, _, kind in _mounts() if dev == device), "")
-
-
-def _by_prefix(path: str) -> str:
-    """btrfs shows another device to stat than to the mount table: there the longest mount point decides."""
-    holding = [(len(point), kind) for _, point, kind in _mounts() if os.path.commonpath([point, path]) == point]
-    return max(holding, default=(0, ""))[1]
-
-
-def _mounts() -> list[tuple[str, str, str]]:
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    mounts = []
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        fields = left.split()
-        mounts.append((fields[2], fields[4].replace("\\040", " "), right.split()[0]))
-    return mounts
+def _longest_prefix(path: str, table: str) -> str:
+    """Decide by mount point: btrfs shows another device number to stat than in the mount table."""
+    holding = []
+    for place, mount in enumerate(_MOUNT.finditer(table)):
+        point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), mount[2])
+        if os.path.commonpath([point, path]) == point:
+            holding.append((len(point), place, mount[3]))
+    return max(holding, default=(0, 0, ""))[2]

@@ -1,4 +1,8 @@
-"""Is its writer alive? The kernel's lock answers where it can be trusted, a lease elsewhere; unsure means wait."""
+"""Decide whether a writer is alive, by seven rules of which the first that applies decides.
+
+A free lock proves death only on the very file that the writer locked. So a journal's header, a run's marker and a lease
+name the process that made them and their own device and inode. Where that proves nothing, the answer is UNSURE.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from journal.errors import JournalAccessError
-from journal.format.header import WriterIdentity
-from journal.format.schema import WRITERS_DIR
-from journal.format.untrusted import json_object, real, whole
-from journal.host.files import open_regular
-from journal.host.filesystems import is_local
-from journal.host.identity import boot_id, machine_id, process_start, this_writer
+from journal.format.header import FileId, Origin, WriterIdentity
+from journal.format.values import text
+from journal.host.filesystems import LOCAL, SHARED, file_system_of
+from journal.host.identity import HOST_VARIABLE, Process, look_at_process, same_boot, same_host, this_writer
+from journal.host.leases import LeaseSight, LeaseWatch
 
-# A lease is dead when it stood still for this many of its own intervals.
-LEASE_INTERVALS = 3
+_FRESH_S = 1.0  # a folder's kind of file system is asked anew after so long
 
 
 class Liveness(enum.StrEnum):
-    """What is known about a writer. DEAD: nobody will ever append to this journal again."""
+    """What is known about a writer. DEAD: no process will ever append to this journal again."""
 
     ALIVE = "alive"
     DEAD = "dead"
@@ -32,119 +34,251 @@ class Liveness(enum.StrEnum):
 
 @dataclass(frozen=True)
 class LivenessReport:
-    """A judgement with its reason in words. ``lease_age_s``: how long this observer has seen the lease unchanged."""
+    """A judgement and its reason in words.
+
+    Attributes:
+        liveness: The judgement.
+        reason: Why, for people.
+        lease_age_s: While a lease can still decide: for how long it has been watched without a change.
+        rule: The number of the rule that decided.
+        original: The file is the one that its writer made, not a copy of it.
+        certain: No evidence can ever be added: rule 2 or 3, on the very file that the writer made.
+    """
 
     liveness: Liveness
     reason: str
     lease_age_s: float | None = None
+    rule: int = 7
+    original: bool = False
+    certain: bool = False
 
 
-@dataclass
-class Observer:
-    """Judges writers. Keep one for as long as you watch: leases are judged by how long *this* observer saw them
-    unchanged on its own clock, so a new one is unsure at first.
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What opening a file shows: whether a process holds its lock, and its identity."""
 
-    The fields are who observes; the defaults are this process. ``local`` tells if locks on a path are trusted.
-    """
-
-    boot_id: str = field(default_factory=boot_id)
-    machine_id: str = field(default_factory=machine_id)
-    host: str = field(default_factory=lambda: this_writer().host)
-    clock: Callable[[], float] = time.monotonic
-    local: Callable[[Path], bool] = is_local
-    _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
-
-    def look(self, path: Path, writer: WriterIdentity | None) -> LivenessReport:
-        """Judge the writer of a journal or run marker at ``path``; ``writer`` is None where its header is unreadable.
-
-        Raises JournalAccessError if the file cannot be opened.
-        """
-        return self.judge(is_locked(path), self.local(path.parent), path.parent, writer)
-
-    def judge(self, locked: bool, local: bool, run_folder: Path, writer: WriterIdentity | None) -> LivenessReport:
-        """The judgement alone, for a lock that was probed and a folder whose kind is known."""
-        if locked:
-            return LivenessReport(Liveness.ALIVE, "its lock is held")
-        if local and writer is not None and writer.boot_id == self.boot_id:
-            return LivenessReport(Liveness.DEAD, "its lock is free, on this host and boot")
-        if local:
-            return self._look_local(writer)
-        return self._look_lease(run_folder, writer)
-
-    def process_is_gone(self, writer: WriterIdentity) -> bool:
-        """Is the writer's process certainly dead? Only its own host can tell; False where it can't be told."""
-        if (writer.host, writer.machine_id) != (self.host, self.machine_id):
-            return False
-        return writer.boot_id != self.boot_id or process_start(writer.pid) != writer.process_start
-
-    def _look_local(self, writer: WriterIdentity | None) -> LivenessReport:
-        if writer is None:
-            return LivenessReport(Liveness.DEAD, "its lock is free, on a local disk")
-        if (writer.host, writer.machine_id) == (self.host, self.machine_id):
-            return LivenessReport(Liveness.DEAD, "it was written before this host's last boot")
-        return LivenessReport(
-            Liveness.UNSURE, f"it was written on host {writer.host}, and this disk is local to {self.host}"
-        )
-
-    def _look_lease(self, run_folder: Path, writer: WriterIdentity | None) -> LivenessReport:
-        if writer is None:
-            return LivenessReport(
-                Liveness.UNSURE, "its header is unreadable and locks are not trusted on this file system"
-            )
-        path = lease_path(run_folder, writer)
-        lease, now = read_lease(path), self.clock()
-        if lease is None:
-            return LivenessReport(
-                Liveness.UNSURE,
-                f"locks are not trusted on this file system and there is no lease of {writer.host}",
-            )
-        beat, since = self._seen.get(path, (None, now))
-        if beat != lease.beat:
-            since = now
-        self._seen[path] = (lease.beat, since)
-        age = now - since
-        if age >= LEASE_INTERVALS * lease.interval_s:
-            return LivenessReport(Liveness.DEAD, f"its lease has not changed for {age:.0f} s", age)
-        return LivenessReport(Liveness.UNSURE, f"its lease is being observed, unchanged for {age:.0f} s", age)
+    locked: bool
+    file: FileId
 
 
-def is_locked(path: Path | str) -> bool:
-    """Does somebody hold the writer's lock? Probes and holds nothing; raises JournalAccessError."""
+def probe(path: Path | str) -> Probe:
+    """Look at a file's lock and identity; hold nothing. Raises JournalAccessError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise JournalAccessError(path, error) from error
+    locked = False
     try:
+        state = os.fstat(fd)
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        locked = True
     except OSError as error:
         raise JournalAccessError(path, error) from error
     finally:
         os.close(fd)
-    return False
+    return Probe(locked, FileId(state.st_dev, state.st_ino))
+
+
+def is_locked(path: Path | str) -> bool:
+    """Return True if a process holds the writer's lock. Raises JournalAccessError."""
+    return probe(path).locked
 
 
 @dataclass(frozen=True)
-class Lease:
-    """What a lease file says. ``beat`` grows with each renewal; only its change matters, never a clock's reading."""
+class Facts:
+    """What the rules know of a file and its writer."""
 
-    beat: int
-    interval_s: float
+    locked: bool
+    process: Process
+    same_boot: bool
+    other_boot: bool
+    same_host: bool
+    local: bool
+    shared: bool
+    same_device: bool
+    same_inode: bool
+    same_path: bool
+
+    @property
+    def same_file(self) -> bool:
+        """Return True if device and inode are those that the writer recorded. Comparable within one boot only."""
+        return self.same_boot and self.same_device and self.same_inode
+
+    @property
+    def original(self) -> bool:
+        """Return True if the file is known to be no copy."""
+        return self.same_file or (self.same_inode and (self.shared or (self.other_boot and self.same_host)))
 
 
-def lease_path(run_folder: Path, writer: WriterIdentity) -> Path:
-    """Where the lease of a writer process of this run lies."""
-    safe_host = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in writer.host)
-    return run_folder / WRITERS_DIR / f"{safe_host}-{writer.boot_id}-{writer.pid}.lease"
+@dataclass(frozen=True)
+class Rule:
+    """A rule about a writer. Where ``says`` is None its lease decides, if there is one that can."""
+
+    number: int
+    reason: str
+    applies: Callable[[Facts], bool]
+    says: Liveness | None = None
 
 
-def read_lease(path: Path) -> Lease | None:
-    """The lease, or None if there is none that can be read."""
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            raw = json_object(file.read(4096))
-        lease = Lease(whole(raw["beat"]), real(raw["interval_s"]))
-    except (JournalAccessError, OSError, ValueError, KeyError):
-        return None
-    return lease if lease.interval_s > 0 else None  # no writer states less, and each look would find it run out
+RULES = (
+    Rule(1, "its lock is held", lambda f: f.locked, Liveness.ALIVE),
+    Rule(2, "its process is gone", lambda f: f.process is Process.GONE, Liveness.DEAD),
+    Rule(
+        3,
+        "its lock is free, on this host and boot",
+        lambda f: f.same_boot and f.local and f.same_device and f.same_inode,
+        Liveness.DEAD,
+    ),
+    Rule(4, "it lies where it was written", lambda f: f.same_boot and f.same_inode and f.same_path),
+    Rule(
+        5,
+        "it was written before this host's last boot",
+        lambda f: f.other_boot and f.same_host and f.same_inode,
+        Liveness.DEAD,
+    ),
+    Rule(6, "hosts share its file system", lambda f: f.shared and f.same_inode),
+)
+"""The rules 1 to 6 in order. Rule 7 is `Observer._otherwise`: alive if a lease renews, else unsure."""
+
+_HELD = LivenessReport(Liveness.ALIVE, RULES[0].reason, rule=1, original=True)
+
+
+@dataclass
+class Observer:
+    """Judges writers. Keep one for as long as you watch: a new one has seen no lease change, and so none stand still.
+
+    Attributes:
+        this: The identity of the process that observes.
+        clock: Monotonic seconds, for leases.
+        file_system: Names the kind of file system of a folder.
+        process: Looks at the process that an identity names.
+    """
+
+    this: WriterIdentity = field(default_factory=this_writer)
+    clock: Callable[[], float] = time.monotonic
+    file_system: Callable[[Path], str] = file_system_of
+    process: Callable[[WriterIdentity], Process] = look_at_process
+
+    def __post_init__(self) -> None:
+        self._leases = LeaseWatch(self.clock)
+        self._kinds: dict[Path, tuple[float, str]] = {}
+
+    def look(self, path: Path, origin: Origin | None) -> LivenessReport:
+        """Judge the writer of a journal, or the driver that made a run's marker.
+
+        Args:
+            path: The journal's stream, or the marker.
+            origin: What the file records of its making; None if that is unreadable.
+
+        Raises:
+            JournalAccessError: If the file cannot be opened.
+        """
+        found = probe(path)
+        if found.locked or origin is None:
+            return self.judge(path, found, "", origin, Process.UNSEEN)
+        return self.judge(path, found, self._kind(path.parent), origin, self.process(origin.writer))
+
+    def judge(
+        self, path: Path | str, found: Probe, kind: str, origin: Origin | None, process: Process
+    ) -> LivenessReport:
+        """Judge by what was looked at before.
+
+        Args:
+            path: The file.
+            found: Its probe.
+            kind: The kind of its file system.
+            origin: What it records of its making; None if that is unreadable.
+            process: The state of the process that made it.
+        """
+        if found.locked:
+            return _HELD
+        if origin is None:
+            return LivenessReport(Liveness.UNSURE, "its lock is free, but it does not say which process wrote it")
+        folder, name = os.path.split(path)
+        facts = self._facts(found, kind, origin, process, folder)
+        for rule in RULES:
+            if not rule.applies(facts):
+                continue
+            if rule.says is not None:
+                certain = rule.says is Liveness.DEAD and rule.number in (2, 3) and facts.same_file
+                return LivenessReport(
+                    rule.says, rule.reason, rule=rule.number, original=facts.original, certain=certain
+                )
+            sight = self._leases.look(Path(folder), origin.writer.token)
+            if sight.lease is not None and sight.lease.genuine:
+                return _by_lease(rule, sight, name, facts)
+        return self._otherwise(Path(folder), name, kind, origin, facts)
+
+    def _facts(self, found: Probe, kind: str, origin: Origin, process: Process, folder: str) -> Facts:
+        writer, made = origin.writer, origin.file
+        boot = same_boot(writer, self.this)
+        device = made is not None and made.device == found.file.device
+        inode = made is not None and made.inode == found.file.inode
+        return Facts(
+            locked=found.locked,
+            process=process,
+            same_boot=boot,
+            other_boot=not boot and "" not in (writer.boot_id, self.this.boot_id),
+            same_host=same_host(writer, self.this),
+            local=kind in LOCAL,
+            shared=kind in SHARED,
+            same_device=device,
+            same_inode=inode,
+            same_path=inode and not device and text(os.path.realpath(folder)) == origin.folder,
+        )
+
+    def _otherwise(self, folder: Path, name: str, kind: str, origin: Origin, facts: Facts) -> LivenessReport:
+        """Rule 7: alive if the writer's lease renews here or where the journal was made, else unsure."""
+        recorded = Path(origin.folder)
+        places = [folder, recorded] if recorded.is_absolute() and recorded != folder else [folder]
+        for place in places:
+            if self._leases.look(place, origin.writer.token).renews:
+                return LivenessReport(
+                    Liveness.ALIVE, f"its writer renews its lease in {place}", original=facts.original
+                )
+        return LivenessReport(Liveness.UNSURE, self._doubt(kind, origin, facts), original=facts.original)
+
+    def _doubt(self, kind: str, origin: Origin, facts: Facts) -> str:
+        """Say why nothing proves that the writer is dead."""
+        writer, home = origin.writer, origin.folder or "an unknown folder"
+        if not facts.same_inode:
+            where = home if facts.same_host else f"{home} on host {writer.host}"
+            return f"it may be a copy of a run that lives at {where}"
+        if facts.other_boot:
+            return (
+                f"it was written on host {writer.host} and this is {self.this.host}; "
+                f"if both are one, set {HOST_VARIABLE} to one name for them"
+            )
+        if not facts.same_boot:
+            return f"it was written on host {writer.host}, and the kernel's boot id cannot be read there or here"
+        if facts.local:
+            return f"it may be another view of {home}, whose locks are not seen here"
+        if facts.shared:
+            return f"locks prove nothing on {kind}, and its writer's lease is missing"
+        return f"neither locks nor leases prove anything on {kind or 'an unknown kind of file system'}"
+
+    def _kind(self, folder: Path) -> str:
+        known, now = self._kinds.get(folder), time.monotonic()
+        if known is None or now - known[0] >= _FRESH_S:
+            known = self._kinds[folder] = now, self.file_system(folder)
+        return known[1]
+
+
+def _by_lease(rule: Rule, sight: LeaseSight, name: str, facts: Facts) -> LivenessReport:
+    """Rules 4 and 6: the lease decides. A process that is seen to run is not dead, whatever its lease does."""
+    age, number = sight.unchanged_s, rule.number
+    if sight.dropped(name):
+        return LivenessReport(
+            Liveness.DEAD, "its process lives and holds it no longer", age, number, original=facts.original
+        )
+    if sight.renews:
+        return LivenessReport(Liveness.ALIVE, "its lease renews", None, number, original=facts.original)
+    if not sight.still:
+        words = f"its lease is being observed, unchanged for {age:.0f} s"
+        return LivenessReport(Liveness.UNSURE, words, age, number, original=facts.original)
+    if facts.process is Process.RUNS:
+        words = f"its lease has not changed for {age:.0f} s, but its process runs"
+        return LivenessReport(Liveness.UNSURE, words, None, number, original=facts.original)
+    words = f"its lease has not changed for {age:.0f} s"
+    return LivenessReport(Liveness.DEAD, words, age, number, original=facts.original)

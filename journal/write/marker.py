@@ -1,4 +1,4 @@
-"""The run's marker: proof that a run's folder is the right one, and a lock that tells if its driver lives."""
+"""The run's marker: a file that the driver makes in the run's folder, and locks while it lives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from journal.errors import JournalAccessError, JournalExistsError, NotAJournalError
-from journal.format.header import WriterIdentity
+from journal.format.header import FileId, Origin, WriterIdentity
 from journal.format.values import decoder_of, plain
 from journal.host.files import NewFile, open_regular, sync_folder, write_all
 from journal.host.identity import this_writer
@@ -33,13 +33,15 @@ class _Marker:
     run_id: str
     writer: WriterIdentity
     parameters: dict[str, Any]
+    file: FileId | None = None
+    folder: str = ""
 
 
 _decode = decoder_of(_Marker)
 
 
 class RunMarker:
-    """Made by a run's driver, locked by it until `close` or its death.
+    """The marker of a run. Its driver makes it, and holds its lock until `close` or its death.
 
     Args:
         root: Folder of the journals.
@@ -55,13 +57,16 @@ class RunMarker:
 
     def __init__(self, root: Path | str, run_id: str, parameters: Mapping[str, Any], *, resume: bool = False) -> None:
         self.path = marker_path(root, run_id)
-        writer = this_writer()
-        data = msgspec.json.encode(_Marker(run_id, writer, *plain(parameters)))
         earlier = _lock_of_earlier(self.path, run_id) if resume else None
+        self._place = lease.keep(self.path.parent)
         try:
             with NewFile(self.path) as file:
                 self._fd = file.fd
-                write_all(self._fd, data)
+                state = os.fstat(self._fd)
+                made = FileId(state.st_dev, state.st_ino)
+                marker = _Marker(run_id, this_writer(), plain(parameters)[0], made, self._place.folder)
+                write_all(self._fd, msgspec.json.encode(marker))
+                self._place.hold(self.path.name, self)
                 os.fsync(self._fd)
                 file.publish(replacing=earlier is not None)
             sync_folder(self.path.parent)
@@ -74,13 +79,20 @@ class RunMarker:
             if earlier is not None:
                 os.close(earlier)
         _held.add(self)
-        lease.keep(self.path.parent, writer)
 
     def close(self) -> None:
-        """Let go of the lock: the driver is done. The marker stays."""
+        """Release the lock: the driver is done. The marker stays."""
         if self._fd >= 0:
+            self._place.release(self.path.name, self)
             os.close(self._fd)
             self._fd = -1
+
+    def held_files(self) -> tuple[str, ...]:
+        """Return no names: a run goes on without its marker."""
+        return ()
+
+    def hand_over(self, error: OSError) -> None:
+        """Do nothing: the run's journals notice by themselves."""
 
     def __enter__(self) -> RunMarker:
         return self
@@ -106,11 +118,11 @@ def _lock_of_earlier(path: Path, run_id: str) -> int | None:
 
 
 def marker_liveness(root: Path | str, run_id: str, observer: Observer) -> LivenessReport | None:
-    """Is the run's driver alive? None if the run has no marker here; raises JournalAccessError."""
+    """Judge whether the run's driver is alive; return None if the run has no marker here. Raises JournalAccessError."""
     path = marker_path(root, run_id)
     try:
-        writer, _ = read_marker(root, run_id)
-        return observer.look(path, writer)
+        marker = _read(path)
+        return observer.look(path, Origin(marker.writer, marker.file, marker.folder))
     except JournalAccessError as error:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return None
@@ -120,12 +132,20 @@ def marker_liveness(root: Path | str, run_id: str, observer: Observer) -> Livene
 
 
 def read_marker(root: Path | str, run_id: str) -> tuple[WriterIdentity, dict[str, Any]]:
-    """Who made the marker, and the run's parameters; raises JournalAccessError or NotAJournalError."""
-    path = marker_path(root, run_id)
+    """Return the process that made the marker, and the run's parameters.
+
+    Raises:
+        JournalAccessError: If the marker cannot be opened.
+        NotAJournalError: If it cannot be read.
+    """
+    marker = _read(marker_path(root, run_id))
+    return marker.writer, marker.parameters
+
+
+def _read(path: Path) -> _Marker:
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            marker = _decode(file.read(_MOST_BYTES))
-        return marker.writer, marker.parameters
+            return _decode(file.read(_MOST_BYTES))
     except OSError as error:
         raise JournalAccessError(path, error) from error
     except ValueError as error:

@@ -70,9 +70,9 @@ class JournalWriter:
     # A fifth of an append between other work: beyond 30 attributes each object of a class has a hash table of its own.
     __slots__ = (
         "__weakref__", "_crc", "_durability", "_fd", "_filled", "_finalizer", "_intended_bytes", "_journal_seed", "_kept",
-        "_last", "_layout", "_limit", "_mask", "_most_slots", "_on_error", "_pack", "_put", "_rows", "_sealed_steps",
-        "_sealed_trades", "_sealing", "_stream_bytes", "_tail", "about", "closed", "failure", "fold", "header",
-        "journal_id", "path", "steps", "trades",
+        "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_pack", "_place", "_put", "_rows",
+        "_sealed_steps", "_sealed_trades", "_sealing", "_stream_bytes", "_tail", "about", "closed", "failure", "fold",
+        "header", "journal_id", "path", "steps", "trades",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +116,8 @@ class JournalWriter:
         self._fd = -1
         self._tail: Tail | None = None
         self._put: Callable[[bytes], int] = _nowhere
+        self._lost: OSError | None = None
+        self._place = lease.keep(self.path.parent)
         self.header = Header(
             FORMAT_VERSION,
             run_id,
@@ -124,12 +126,13 @@ class JournalWriter:
             checkpoint_every_steps,
             this_writer(),
             about,
+            folder=self._place.folder,
+            root_id=self._place.root_id,
         )
         try:
             self._open()
         except OSError as error:
             self._fail(error)
-        lease.keep(self.path.parent, self.header.writer)
         _open_writers.add(self)
 
     def append(
@@ -202,6 +205,8 @@ class JournalWriter:
         end = End(EndReason(reason).value, words, time.time_ns() // 1000)
         self.closed = True
         try:
+            if self._lost is not None and self.failure is None:
+                self._fail(self._lost)
             self._seal(end)
         finally:
             self._release()
@@ -210,6 +215,24 @@ class JournalWriter:
     def kept_trades(self) -> list[tuple[Any, ...]]:
         """All trades of the episode, in schema.TRADE_COLUMNS order, if the journal failed; else nothing."""
         return [row for _, row in sorted(self._kept.items())]
+
+    def held_files(self) -> tuple[str, ...]:
+        """Return the names of the files that must be there, for the thread that renews this process's lease."""
+        tail = self._tail
+        if self.closed or tail is None or self._put is _nowhere:
+            return ()
+        return self.path.name, tail.path.name
+
+    def hand_over(self, error: OSError) -> None:
+        """Take an error that the renewing thread found: the next step, or the close, ends journaling by it."""
+        if self.closed or self.failure is not None or self._lost is not None:
+            return
+        self._lost = error
+
+        def put(data: bytes) -> int:
+            raise error
+
+        self._put = put
 
     def _open(self) -> None:
         """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
@@ -225,6 +248,7 @@ class JournalWriter:
                 self.header = replace(self.header, stream=file_id, tail_mapped=self._tail.mapped)
                 header = encode_header(self.header.to_json(), self.about.extra_columns)
                 write_all(self._fd, header)
+                self._place.hold(self.path.name, self)
                 stream.publish()
         except FileExistsError as error:
             self._undo_open()
@@ -395,6 +419,7 @@ class JournalWriter:
 
     def _release(self) -> None:
         self._put = _ended
+        self._place.release(self.path.name, self)
         if self._tail is not None:
             self._tail.close()
         if self._fd >= 0:

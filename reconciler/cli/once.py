@@ -31,7 +31,6 @@ def reconcile_once(
 ) -> int:
     """Make one pass, show it, and return the exit code."""
     from journal import Observer
-    from reconciler.daemon.clock import AttentiveClock
     from reconciler.executors import relax_garbage_collection
     from reconciler.passes import Pass, record_pass
     from rsc.db.upgrade import open_existing
@@ -43,7 +42,7 @@ def reconcile_once(
     view = _JsonView() if as_json else _TextView(settings.dry_run)
     with stop_on_signals("stopping after this batch; again to stop at once") as stop, view.progress(engine) as moved:
         hooks = Hooks(view.show, moved, stop.is_set, stop.wait, listening=as_json or settings.dry_run)
-        work = Pass(engine, Observer(clock=AttentiveClock()), settings, hooks)
+        work = Pass(engine, Observer(), settings, hooks)
         report = record_pass(work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
     view.finish(report)
     if stop.is_set():

@@ -21,7 +21,6 @@ from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_when_event_set
 
 from journal import Observer
-from reconciler.daemon.clock import AttentiveClock
 from reconciler.daemon.cron import CronTrigger
 from reconciler.daemon.metrics import Gauges
 from reconciler.memory import Memory
@@ -82,7 +81,7 @@ class Daemon:
         self._stop = stop
         self._gauges = gauges
         self._say = say
-        self._observer = Observer(clock=AttentiveClock())
+        self._observer = Observer()
         self._pass_id = ""
         self._memory = Memory()
         self._complaints: set[str] = set()

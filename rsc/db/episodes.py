@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, or_, select
@@ -23,6 +23,13 @@ _PAGE = 1000
 _C = episodes.c
 
 
+Rank = tuple[bool, bool, int, int]
+"""How much evidence proves: final, closed, verified steps, and minus what was lost. Compared from the left."""
+_UNKNOWN_LOSS = 2**31 - 1
+SETTLED_AFTER = timedelta(days=7)
+"""A verdict of the reconciler that was not final settles after this time: it is not judged again."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """An episode's end: ``row`` maps columns of `episodes` to values; ``episode_id`` where it is known."""
@@ -31,6 +38,13 @@ class Ended:
     row: Mapping[str, Any]
     trades: Trades
     episode_id: int | None = None
+
+
+def rank_of(row: Mapping[str, Any]) -> Rank:
+    """Return the rank of the evidence that ends a row. What the row does not know counts as the least."""
+    steps, trades = row.get("steps_lost"), row.get("trades_lost")
+    lost = _UNKNOWN_LOSS if steps is None or trades is None else steps + trades
+    return bool(row.get("evidence_final")), bool(row.get("evidence_closed")), row.get("evidence_steps") or 0, -lost
 
 
 def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
@@ -54,15 +68,20 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
 def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping[str, Any] | None) -> bool:
     """End an episode in its callback's name, also over the reconciler's verdict; False if its callback did it before.
 
-    Where there is no row, ``start`` makes it.
+    Where there is no row, ``start`` makes it. Where the reconciler ended it on equal evidence, the journal's own end
+    included, only RLlib's ids are filled in.
     """
-    guard = "(status = 'started' OR finalized_by = 'reconciler')"
-    if _end(connection, ended, guard):
+    row, each = ended.row, mark(connection)
+    equal = f"evidence_closed AND {each} AND evidence_steps = {each} AND steps_lost = {each} AND trades_lost = {each}"
+    guard = f"(status = 'started' OR (finalized_by = 'reconciler' AND ({equal}) IS NOT TRUE))"
+    losses = row.get("steps_lost"), row.get("trades_lost")
+    known = (bool(row.get("evidence_closed")), row.get("evidence_steps"), *losses)
+    if _end(connection, ended, guard, *known):
         return True
     if start is None:
         return False
     start_episode(connection, {**start, "journal_id": ended.journal_id})
-    return _end(connection, ended, guard)
+    return _end(connection, ended, guard, *known)
 
 
 def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
@@ -70,10 +89,13 @@ def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
 
     Evidence that the row does not know (NULL) counts as none.
     """
-    more = f"coalesce(evidence_steps, 0) < {mark(connection)}"
-    if ended.row["evidence_closed"]:
-        more = f"({more} OR evidence_closed IS NOT TRUE)"
-    return _end(connection, ended, f"finalized_by = 'reconciler' AND {more}", ended.row["evidence_steps"])
+    each = mark(connection)
+    known = (
+        "(coalesce(evidence_final, FALSE), coalesce(evidence_closed, FALSE), coalesce(evidence_steps, 0),"
+        f" coalesce(-(steps_lost + trades_lost), {-_UNKNOWN_LOSS}))"
+    )
+    guard = f"finalized_by = 'reconciler' AND {known} < ({each}, {each}, {each}, {each})"
+    return _end(connection, ended, guard, *rank_of(ended.row))
 
 
 def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], pass_id: str) -> set[str]:
@@ -137,9 +159,12 @@ _JUDGED = (
     _C.writer_host,
     _C.writer_boot_id,
     _C.finalized_by,
+    _C.root_id,
     _C.evidence_steps,
     _C.evidence_closed,
+    _C.evidence_final,
     _C.steps_lost,
+    _C.trades_lost,
     _C.finalized_at,
 )
 
@@ -187,8 +212,12 @@ def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[st
 
 
 def settled_journals(connection: Connection, run_id: str) -> set[str]:
-    """Journals of a run whose row has ended for good: by its callback, or by the reconciler on final evidence."""
-    final = or_(_C.finalized_by == CALLBACK, _C.evidence_final.is_(True), _C.evidence_closed.is_(True))
+    """Return the journals of a run whose row has ended for good.
+
+    That is: by its callback, by the reconciler on final evidence, or by the reconciler more than seven days ago.
+    """
+    old = _C.finalized_at < datetime.now(UTC) - SETTLED_AFTER
+    final = or_(_C.finalized_by == CALLBACK, _C.evidence_final.is_(True), _C.evidence_closed.is_(True), old)
     query = select(_C.journal_id).where(_C.run_id == run_id, _C.status != "started", final)
     return set(connection.execute(query).scalars())
 

@@ -139,6 +139,7 @@ episodes = Table(
     Column("worker_index", Integer),
     Column("writer_host", Words(255)),
     Column("writer_boot_id", Words(64)),
+    Column("root_id", Words(64)),  # the random id of the folder in which its journal was written
     Column("start_time", UtcDateTime, nullable=False),
     Column("end_time", UtcDateTime),
     Column("status", String(16), nullable=False),
@@ -178,7 +179,7 @@ _IMPROVABLE = episodes.c.evidence_final.is_(False)
 Index(
     "ix_episodes_improvable",
     episodes.c.run_id,
-    episodes.c.episode_id,
+    episodes.c.finalized_at,
     sqlite_where=_IMPROVABLE,
     postgresql_where=_IMPROVABLE,
 )

@@ -73,6 +73,7 @@ def told_at_start(writer: JournalWriter, previous: str) -> dict[str, Any]:
         "capital": str(float(writer.about.initial_portfolio_value)),
         "host": header.writer.host,
         "boot_id": header.writer.boot_id,
+        "root_id": header.root_id,
         "previous": previous,
     }
     return {INFO_KEY: facts}

@@ -92,6 +92,7 @@ class EpisodeCallbacks(RLlibCallback):
             "worker_index": int(env_runner.worker_index or 0),
             "writer_host": str(facts["host"]),
             "writer_boot_id": str(facts["boot_id"]),
+            "root_id": str(facts.get("root_id", "")) or None,
             "start_time": from_microseconds(int(facts["start_time_us"])),
             "initial_portfolio_value": capital if math.isfinite(capital) else None,
             "env_index": int(env_index),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.needs import need_file_system, need_loop_devices, need_mounts, need_program, not_yet
+from tests.attacks.needs import need_file_system, need_loop_devices, need_mounts, need_program
 from tests.attacks.places import Place
 from tests.attacks.processes import run, said
 from tests.attacks.records import Records
@@ -25,7 +25,6 @@ def copy_of(scene: Scene) -> Path:
     return copy
 
 
-@not_yet("a free lock on a copy is taken for the writer's death")
 @pytest.mark.parametrize("how", [["--all"], ["--run-id", "r1"], ["--all", "--rebuild"]], ids=" ".join)
 def test_copied_root__same_database__live_episode_goes_on_and_ends_well(scene: Scene, how: list[str]) -> None:
     writer = scene.live()
@@ -36,7 +35,6 @@ def test_copied_root__same_database__live_episode_goes_on_and_ends_well(scene: S
     scene.assert_ends_well(writer)
 
 
-@not_yet("a free lock on a copy is taken for the writer's death")
 def test_copied_root__rebuilt_into_a_new_database__its_episodes_wait(scene: Scene) -> None:
     scene.live()
     copy = copy_of(scene)
@@ -55,7 +53,6 @@ def test_copied_root__closed_journal_within_grace__the_callback_comes_first(scen
     scene.assert_lives()
 
 
-@not_yet("what is assumed on a copy is stored as final")
 def test_copied_root__assumed_dead_by_a_person__is_not_final_and_is_repaired(scene: Scene) -> None:
     writer = scene.live()
     copy = copy_of(scene)
@@ -66,7 +63,6 @@ def test_copied_root__assumed_dead_by_a_person__is_not_final_and_is_repaired(sce
     scene.assert_ends_well(writer)
 
 
-@not_yet("evidence from a copy is stored as final")
 def test_copied_root__writer_really_dead__is_ended_but_not_finally(scene: Scene) -> None:
     """Its process is gone, so the episode may end; but the original can hold more steps than the copy."""
     writer = scene.live()
@@ -80,7 +76,6 @@ def test_copied_root__writer_really_dead__is_ended_but_not_finally(scene: Scene)
     assert scene.records.episode("j1")["total_steps"] == 25
 
 
-@not_yet("a free lock on a copy is taken for the writer's death")
 def test_copied_root__journal_commands__never_call_the_writer_dead(scene: Scene) -> None:
     scene.live()
     copy = copy_of(scene)
@@ -103,7 +98,6 @@ def test_hard_linked_copy__is_the_same_file__its_lock_counts(scene: Scene) -> No
     assert scene.records.episode("j1")["status"] == "truncated"
 
 
-@not_yet("a copied marker vouches for a root that is not the run's")
 def test_copied_marker__without_journals__no_episode_is_called_lost(scene: Scene) -> None:
     """The marker in the copy is not locked, which looks like a dead driver; and no journal is there: case H."""
     writer = scene.live()
@@ -131,7 +125,6 @@ def test_disk_snapshot__attached_to_another_host__live_episode_goes_on(scene: Sc
     scene.assert_lives()
 
 
-@not_yet("a free lock on a copy is taken for the writer's death")
 def test_disk_snapshot__mounted_beside_it__live_episode_goes_on(scene: Scene, make_place: MakePlace) -> None:
     """On the same host, the same inodes, another device and another path."""
     need_loop_devices()
@@ -146,7 +139,6 @@ def test_disk_snapshot__mounted_beside_it__live_episode_goes_on(scene: Scene, ma
     scene.assert_lives()
 
 
-@not_yet("a free lock on a copy is taken for the writer's death")
 def test_btrfs_snapshot__same_inodes__live_episode_goes_on(scene: Scene, make_place: MakePlace) -> None:
     need_loop_devices()
     need_file_system("btrfs")
@@ -175,7 +167,6 @@ def test_renamed_root__live_writer_holds_its_lock__goes_on(scene: Scene) -> None
     assert scene.records.episode("j1")["status"] == "completed"
 
 
-@not_yet("a second marker vouches for a folder that is not the run's")
 def test_renamed_run_folder__another_run_in_its_place__no_live_episode_is_called_lost(scene: Scene) -> None:
     """The old path holds a marker again, of a driver that is dead."""
     scene.live()
@@ -187,7 +178,6 @@ def test_renamed_run_folder__another_run_in_its_place__no_live_episode_is_called
     scene.assert_lives()
 
 
-@not_yet("an equal boot id is taken for the same volume")
 def test_pods_of_one_node__journal_in_the_other_pods_volume__is_not_called_lost(
     scene: Scene, make_place: MakePlace
 ) -> None:

@@ -192,7 +192,7 @@ READERS = {
     "read_journal": whole,
     "read_header": read_header,
     "peek": peek,
-    "look": lambda path: Observer().look(path, read_header(path).writer),
+    "look": lambda path: Observer().look(path, read_header(path).origin),
 }
 CALLS = [(os, "fstat"), (os, "pread"), (os, "read"), (os, "open"), (os, "stat"), (os, "lseek"), (fcntl, "flock")]
 

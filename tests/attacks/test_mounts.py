@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.attacks.needs import need_fuse, need_mounts, need_program, not_yet
+from tests.attacks.needs import need_fuse, need_mounts, need_program
 from tests.attacks.places import Place
 from tests.attacks.processes import run, said
 from tests.attacks.scene import Scene
@@ -14,7 +14,6 @@ from tests.attacks.scene import Scene
 MakePlace = Callable[..., Place]
 
 
-@not_yet("a lock that another mount holds is not seen")
 def test_bindfs__writer_on_it__reconciled_on_the_backing_folder__lives(scene: Scene, make_place: MakePlace) -> None:
     need_fuse()
     here, backing, mounted = make_place(), scene.folder / "backing", scene.folder / "mounted"
@@ -40,7 +39,6 @@ def test_bindfs__writer_on_the_backing_folder__reconciled_on_bindfs__lives(scene
     assert scene.records.episode("j1")["status"] == "truncated"
 
 
-@not_yet("a lock that another mount holds is not seen")
 def test_bindfs__at_the_recorded_path_of_a_container__reconciled_on_the_host__lives(
     scene: Scene, make_place: MakePlace
 ) -> None:
@@ -54,7 +52,6 @@ def test_bindfs__at_the_recorded_path_of_a_container__reconciled_on_the_host__li
     scene.assert_lives()
 
 
-@not_yet("a lock that another mount holds is not seen")
 @pytest.mark.parametrize("kind", ["overlay", "fuse-overlayfs"])
 def test_overlay__writer_on_it__reconciled_on_the_upper_folder__lives(
     scene: Scene, make_place: MakePlace, kind: str
@@ -103,7 +100,6 @@ def test_bind_mount__is_the_same_file__the_lock_decides(scene: Scene, make_place
     assert scene.records.episode("j1")["status"] == "truncated"
 
 
-@not_yet("the kind of file system is cached by device number")
 def test_daemon__its_mount_is_replaced_by_fuse_with_the_same_device_number__asks_anew(
     scene: Scene, make_place: MakePlace
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.needs import need_fuse, need_mounts, need_namespaces, need_program, not_yet
+from tests.attacks.needs import need_fuse, need_mounts, need_namespaces, need_program
 from tests.attacks.places import Place
 from tests.attacks.scene import Scene
 
@@ -58,18 +58,15 @@ def no_boot_id(make_place: MakePlace) -> dict[str, Any]:
     return {"place": place}
 
 
-UNSEEN = not_yet("a process that cannot be seen is called gone")
-
-
 @pytest.mark.parametrize(
     "observer",
     [
         no_place,
         foreign_proc,
-        pytest.param(other_pid_namespace, marks=UNSEEN),
-        pytest.param(other_time_namespace, marks=UNSEEN),
-        pytest.param(hidden_processes, marks=UNSEEN),
-        pytest.param(no_boot_id, marks=UNSEEN),
+        other_pid_namespace,
+        other_time_namespace,
+        hidden_processes,
+        no_boot_id,
     ],
 )
 def test_closed_within_grace__seen_from_elsewhere__its_own_callback_comes_first(
@@ -84,7 +81,7 @@ def test_closed_within_grace__seen_from_elsewhere__its_own_callback_comes_first(
 
 @pytest.mark.parametrize(
     "observer",
-    [no_place, pytest.param(no_boot_id, marks=not_yet("a boot id that cannot be read is taken for another boot"))],
+    [no_place, no_boot_id],
 )
 def test_closed_within_grace__process_is_gone__is_ended_at_once(
     scene: Scene, make_place: MakePlace, observer: Callable[[MakePlace], dict[str, Any]]
@@ -98,7 +95,6 @@ def test_closed_within_grace__process_is_gone__is_ended_at_once(
     assert scene.records.episode("j1")["status"] == expected
 
 
-@not_yet("a process that cannot be seen is called gone")
 @pytest.mark.parametrize("settings", [{"pid": True}, {"boottime_s": 100_000}], ids=["pid namespace", "time namespace"])
 def test_closed_within_grace__writer_in_a_namespace_of_its_own__callback_comes_first(
     scene: Scene, make_place: MakePlace, settings: dict[str, Any]
@@ -113,7 +109,7 @@ def test_closed_within_grace__writer_in_a_namespace_of_its_own__callback_comes_f
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(b"\xff\xfe caf\xe9", id="not UTF-8", marks=not_yet("`/proc/PID/stat` is decoded as text")),
+        pytest.param(b"\xff\xfe caf\xe9", id="not UTF-8"),
         pytest.param(b"x) Z 1 (1 1", id="brackets"),
         pytest.param(b"\n\n) S", id="lines"),
     ],
@@ -136,7 +132,6 @@ def test_process_name__strange__its_episode_waits_and_ends_like_any_other(scene:
     assert scene.records.episode("j1")["status"] == "completed"
 
 
-@not_yet("a lock that another mount holds is not seen")
 @pytest.mark.parametrize("observer", [other_time_namespace, hidden_processes, other_pid_namespace, foreign_proc])
 def test_lock_not_visible__process_not_visible__lives(
     scene: Scene, make_place: MakePlace, observer: Callable[[MakePlace], dict[str, Any]]
@@ -151,7 +146,6 @@ def test_lock_not_visible__process_not_visible__lives(
     scene.assert_lives()
 
 
-@not_yet("there is no RSC_HOST")
 @pytest.mark.parametrize("node", ["", "node-7"], ids=["nothing names the node", "RSC_HOST"])
 def test_pod_with_a_new_name_after_a_reboot__local_volume(scene: Scene, make_place: MakePlace, node: str) -> None:
     """RSC_HOST names what dies as one: then another boot proves death. Without it the episode waits, audibly."""
@@ -173,7 +167,6 @@ def test_pod_with_a_new_name_after_a_reboot__local_volume(scene: Scene, make_pla
         assert "RSC_HOST" in done.stderr, "the cure is named"
 
 
-@not_yet("two boot ids that could not be read compare equal")
 def test_empty_boot_ids__do_not_compare_equal__a_live_copy_waits(scene: Scene, make_place: MakePlace) -> None:
     """Neither can read its boot id; on two machines that would be the same boot."""
     need_namespaces()

@@ -16,7 +16,6 @@ def status(watch: Watch, journal_id: str) -> str:
     return f"{row['status']} {row['status_reason'] or ''}".strip()
 
 
-@not_yet("no beat checks whether the files still have their names, or the disk takes writes")
 @pytest.mark.parametrize("name", ["read-only", "removed", "tail-removed"])
 def test_journal__its_files_went_away_below_a_live_writer__the_writer_notices_within_a_beat(
     watch: Watch, name: str
@@ -29,7 +28,6 @@ def test_journal__its_files_went_away_below_a_live_writer__the_writer_notices_wi
     assert writer.stderr(), "one warning"
 
 
-@not_yet("a relative path is resolved again at each renewal")
 def test_lease__relative_root_and_chdir__is_renewed_where_it_is(watch: Watch) -> None:
     watch.wait(BEAT_S)
     assert watch.leases_of_relative()
@@ -51,7 +49,6 @@ def test_shared_file_system__writer_died__ends_when_its_lease_stood_still(watch:
     assert not watch.scene.records.episode("dead")["evidence_final"], "a lease is no proof"
 
 
-@not_yet("both processes renew one lease file")
 def test_same_pid_in_two_pid_namespaces__one_died__ends_and_the_other_lives(watch: Watch) -> None:
     """Each process has a lease of its own."""
     watch.wait(LEASE_JUDGED_S)
@@ -59,21 +56,18 @@ def test_same_pid_in_two_pid_namespaces__one_died__ends_and_the_other_lives(watc
     assert status(watch, "pid-dead").startswith("truncated")
 
 
-@not_yet("the lease is renewed at the old path")
 def test_folder_renamed_under_a_live_writer__shared_file_system__lives(watch: Watch) -> None:
     """The lease is renewed in the folder, wherever the folder is now."""
     watch.wait(LEASE_JUDGED_S)
     assert status(watch, "moved") == "started"
 
 
-@not_yet("a copied lease is taken for the writer's")
 def test_copied_root__on_a_shared_file_system__lives(watch: Watch) -> None:
     """The copy's lease stands still; it is not the lease of the journal that the writer has open."""
     watch.wait(LEASE_JUDGED_S)
     assert status(watch, "copied") == "started"
 
 
-@not_yet("a lease does not tell which journals are open")
 def test_forgotten_writer__shared_file_system__ends_although_its_process_lives(watch: Watch) -> None:
     """A lease lists the journals that are open."""
     watch.wait(LEASE_JUDGED_S)
@@ -93,14 +87,12 @@ def test_suspended_writer__shared_file_system__is_presumed_dead_and_repaired(wat
     assert watch.scene.records.episode("suspended")["total_steps"] == 26
 
 
-@not_yet("a lock that another mount holds is not seen")
 def test_suspended_writer__fuse_there_and_its_backing_folder_here_at_the_same_path__lives(watch: Watch) -> None:
     """Path and inode are equal, the lease stands still, and the process is there for everybody to see."""
     watch.wait(LEASE_JUDGED_S)
     assert status(watch, "alias") == "started"
 
 
-@not_yet("a free lock on a copy is taken for the writer's death")
 def test_disk_snapshot__mounted_at_the_recorded_path__lives(watch: Watch) -> None:
     """Path and inode are equal, and the lease in a snapshot never moves; the process is there for everybody to see."""
     watch.wait(LEASE_JUDGED_S)

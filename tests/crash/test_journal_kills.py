@@ -27,7 +27,7 @@ def assert_nothing_told_is_missing(root: Path, told: list[int]) -> None:
         values = journal.steps()["portfolio_value"].to_pylist()
         assert values == model_columns(journal.last_step)["portfolio_value"].tolist()[: len(values)]
         assert len(values) == journal.last_step
-        look = Observer().look(path, journal.header.writer)
+        look = Observer().look(path, journal.header.origin)
         assert look.liveness is Liveness.DEAD, look.reason
 
 

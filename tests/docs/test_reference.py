@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from journal.format.schema import LEASE_INTERVAL_S
-from journal.host.liveness import LEASE_INTERVALS
+from journal.host.leases import LEASE_INTERVALS
 from journal.inspect import find
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults

@@ -33,6 +33,7 @@ from journal import (
     read_journal,
 )
 from journal.host.paths import failed_path, parse_journal_path, tail_path
+from journal.write import lease
 from rsc.metrics import RunningMetrics
 from tests.support.journals import append_step, failing, model_trades, step_of, trades_of_step, write_journal
 
@@ -64,7 +65,7 @@ def test_seal__write_fails__episode_goes_on_and_its_figures_are_exact(
         writer = writer_in(tmp_path / "bad")
         for step in range(1, 101):
             append_step(writer, step)
-        look = Observer().look(writer.path, writer.header.writer)
+        look = Observer().look(writer.path, writer.header.origin)
         assert look.liveness is Liveness.ALIVE
         size = writer.path.stat().st_size
         writer.close(EndReason.TERMINATED)
@@ -170,6 +171,7 @@ def test_durability__order__stream_is_synced_before_the_tail_is_used_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any, expected: list[str]
 ) -> None:
     """And files and folders before the first step is acknowledged."""
+    lease.keep(tmp_path / "run")  # its own files are made before
     order = Order()
     monkeypatch.setattr(journal.write.writer, "os", order)
     monkeypatch.setattr(journal.host.files, "os", order)
@@ -256,10 +258,10 @@ def test_writer__garbage_collected__frees_its_lock_and_says_no_end(tmp_path: Pat
     writer = writer_in(tmp_path)
     for step in range(1, 6):
         append_step(writer, step)
-    path, identity = writer.path, writer.header.writer
+    path, origin = writer.path, writer.header.origin
     del writer
     gc.collect()
-    assert Observer().look(path, identity).liveness is Liveness.DEAD
+    assert Observer().look(path, origin).liveness is Liveness.DEAD
     look = read_journal(path)
     assert (look.state, look.step_count) == (State.OPEN, 5)
 
@@ -270,9 +272,9 @@ def test_fork__child_exits__parent_keeps_lock_and_journal(tmp_path: Path) -> Non
     append_step(writer, 1)
     child = os.fork()
     if child == 0:
-        os._exit(0 if writer.closed and Observer().look(writer.path, writer.header.writer).liveness == "alive" else 1)
+        os._exit(0 if writer.closed and Observer().look(writer.path, writer.header.origin).liveness == "alive" else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert Observer().look(writer.path, writer.header.writer).liveness is Liveness.ALIVE
+    assert Observer().look(writer.path, writer.header.origin).liveness is Liveness.ALIVE
     for step in range(2, 31):
         append_step(writer, step)
     writer.close(EndReason.CLOSED)

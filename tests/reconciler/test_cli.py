@@ -17,10 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
 
-import reconciler.passes
 from journal import EndReason, RunMarker, list_journals
 from reconciler.cli import command
-from reconciler.daemon.clock import AttentiveClock
 from rsc.db import runs
 from rsc.db.session import open_engine
 from tests.reconciler.daemons import Process, until
@@ -157,15 +155,6 @@ def test_json__dry_run__is_the_documented_contract(world, run):
     assert items["20260101T000000-gone"]["case"] == "G"
     assert items[alive.journal_id]["evidence"]["steps"] == 25
     assert {world.row(journal_id).status for journal_id in items if world.row(journal_id)} == {"started"}
-
-
-def test_single_pass__judges_leases_by_the_time_that_it_watched(world, run, monkeypatch):
-    """As the daemon does: a mount that hangs for longer than three intervals must not end what lives."""
-    observers = []
-    made = reconciler.passes.Pass
-    monkeypatch.setattr(reconciler.passes, "Pass", lambda *given: observers.append(given[1]) or made(*given))
-    run("--all")
-    assert isinstance(observers[0].clock, AttentiveClock)
 
 
 def test_explain__fits_80_columns_and_writes_nothing(world, run):

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from journal import Observer
-from reconciler.daemon.clock import AttentiveClock
 from reconciler.daemon.metrics import Gauges
 from reconciler.daemon.service import Schedule
 from reconciler.report import PassReport
 from tests.reconciler.daemons import Process, get, until
-from tests.reconciler.world import World, abandon
+from tests.reconciler.world import World, abandon, observer_of
 
 
 @pytest.fixture
@@ -146,20 +144,10 @@ def test_daemon__no_database__still_ends_within_seconds(postgres_server):
         daemon.kill()
 
 
-def test_attentive_clock__gap__counts_as_one_interval_at_most():
-    now = [0.0]
-    clock = AttentiveClock(lambda: now[0])
-    watched = []
-    for moment in (3.0, 6.0, 1000.0, 1003.0):
-        now[0] = moment
-        watched.append(clock())
-    assert watched == [3.0, 6.0, 16.0, 19.0]
-
-
 def test_lease__mount_that_hung_for_writer_and_observer_alike__proves_nothing(world):
     """Invariant L4: who saw nothing in between has not watched it stand still."""
     now = [0.0]
-    world.observer = Observer(local=lambda folder: False, clock=AttentiveClock(lambda: now[0]))
+    world.observer = observer_of(kind="nfs4", boot_id="b", host="h", clock=lambda: now[0])
     journal_id = world.dead()
     world.driver_dies()
     assert world.reconcile().waiting == 1

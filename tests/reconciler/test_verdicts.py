@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from journal import EndReason, Liveness, Observer, read_journal
+from journal import EndReason, Liveness, read_journal
 from journal.host.paths import tail_path
 from reconciler.evidence import gather_evidence, run_state
 from reconciler.rules import decide
@@ -22,7 +22,7 @@ from rsc.db import runs
 from rsc.db.models import episodes as episodes_table
 from rsc.db.models import training_runs
 from rsc.metrics import METRIC_NAMES, max_drawdown, returns, sharpe_ratio
-from tests.reconciler.world import CAPITAL, LATER, PERIODS, World, abandon, open_journal, walk
+from tests.reconciler.world import CAPITAL, LATER, PERIODS, World, abandon, observer_of, open_journal, walk
 
 EARLY = Settings(grace_period_s=3600.0)
 
@@ -180,7 +180,7 @@ def test_missing_journal__driver_alive__waits(world):
 
 
 def test_missing_journal__of_another_host__waits_and_says_so(world):
-    world.insert("20260101T000000-aaaaaaaaaaaa", writer_host="elsewhere", writer_boot_id="another")
+    world.insert("20260101T000000-aaaaaaaaaaaa", writer_host="elsewhere", root_id="another")
     world.driver_dies()
     assert world.explain()["20260101T000000-aaaaaaaaaaaa"].case == "G"
     report = world.reconcile()
@@ -227,7 +227,7 @@ def test_another_machines_disk__nothing_ends_and_one_line_says_so(world):
     """The same folder, seen by a machine that did not write it: a free lock proves nothing."""
     world.dead()
     world.driver_dies()
-    world.observer = Observer(boot_id="other-boot", machine_id="other-machine", host="other-host")
+    world.observer = observer_of(boot_id="other-boot", machine_id="other-machine", host="other-host")
     report = world.reconcile()
     assert (report.ended, report.exit_code, len(report.failures)) == ({}, 1, 1)
     assert "other-host" in report.failures[0]
@@ -239,7 +239,7 @@ def test_locks_that_prove_nothing__no_lease__wait_for_a_person_who_knows_better(
     journal_id = world.dead()
     world.driver_dies()
     shutil.rmtree(world.root / world.run_id / "writers")
-    world.observer = Observer(local=lambda folder: False)
+    world.observer = observer_of(kind="nfs4")
     assert world.reconcile().ended == {}
     assert world.reconcile(replace(LATER, assume_dead=True)).ended == {"truncated": 1}
     assert_as_its_journal(world, journal_id, 25)
@@ -250,8 +250,7 @@ def test_reboot__every_open_journal_of_this_host_is_dead_at_once(world):
     journal_ids = [world.dead() for _ in range(3)]
     world.insert("20260101T000000-lost")
     world.driver_dies()
-    here = Observer()
-    world.observer = Observer(boot_id="next-boot", machine_id=here.machine_id, host=here.host)
+    world.observer = observer_of(boot_id="next-boot")
     report = world.reconcile(Settings())
     assert (report.ended, report.waiting) == ({"truncated": 3}, 1)  # the lost one is still young
     assert "boot" in world.row(journal_ids[0]).status_reason
@@ -302,7 +301,7 @@ def test_more_evidence__replaces_the_reconcilers_own_verdict_and_is_counted(worl
     writer = world.episode(20)
     observer = world.observer
     abandoned = world.path(writer.journal_id).with_suffix(".copy")
-    world.observer = Observer(boot_id="x", machine_id="y", host="z")
+    world.observer = observer_of(boot_id="x", machine_id="y", host="z")
     os.rename(world.path(writer.journal_id), abandoned)
     shutil.copy(abandoned, world.path(writer.journal_id))  # a copy nobody holds: what an observer on NFS would see
     assert world.reconcile(replace(LATER, assume_dead=True)).ended == {"truncated": 1}
@@ -409,11 +408,12 @@ def test_lease__unchanged_for_three_intervals_on_the_observers_clock__is_dead(wo
     """Where locks prove nothing, an observer that has watched long enough may judge, and one that has not waits."""
     journal_id, now = world.dead(), [1000.0]
     world.driver_dies()
-    world.observer = Observer(boot_id="b", machine_id="m", host="h", clock=lambda: now[0], local=lambda path: False)
+    world.observer = observer_of(boot_id="b", host="h", clock=lambda: now[0], kind="nfs4")
     assert world.reconcile().waiting == 1
-    now[0] += 29
-    assert world.reconcile().waiting == 1
-    now[0] += 2
+    for _ in range(2):
+        now[0] += 29  # who sees nothing in between has watched for one interval at most
+        assert world.reconcile().waiting == 1
+    now[0] += 10
     assert world.reconcile().ended == {"truncated": 1}
     row = world.row(journal_id)
     assert (row.evidence_final, row.evidence_steps) == (False, 25)
@@ -422,11 +422,11 @@ def test_lease__unchanged_for_three_intervals_on_the_observers_clock__is_dead(wo
 
 def test_lease__of_a_living_writer__is_never_dead(world):
     writer, now = world.episode(), [0.0]
-    world.observer = Observer(boot_id="b", machine_id="m", host="h", clock=lambda: now[0], local=lambda path: False)
+    world.observer = observer_of(boot_id="b", host="h", clock=lambda: now[0], kind="nfs4")
     for _ in range(5):
         now[0] += 100
         assert world.reconcile().ended == {}
-    assert world.observer.look(world.path(writer.journal_id), writer.header.writer).liveness is Liveness.ALIVE
+    assert world.observer.look(world.path(writer.journal_id), writer.header.origin).liveness is Liveness.ALIVE
 
 
 def test_run__driver_dead_and_all_ended__becomes_interrupted_with_its_last_steps_time(world):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 from sqlalchemy import Engine, select, update
 
 from journal import About, EndReason, JournalWriter, Observer, RunMarker, Trade, new_journal_id
-from journal.host.identity import this_writer
+from journal.host.identity import Process, this_writer
 from journal.host.paths import failed_path, journal_path, tail_path
+from journal.host.roots import read_root_id
 from reconciler.passes import Pass
 from reconciler.report import Hooks, Item, PassReport
 from reconciler.settings import Settings
@@ -28,6 +31,12 @@ CAPITAL, PERIODS = 10_000.0, 252.0
 DAY_US = 86_400_000_000
 LATER = Settings(grace_period_s=0.0)
 """Settings of somebody who comes so late that every grace period is over."""
+
+
+def observer_of(*, kind: str = "ext4", clock: Callable[[], float] = time.monotonic, **changes: Any) -> Observer:
+    """An observer whose process differs from this one in these facts, and that sees no process of others."""
+    this = replace(this_writer(), **changes)
+    return Observer(this, clock, file_system=lambda folder: kind, process=lambda writer: Process.UNSEEN)
 
 
 def open_journal(
@@ -96,6 +105,7 @@ class World:
             "worker_index": 1,
             "writer_host": writer.host,
             "writer_boot_id": writer.boot_id,
+            "root_id": read_root_id(self.root / self.run_id),
             "start_time": datetime.now(UTC),
             "initial_portfolio_value": CAPITAL,
             **more,

@@ -30,6 +30,7 @@ def ended(journal_id: str, who: str = CALLBACK, status: str = "completed", trade
     row = {
         "status": status, "finalized_by": who, "finalized_pass": "pass-1" if who == RECONCILER else None,
         "end_time": NOW, "evidence_steps": 10, "evidence_closed": False, "evidence_final": False, "pnl": 9.0,
+        "steps_lost": 2, "trades_lost": 0,
     }  # fmt: skip
     return Ended(journal_id, {**row, **more}, trades_from(trades))
 
@@ -113,6 +114,18 @@ def test_callback__after_the_reconciler__wins_replaces_trades_and_is_remembered(
         assert episodes.overruled_counts(connection) == (1, 1)
 
 
+def test_callback__after_the_reconciler_on_equal_closed_evidence__fills_in_ids_alone(database):
+    start(database, "a", rllib_episode_id=None)
+    end(database, ended("a", RECONCILER, evidence_closed=True))
+    before = row_of(database, "a")
+    assert not end(database, ended("a", evidence_closed=True))
+    after = row_of(database, "a")
+    assert after.rllib_episode_id == "r-a"
+    assert after._mapping == {**before._mapping, "rllib_episode_id": "r-a"}
+    assert end(database, ended("a", evidence_closed=True, evidence_steps=11))
+    assert row_of(database, "a").finalized_by == CALLBACK
+
+
 def test_callback__twice__the_first_stays(database):
     start(database, "a")
     assert end(database, ended("a"))
@@ -150,6 +163,13 @@ def test_reconciler__batch_repeated_after_a_lost_answer__changes_nothing(databas
     [
         ({"evidence_steps": 11}, True),
         ({"evidence_closed": True}, True),
+        ({"evidence_closed": True, "evidence_steps": 9}, True),
+        ({"evidence_final": True, "evidence_steps": 9}, True),
+        ({"steps_lost": 1}, True),
+        ({"steps_lost": 2}, False),
+        ({"steps_lost": 3}, False),
+        ({"steps_lost": 3, "evidence_steps": 11}, True),
+        ({"steps_lost": 0, "evidence_steps": 9}, False),
         ({"evidence_steps": 10}, False),
         ({"evidence_steps": 9}, False),
     ],
@@ -247,7 +267,7 @@ for number in range(100):
         row = {"run_id": "run", "journal_id": name, "rllib_episode_id": name, "start_time": datetime.now(UTC)}
         episodes.start_episode(connection, row)
     with engine.begin() as connection:
-        row = {"status": "completed", "finalized_by": "callback"}
+        row = {"status": "completed", "finalized_by": "callback", "evidence_closed": True, "evidence_steps": 1}
         assert episodes.end_episode_by_callback(connection, episodes.Ended(name, row, trades_from(())), {})
 """
 

@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("worker_index", sa.Integer()),
         sa.Column("writer_host", sa.String(255)),
         sa.Column("writer_boot_id", sa.String(64)),
+        sa.Column("root_id", sa.String(64)),
         sa.Column("start_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("end_time", sa.DateTime(timezone=True)),
         sa.Column("status", sa.String(16), nullable=False),
@@ -117,7 +118,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_episodes_improvable",
         "episodes",
-        ["run_id", "episode_id"],
+        ["run_id", "finalized_at"],
         sqlite_where=improvable,
         postgresql_where=improvable,
     )
