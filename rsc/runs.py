@@ -37,6 +37,7 @@ from journal import (
 from journal.host.identity import this_writer
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
+from rsc.provenance import provenance
 from rsc.recording.episode import JournalSettings
 from rsc.recording.factory import MakeEnv, RecordedMaker, record_env, recorders_of
 
@@ -232,7 +233,7 @@ def _register(run_id: str, root: Path, url: str, parameters: dict[str, Any], res
     from rsc.db.session import open_engine
     from rsc.db.upgrade import upgrade
 
-    engine = open_engine(url)
+    engine, facts = open_engine(url), provenance()
     try:
         upgrade(engine)
         with engine.begin() as connection:
@@ -242,7 +243,7 @@ def _register(run_id: str, root: Path, url: str, parameters: dict[str, Any], res
                 marker = RunMarker(root, run_id, parameters, resume=True)
                 runs.resume_run(connection, run_id)
             else:
-                runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC))
+                runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC), facts)
                 # The row first: the marker of a run that is refused would vouch for a root that is not the run's.
                 marker = RunMarker(root, run_id, parameters, resume=resume)
             return root, marker
