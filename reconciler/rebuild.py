@@ -1,4 +1,4 @@
-"""Runs that a database has lost: their rows, from the markers. Their episodes follow by case J."""
+"""Restore the rows of runs that the database has lost, from their markers. Case J restores the episodes."""
 
 from __future__ import annotations
 

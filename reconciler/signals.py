@@ -1,4 +1,4 @@
-"""How a person or a service manager ends a pass: the first signal asks, a later one insists."""
+"""Stop a pass by signals: after its batch by the first one, at once by a later one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from journal.console import SAME_REQUEST_S, remark
 
 @contextlib.contextmanager
 def stop_on_signals(words: str, same_request_s: float = SAME_REQUEST_S) -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; another one, ``same_request_s`` later or more, raises KeyboardInterrupt."""
+    """Yield an event that SIGINT and SIGTERM set; print ``words`` then.
+
+    Another signal that comes at least ``same_request_s`` seconds later raises KeyboardInterrupt.
+    """
     asked = threading.Event()
     asked_at = 0.0
 

@@ -1,4 +1,4 @@
-"""`reconcile --audit`: differences between ended rows and their journals."""
+"""`reconcile --audit`: print the differences between ended rows and their journals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.settings import Settings
 
 
 def show_audit(url: str, run_ids: Sequence[str] | None, settings: Settings, as_json: bool) -> int:
-    """Print each difference, and return 3 if there is one."""
+    """Print each difference; return 3 if there is one, or if a row or journal cannot be read."""
     from reconciler.audit import AuditReport, Difference, audit
     from rsc.db.upgrade import open_existing
 
@@ -20,7 +20,7 @@ def show_audit(url: str, run_ids: Sequence[str] | None, settings: Settings, as_j
     document = JsonDocument("differences")
     for found in audit(engine, run_ids, settings, report):
         if not isinstance(found, Difference):
-            remark(f"could not be looked at: {found}")
+            remark(f"could not be read: {found}")
         elif as_json:
             document.add(vars(found))
         else:

@@ -1,4 +1,4 @@
-"""A single pass on the command line: progress on a terminal, a summary, a clean stop on Ctrl-C."""
+"""`reconcile --run-id` and `--all`: make a single pass, with progress on a terminal and a summary."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from reconciler.report import Item, PassReport
 
+_STOPPING = "stopping after this batch; press Ctrl-C again to stop at once"
 _LINE = "{:<6}{:>7}  {:<30}{:<10}{:>9}{:>8}"
 
 
@@ -40,7 +41,10 @@ def reconcile_once(
     engine = open_existing(url, may_create=rebuild, may_upgrade=not settings.dry_run)
     all_rebuilt = _rebuild(engine, runs_to_rebuild, settings)
     view = _JsonView() if as_json else _TextView(settings.dry_run)
-    with stop_on_signals("stopping after this batch; again to stop at once") as stop, view.progress(engine) as moved:
+    with (
+        stop_on_signals("stopping after this batch; press Ctrl-C again to stop at once") as stop,
+        view.progress(engine) as moved,
+    ):
         hooks = Hooks(view.show, moved, stop.is_set, stop.wait, listening=as_json or settings.dry_run)
         work = Pass(engine, Observer(), settings, hooks)
         report = record_pass(work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
@@ -51,7 +55,7 @@ def reconcile_once(
 
 
 def _runs_to_rebuild(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[str]:
-    """Before a database is made for them: a wrong root makes none."""
+    """Return the runs to rebuild. Called before a database is made, so that a wrong root makes none."""
     from journal import list_runs
 
     if settings.dry_run:
@@ -73,7 +77,7 @@ def _runs_here(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[st
 
 
 def _rebuild(engine: Engine, run_ids: Sequence[str], settings: Settings) -> bool:
-    """Could each run be rebuilt?"""
+    """Restore the runs' rows; return whether each run has one now."""
     from reconciler.rebuild import adopt_runs
 
     could = True
@@ -90,7 +94,7 @@ def _root_of_runs(settings: Settings) -> Path:
 
 
 class _TextView:
-    """For people: results on stdout, remarks on stderr."""
+    """Shows a pass to a person: results on stdout, remarks on stderr."""
 
     def __init__(self, dry_run: bool) -> None:
         self._dry_run = dry_run
@@ -129,7 +133,7 @@ class _TextView:
 
 
 class _JsonView:
-    """For machines."""
+    """Shows a pass as one JSON document."""
 
     def __init__(self) -> None:
         self._document = JsonDocument("episodes")
@@ -147,26 +151,29 @@ class _JsonView:
 
 
 class JsonDocument:
-    """A list and a report, written as they come, so that memory stays flat; what fails before that has written nothing."""
+    """A JSON document of a list and a report, written as they come, so that memory stays flat.
+
+    Nothing is written before the first item: a command that fails early prints no half document.
+    """
 
     def __init__(self, name: str) -> None:
         self._before = f'{{"{name}": [\n'
 
     def add(self, item: dict[str, Any]) -> None:
-        """Write the next one of the list."""
+        """Write the next item of the list."""
         click.echo(self._before + json.dumps(item, default=str), nl=False)
         self._before = ",\n"
 
     def close(self, report: dict[str, Any]) -> None:
-        """Write the rest."""
+        """Write the report and the end of the document."""
         opening = "" if self._before == ",\n" else self._before
         click.echo(f'{opening}\n], "report": {json.dumps(report)}}}')
 
 
 def complain(report: PassReport) -> None:
-    """What could not be done, on stderr, each in a line."""
+    """Print on stderr what could not be done, one line each."""
     for line in report.unlookable:
-        remark(f"could not be looked at: {line}")
+        remark(f"could not be read: {line}")
     for line in report.failures:
         remark(f"error: {line}")
     unsaid = report.unlookable_count + report.failure_count - len(report.unlookable) - len(report.failures)
@@ -175,7 +182,7 @@ def complain(report: PassReport) -> None:
 
 
 def _lines_of(item: Item) -> list[str]:
-    """The verdict, and below it what it rests on."""
+    """Return the verdict, and below it the evidence."""
     evidence: dict[str, Any] = item.evidence
     letter = f"J, {item.case}" if item.adopted else item.case
     episode = "-" if item.episode_id is None else str(item.episode_id)

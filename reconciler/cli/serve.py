@@ -1,4 +1,4 @@
-"""The daemon on the command line."""
+"""`reconcile --every` and `--cron`: run the daemon."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def serve(
     metrics_port: int | None,
     metrics_address: str,
 ) -> int:
-    """Make passes until SIGINT or SIGTERM. Exit 0: being told to stop is how a daemon ends."""
+    """Make passes until SIGINT or SIGTERM, which are the normal end of a daemon; return 0."""
     from reconciler.daemon.metrics import Gauges, serve_gauges
     from reconciler.daemon.service import Daemon, Schedule
     from reconciler.executors import relax_garbage_collection
@@ -32,7 +32,7 @@ def serve(
     try:
         schedule.trigger()
     except ValueError as error:
-        raise click.UsageError(f"{cron!r} is no cron expression: {error}") from error
+        raise click.UsageError(f"--cron {cron!r}: {error}") from error
     relax_garbage_collection()
     gauges = Gauges(schedule.longest_silence_s())
     engine = open_engine(url)
@@ -42,7 +42,7 @@ def serve(
         except OSError as error:
             fail(f"cannot serve metrics on {metrics_address}:{metrics_port}: {error.strerror}", "choose another port")
         remark(f"metrics on http://{metrics_address}:{server.server_address[1]}/metrics, health on /healthz")
-    rhythm = f"each {every_s:g} s" if cron is None else f"at {cron}"
+    rhythm = f"every {every_s:g} s" if cron is None else f"at {cron} (UTC)"
     remark(f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {shown(engine.url)} {rhythm}")
     with stop_on_signals("stopping after this batch") as stop:
         Daemon(engine, run_ids, settings, schedule, stop, gauges, remark).run()

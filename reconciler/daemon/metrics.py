@@ -1,4 +1,4 @@
-"""What a daemon tells Prometheus, and whoever asks if it is well."""
+"""Metrics of a daemon for Prometheus, and its health check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ _BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
 class Gauges:
-    """The daemon's metrics. ``longest_silence_s``: so long after its last good pass it calls itself ill."""
+    """The metrics of a daemon.
+
+    Args:
+        longest_silence_s: How long after its last good pass the daemon still counts as healthy.
+        clock: Gives seconds.
+    """
 
     def __init__(self, longest_silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.registry = CollectorRegistry()
@@ -37,20 +42,20 @@ class Gauges:
         self._verdicts = Counter("reconciler_verdicts", "Verdicts by case of the table.", ["case"], registry=registry)
         self._ended = Counter("reconciler_episodes_ended", "Episodes ended, by status.", ["status"], registry=registry)
         self._lost = Counter("reconciler_lost", "Steps and trades lost to damage.", ["what"], registry=registry)
-        self._errors = Counter("reconciler_errors", "Rows that could not be written.", registry=registry)
-        self._waiting = Gauge("reconciler_waiting", "Episodes that wait, as of the last pass.", registry=registry)
+        self._errors = Counter("reconciler_errors", "Rows not written, and runs not judged.", registry=registry)
+        self._waiting = Gauge("reconciler_waiting", "Episodes that waited on the last pass.", registry=registry)
         self._unlookable = Gauge(
-            "reconciler_unlookable", "Journals that cannot be looked at, as of the last pass.", registry=registry
+            "reconciler_unlookable", "Rows and journals that could not be read on the last pass.", registry=registry
         )
         self._overruled = Gauge(
-            "reconciler_overruled_verdicts", "Verdicts that better evidence replaced, ever.", registry=registry
+            "reconciler_overruled_verdicts", "Verdicts that were corrected later, ever.", registry=registry
         )
         self._false = Gauge(
-            "reconciler_false_truncations", "Those of them whose status was false, ever.", registry=registry
+            "reconciler_false_truncations", "Verdicts with a wrong status among them, ever.", registry=registry
         )
         self._oldest = Gauge(
             "reconciler_oldest_stale_episode_age_seconds",
-            "Age of the oldest started episode that shows no sign of life; 0 if there is none.",
+            "Age of the oldest started episode without a sign of life; 0 if there is none.",
             registry=registry,
         )
         self._success = Gauge(
@@ -62,7 +67,7 @@ class Gauges:
             self._passes.labels(outcome)
 
     def passed(self, report: PassReport, overruled: int, false: int) -> None:
-        """Take a pass into account that reached its end, or its deadline."""
+        """Count a pass that reached its end or its deadline."""
         self._passes.labels("stopped" if report.stopped else "done").inc()
         self._duration.observe(report.seconds)
         for letter, count in report.cases.items():
@@ -84,16 +89,16 @@ class Gauges:
                 self._last_good = self._clock()
 
     def failed(self) -> None:
-        """Take a pass into account that the database, or an error of ours, ended."""
+        """Count a pass that an error ended."""
         self._passes.labels("failed").inc()
 
     def silence_s(self) -> float:
-        """Seconds since the last good pass, or since the start."""
+        """Return the seconds since the last good pass, or since the start."""
         with self._lock:
             return self._clock() - self._last_good
 
     def is_well(self) -> bool:
-        """Do passes succeed?"""
+        """Return whether passes succeed."""
         return self.silence_s() <= self._longest_silence_s
 
 
@@ -118,7 +123,7 @@ def serve_gauges(gauges: Gauges, address: str, port: int) -> ThreadingHTTPServer
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            pass  # a scrape each few seconds is no news
+            pass  # a line for each scrape would fill the log
 
     server = ThreadingHTTPServer((address, port), Handler)
     server.daemon_threads = True

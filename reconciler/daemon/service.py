@@ -1,4 +1,4 @@
-"""The daemon: passes by a schedule, until a signal. It holds no logic of verdicts."""
+"""Make passes on a schedule until a signal comes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FAREWELL_S = 10.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """When passes come, and how long one may take. Exactly one of ``every_s`` and ``cron`` is given."""
+    """When passes start, and how long one may take. Exactly one of ``every_s`` and ``cron`` is given."""
 
     every_s: float | None
     cron: str | None
@@ -52,7 +52,7 @@ class Schedule:
         return IntervalTrigger(seconds=seconds, timezone=UTC, jitter=seconds * _JITTER)
 
     def longest_silence_s(self) -> float:
-        """How long after a good pass the next one should have ended at the latest."""
+        """Return how many seconds after a good pass the next one has ended at the latest."""
         if self.cron is None:
             return 3 * (self.every_s or 0.0) + self.deadline_s
         trigger, now = self.trigger(), datetime.now(UTC)
@@ -62,7 +62,7 @@ class Schedule:
 
 
 class Daemon:
-    """Makes passes until ``stop`` is set. ``say`` takes lines for the log."""
+    """Makes passes until ``stop`` is set, and logs by ``say``."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class Daemon:
         self._idle.set()
 
     def run(self) -> None:
-        """Returns when the pass that runs has ended after ``stop``; a pass that hangs does not hold the program."""
-        # A pass that takes longer than the interval is no news, nor is one that waits for its database.
+        """Make passes; return when ``stop`` is set and the running pass has ended. A pass that hangs ends the process."""
+        # APScheduler warns of each pass that is skipped because one takes longer, or waits for the database.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -103,7 +103,7 @@ class Daemon:
             self._stop.set()
             scheduler.shutdown(wait=False)
         if not self._idle.wait(_FAREWELL_S):
-            self._say("a pass hangs in the file system or the database; leaving it, nothing half-done is stored")
+            self._say("a pass hangs in the file system or the database; exiting, nothing half-done is stored")
             os._exit(1)
 
     def _guarded(self) -> None:
@@ -120,7 +120,7 @@ class Daemon:
             self._idle.set()
 
     def _until_the_database_answers(self) -> None:
-        """One line when the database goes and one when it comes back, however often is tried in between."""
+        """Retry until the database answers; log one line when it goes and one when it is back."""
         lost = False
 
         def tell(state: RetryCallState) -> None:

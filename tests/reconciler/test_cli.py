@@ -292,7 +292,7 @@ def test_audit__damaged_journal_with_checkpoints_of_another_version__is_named_an
     monkeypatch.setattr("rsc.metrics.running._VERSION", 99)
     outcome = run("--all", "--audit")
     assert outcome.code == 3
-    assert f"could not be looked at: run-1/{hurt}: running metrics of version" in outcome.output
+    assert f"could not be read: run-1/{hurt}: running metrics of version" in outcome.output
     assert "1 episodes compared" in outcome.output
 
 
