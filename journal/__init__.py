@@ -1,9 +1,8 @@
-"""Crash-proof journals of episodes: one Arrow stream each, and a tail for the steps since the last seal.
+"""Crash-proof journals of episodes: each is an Arrow stream, and a tail for the steps since the last seal.
 
->>> from journal import About, EndReason, JournalWriter, new_journal_id, read_journal
->>> writer = JournalWriter("journals", "my-run", new_journal_id(), about=About("MyEnv", 10_000.0, 252))
->>> writer.append(1.0, 0.02, 10_020.0, 25.1, 7_510.0, 100.0, 1.0, 20.0, 1_700_000_000_000_000, False, False)
->>> writer.close(EndReason.CLOSED)
+>>> from journal import About, JournalWriter, read_journal
+>>> with JournalWriter("journals", "my-run", about=About("MyEnv", 10_000.0, 252)) as writer:
+...     writer.append(action=1, reward=0.002, portfolio_value=10_020.0)
 >>> read_journal(writer.path).steps().num_rows
 1
 
@@ -21,35 +20,42 @@ if TYPE_CHECKING:
         JournalAccessError,
         JournalError,
         JournalExistsError,
+        JournalValueError,
         JournalWriteError,
         NotAJournalError,
         UnsafeNameError,
     )
-    from journal.format.header import About, Header, WriterIdentity
+    from journal.format.header import About, FileId, Header, WriterIdentity
     from journal.format.schema import EndReason, Fold, Trade
     from journal.host.liveness import Liveness, LivenessReport, Observer
     from journal.host.paths import journal_path, list_journals, list_runs, new_journal_id, parse_journal_path
+    from journal.inspect.audit import Audit, audit
+    from journal.inspect.figures import Kernel
+    from journal.ops.recover import RecoverError, RecoverMode, Recovery, recover
     from journal.read.findings import Damage, Finding
+    from journal.read.follow import Follower, Growth
     from journal.read.peek import Peek, peek
     from journal.read.reader import Checkpoint, Journal, State, read_header, read_journal
+    from journal.read.source import Source
     from journal.write.marker import RunMarker, marker_liveness, read_marker
     from journal.write.writer import Durability, JournalWriter
 
 _HOME = {
     "journal.errors": (
+        "FormatVersionError",
         "JournalAccessError",
         "JournalError",
         "JournalExistsError",
+        "JournalValueError",
         "JournalWriteError",
-        "FormatVersionError",
         "NotAJournalError",
         "UnsafeNameError",
     ),
     "journal.format.header": (
         "About",
+        "FileId",
         "Header",
         "WriterIdentity",
-        "__version__",
     ),
     "journal.format.schema": (
         "EndReason",
@@ -68,6 +74,21 @@ _HOME = {
         "new_journal_id",
         "parse_journal_path",
     ),
+    "journal.inspect.audit": (
+        "Audit",
+        "audit",
+    ),
+    "journal.inspect.figures": ("Kernel",),
+    "journal.ops.recover": (
+        "RecoverError",
+        "RecoverMode",
+        "Recovery",
+        "recover",
+    ),
+    "journal.read.follow": (
+        "Follower",
+        "Growth",
+    ),
     "journal.read.peek": (
         "Peek",
         "peek",
@@ -79,7 +100,11 @@ _HOME = {
         "read_header",
         "read_journal",
     ),
-    "journal.read.findings": ("Damage", "Finding"),
+    "journal.read.source": ("Source",),
+    "journal.read.findings": (
+        "Damage",
+        "Finding",
+    ),
     "journal.write.marker": (
         "RunMarker",
         "marker_liveness",
@@ -94,31 +119,42 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "About",
+    "Audit",
     "Checkpoint",
     "Damage",
     "Durability",
     "EndReason",
+    "FileId",
     "Finding",
     "Fold",
+    "Follower",
     "FormatVersionError",
+    "Growth",
     "Header",
     "Journal",
     "JournalAccessError",
     "JournalError",
     "JournalExistsError",
+    "JournalValueError",
     "JournalWriteError",
     "JournalWriter",
+    "Kernel",
     "Liveness",
     "LivenessReport",
     "NotAJournalError",
     "Observer",
     "Peek",
+    "RecoverError",
+    "RecoverMode",
+    "Recovery",
     "RunMarker",
+    "Source",
     "State",
     "Trade",
     "UnsafeNameError",
     "WriterIdentity",
     "__version__",
+    "audit",
     "journal_path",
     "list_journals",
     "list_runs",
@@ -129,6 +165,7 @@ __all__ = [
     "read_header",
     "read_journal",
     "read_marker",
+    "recover",
 ]
 
 

@@ -67,7 +67,7 @@ def command(
       journal recover damaged.arrows --mode strict -o copy.arrows
       journal recover headerless.arrows --header-from latest -o rescued/
     """
-    from journal.ops.recover import Mode, recover
+    from journal.ops.recover import RecoverMode, recover
 
     work_without_output()
     path = find_journal(episode, journal_root)
@@ -75,7 +75,7 @@ def command(
     lender = find_journal(header_from, journal_root) if header_from else None
     _remark_on_a_live_writer(path)
     try:
-        done = recover(path, place, Mode(mode), lender)
+        done = recover(path, place, RecoverMode(mode), lender)
     except NotAJournalError as error:
         _refuse(path, error)
     if as_json:

@@ -53,21 +53,27 @@ class EndReason(enum.StrEnum):
 
 
 class Trade(NamedTuple):
-    """One closed trade, in the order in which a step closed it. Its number and its exit step and time are the step's.
+    """One closed trade. The step that closed it gives it its number, its exit step and its exit time.
 
-    ``direction`` is +1 for long, -1 for short; ``quantity`` is positive; ``pnl`` is net of ``costs``,
-    the fees, slippage and borrow cost of both legs, in the account's currency. Where ``costs`` are unknown (NaN), it is
-    gross. A trade whose ``quantity`` is NaN stands for trades that could not be told.
+    Args:
+        direction: +1 for long, -1 for short.
+        quantity: Units, positive. NaN stands for trades that the env did not tell.
+        entry_step: The step that opened it; -1 if unknown.
+        entry_time_us: Market time of the entry, in microseconds since 1970.
+        entry_price: Price of the entry.
+        exit_price: Price of the exit.
+        pnl: Profit in the account's currency, net of ``costs``; gross if those are unknown.
+        costs: Fees, slippage and borrow cost of both legs; NaN if unknown.
     """
 
     direction: int
     quantity: float
-    entry_step: int
-    entry_time_us: int
-    entry_price: float
-    exit_price: float
-    pnl: float
-    costs: float
+    entry_step: int = UNKNOWN_STEP
+    entry_time_us: int = UNKNOWN_TIME
+    entry_price: float = float("nan")
+    exit_price: float = float("nan")
+    pnl: float = float("nan")
+    costs: float = float("nan")
 
 
 # The columns of a step in the order of `JournalWriter.append`, after `step` and `wall_time`.

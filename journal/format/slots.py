@@ -19,6 +19,7 @@ STEP, TRADE = 1, 2
 _EXTRA = "extra "
 TERMINATED, TRUNCATED = 1, 2
 _FLAGS_AT = 8  # bits before the flags in a slot's last word
+FLAGS_FROM_END = -7  # where a slot's flags are, from its end
 pack_crc = struct.Struct("<I").pack
 
 Columns = dict[str, NDArray[np.generic]]

@@ -22,6 +22,7 @@ Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 NO_TIME = -(1 << 63)
 """A market time that is unknown: the value of numpy's NaT, and null in an Arrow batch."""
+NAN = float("nan")
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 _MAX_DEPTH = 20
@@ -46,17 +47,24 @@ def decoder_of(kind: type[T]) -> Callable[[bytes], T]:
     return checked
 
 
-def number(name: str, value: Any) -> float:
-    """Return ``value`` as a finite float: an int, Decimal, Fraction, numpy scalar, but no text.
+def real(name: str, value: Any) -> float:
+    """Return ``value`` as a float: an int, Decimal, Fraction or numpy scalar, but no text. None becomes NaN.
 
     Raises JournalValueError with the name and the value.
     """
+    if value is None:
+        return NAN
     if isinstance(value, str | bytes | bytearray):
         raise JournalValueError(name, value, "a number")
     try:
-        converted = float(value)
+        return float(value)
     except Exception as error:  # any class may fail here in its own way
         raise JournalValueError(name, value, "a number") from error
+
+
+def number(name: str, value: Any) -> float:
+    """Return ``value`` as `real` does, if it is finite; raise JournalValueError with the name and the value."""
+    converted = real(name, value)
     if not math.isfinite(converted):
         raise JournalValueError(name, value, "a finite number")
     return converted

@@ -35,7 +35,7 @@ from journal.read.source import FileSource, Source
 from journal.read.walk import read_footer
 
 
-class Mode(enum.StrEnum):
+class RecoverMode(enum.StrEnum):
     """What to do about damage."""
 
     STRICT = "strict"  # refuse
@@ -53,7 +53,7 @@ class Recovery:
 
     output: Path
     journal_id: str
-    mode: Mode
+    mode: RecoverMode
     batches: int
     steps: int
     trades: int
@@ -67,17 +67,23 @@ class Recovery:
     tail_lost: bool = False
 
 
-def recover(path: Path, output: Path, mode: Mode, header_from: Path | None = None) -> Recovery:
+def recover(
+    path: Path | str,
+    output: Path | str,
+    mode: RecoverMode | str = RecoverMode.STRICT,
+    header_from: Path | None = None,
+) -> Recovery:
     """Create ``output`` from the journal at ``path``. If its header is damaged, use that of ``header_from``.
 
     Raises RecoverError, JournalExistsError, the errors of `read_journal`, and OSError. Then no file is left behind.
     """
+    path, output, mode = Path(path), Path(output), RecoverMode(mode)
     with FileSource(path) as file:
         source: Source = file if header_from is None else Spliced(file, header_from)
         journal = Journal(source)
         _refuse_place(output, journal)
         pieces = _Pieces(journal, source, mode)
-        if mode is Mode.STRICT and pieces.damaged:
+        if mode is RecoverMode.STRICT and pieces.damaged:
             raise RecoverError(
                 f"{path} is damaged: {pieces.summary()}", hint="use --mode prefix or --mode salvage to keep the rest"
             )
@@ -139,20 +145,20 @@ def _start_time_us(journal_id: str) -> int | None:
 class _Pieces:
     """Parts of the new journal. ``reached`` is the last step of the pieces, holes included."""
 
-    def __init__(self, journal: Journal, source: Source, mode: Mode) -> None:
+    def __init__(self, journal: Journal, source: Source, mode: RecoverMode) -> None:
         self.journal, self.source, self.mode = journal, source, mode
         self.seed = journal_seed(journal.header.journal_id)
         self.footer = read_footer(source, source.size(), self.seed)
         intact = [frame for frame in journal.frames if self._decodes(frame)]
         self.undecoded = len(journal.frames) - len(intact)
         tail = list(_runs(journal.tail_steps, journal.tail_trades))
-        self.frames, self.tail = (intact, tail) if mode is Mode.SALVAGE else _before_gap(intact, tail)
+        self.frames, self.tail = (intact, tail) if mode is RecoverMode.SALVAGE else _before_gap(intact, tail)
         self.cut = len(self.frames) < len(journal.frames) or len(self.tail) < len(tail)
         self.steps = sum(frame.seal.steps for frame in self.frames) + sum(len(steps["step"]) for steps, _ in self.tail)
         self.trades = sum(frame.seal.trades for frame in self.frames) + sum(len(some["pnl"]) for _, some in self.tail)
         self.known_steps = journal.step_count + journal.steps_lost
         self.known_trades = journal.trade_count + journal.trades_lost
-        whole = mode is Mode.SALVAGE or self.steps == self.known_steps
+        whole = mode is RecoverMode.SALVAGE or self.steps == self.known_steps
         self.end = journal.end if whole else None
 
     @property
@@ -179,7 +185,7 @@ class _Pieces:
             "steps_lost": self.known_steps - self.steps,
             "trades_lost": self.known_trades - self.trades,
             "missing_steps": self._missing_steps(),
-            "missing_trades": self.known_trades - self.trades if self.mode is Mode.SALVAGE else 0,
+            "missing_trades": self.known_trades - self.trades if self.mode is RecoverMode.SALVAGE else 0,
             "write_failed": self.journal.state is State.FAILED,
             "tail_lost": self.journal.tail_lost,
         }
@@ -193,7 +199,7 @@ class _Pieces:
             if first > expected:
                 holes.append([expected, first - 1])
             expected = max(expected, last + 1)
-        if self.mode is Mode.SALVAGE and self.end is not None and self.known_steps >= expected:
+        if self.mode is RecoverMode.SALVAGE and self.end is not None and self.known_steps >= expected:
             holes.append([expected, self.known_steps])
         return holes
 

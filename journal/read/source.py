@@ -42,9 +42,10 @@ class FileSource:
     Only regular files are opened, and no symlink is followed, so a name in a run's folder leads nowhere else.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, fd: int | None = None) -> None:
+        """Open the journal at ``path``, or take its open descriptor ``fd``. Raises JournalAccessError."""
         self.name = os.fspath(path)  # not a Path: that costs as much as opening the file
-        self._fd = open_regular(self.name)
+        self._fd = open_regular(self.name) if fd is None else fd
 
     def __enter__(self) -> FileSource:
         return self

@@ -1,41 +1,51 @@
-"""The tail file: the rows since the last seal, where a killed writer leaves them.
+"""The tail file: the steps since the last seal, where a killed writer leaves them.
 
-On file systems that overwrite reserved blocks in place the tail is reserved and mapped: a step is then a copy
-into the page cache, without a system call, and survives SIGKILL as a write does. Elsewhere, and where each step
-must reach the disk, it is one `write`. ADR 2 has the reasons and the limits.
+On file systems that overwrite reserved blocks in place, the tail is reserved and mapped. A step is then a copy into the page
+cache, without a system call, and survives SIGKILL as a write does. Elsewhere, and where each step must reach the disk, a
+step is one `write`. ADR 2 has the reasons and the limits.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import errno
+import functools
 import mmap
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from journal.format.schema import SPARE_SUFFIX
 from journal.host.files import take_name
-from journal.host.filesystems import OVERWRITES_IN_PLACE, file_system_of
 
-_MOST_SPARES = 64  # a folder
+# Blocks that are reserved here stay reserved and are overwritten in place, so a store into a mapping cannot run out of
+# space. Where a store may need a new block (btrfs; xfs, for pages that a reflinked copy shares), a full disk is SIGBUS.
+_EXT4, _TMPFS = 0xEF53, 0x01021994
+_MOST_SPARES = 64
 
-_spares: dict[tuple[Path, int], list[Tail]] = {}
+_spares: list[Tail] = []  # all of one folder and capacity
 
 
 def open_tail(path: Path, capacity: int, *, sync_each_step: bool) -> Tail:
-    """A blank tail of this name: one that an earlier episode left, since making a file costs more than naming one.
+    """Return a blank tail of this name: one that an earlier episode left, because renaming is cheaper than making.
 
-    Raises FileExistsError and OSError.
+    Args:
+        path: The name that it gets.
+        capacity: Bytes that a mapped tail reserves.
+        sync_each_step: Whether each step must reach the disk; such a tail is never mapped.
+
+    Raises:
+        FileExistsError: A file of this name exists.
+        OSError: The tail cannot be made.
     """
-    waiting = [] if sync_each_step else _spares.get((path.parent, capacity), [])
-    while waiting:
-        spare = waiting.pop()
+    while not sync_each_step and (spare := _spare_for(path, capacity)) is not None:
         try:
             spare.rename(path)
-        except FileNotFoundError:  # somebody tidied up
+        except FileNotFoundError:  # another program removed it
             spare.discard()
         except OSError:
             spare.discard()
@@ -45,8 +55,22 @@ def open_tail(path: Path, capacity: int, *, sync_each_step: bool) -> Tail:
     return Tail(path, capacity, sync_each_step=sync_each_step)
 
 
+def _spare_for(path: Path, capacity: int) -> Tail | None:
+    try:
+        spare = _spares.pop()
+    except IndexError:
+        return None
+    if spare.serves(path, capacity):
+        return spare
+    _spares.append(spare)
+    return None
+
+
 class Tail:
-    """An open tail. ``put(data)`` appends, returns the number of bytes taken, and raises OSError."""
+    """An open tail. ``put(data)`` appends, returns the number of bytes taken, and raises OSError.
+
+    A mapped tail holds one descriptor, which belongs to the mapping; ``fd`` is -1 then.
+    """
 
     put: Callable[[bytes], int]
     fd = -1
@@ -58,7 +82,7 @@ class Tail:
         self._capacity = capacity
         self._blank = bytes(capacity)
         try:
-            if not sync_each_step and _may_map(path.parent):
+            if not sync_each_step and _may_map(self.fd):
                 self._map = _reserved_map(self.fd, capacity)
         except BaseException:
             self.discard()
@@ -66,6 +90,8 @@ class Tail:
         fd = self.fd
         if self._map is not None:
             self.put = self._map.write
+            self.fd = -1
+            os.close(fd)  # the mapping has its own
         elif sync_each_step:
             self.put = lambda data: _write_synced(fd, data)
         else:
@@ -76,24 +102,32 @@ class Tail:
         """Whether steps are stored into a mapping instead of written."""
         return self._map is not None
 
+    def serves(self, path: Path, capacity: int) -> bool:
+        """Return True if this spare can become the tail of this name and size."""
+        return self.path.parent == path.parent and self._capacity == capacity
+
     def fits(self, size: int) -> bool:
-        """Is there room for a write of this size behind what stands here?"""
+        """Return True if a write of this size has room behind what is here."""
         return self._map is None or self._map.tell() + size <= len(self._map)
 
     def grow(self, size: int) -> None:
         """Make room for a step with more trades than a whole tail holds; called while the tail is blank."""
         if self._map is None:
             return
-        os.posix_fallocate(self.fd, 0, size)
+        fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        finally:
+            os.close(fd)
         self._map.resize(size)
         self._blank = bytes(size)
 
     def restart(self) -> None:
-        """Blank all that was written: it lives in the stream now. Then start again at the front."""
+        """Blank everything, because the stream holds it now, and start again at the front."""
         self.rewind(0)
 
     def rewind(self, start: int) -> None:
-        """Blank what was written from ``start`` on, and go on there."""
+        """Blank what was written from ``start`` on, and continue there."""
         if self._map is not None:
             end = self._map.tell()
             self._map[start:end] = self._blank[start:end]
@@ -105,25 +139,32 @@ class Tail:
         os.lseek(self.fd, start, os.SEEK_SET)
 
     def rename(self, path: Path) -> None:
-        """Take another name; raise FileExistsError if another file has that."""
+        """Take another name; raise FileExistsError if another file has it."""
         take_name(self.path, path)
         self.path = path
 
     def retire(self) -> None:
-        """The episode is closed and all its rows live in the stream: wait for the next one under a hidden name."""
-        waiting = _spares.setdefault((self.path.parent, self._capacity), [])
-        if self._map is None or len(waiting) >= _MOST_SPARES or len(self._map) != self._capacity:
+        """Keep the tail for the next episode of the same run, under a hidden name. The stream holds all rows by now.
+
+        Spares of other runs are removed, so that descriptors and files of finished runs do not pile up.
+        """
+        if self._map is None or len(self._map) != self._capacity:
+            self.discard()
+            return
+        if _spares and not _spares[-1].serves(self.path, self._capacity):
+            discard_spares()
+        if len(_spares) >= _MOST_SPARES:
             self.discard()
             return
         try:
             self.restart()
             self.rename(self.path.with_name(f".{secrets.token_hex(8)}{SPARE_SUFFIX}"))
-            waiting.append(self)
+            _spares.append(self)
         except OSError:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the file. One that stays beside a closed journal does no harm."""
+        """Remove the file. A tail that stays beside a closed journal does no harm."""
         with contextlib.suppress(OSError):
             os.unlink(self.path)
         self.close()
@@ -132,17 +173,29 @@ class Tail:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; it stays where it is. A tail that nobody holds any more does so itself."""
+        """Release the file and leave it where it is."""
+        self.put = _closed
+        if self._map is not None:
+            self._map.close()
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            if self._map is not None:
-                self.put = _closed
-                self._map.close()
             os.close(fd)
 
 
-def _may_map(folder: Path) -> bool:
-    return os.environ.get("RSC_MAPPED_TAIL", "1") != "0" and file_system_of(folder) in OVERWRITES_IN_PLACE
+def _may_map(fd: int) -> bool:
+    """Ask each time: a folder can get another file system while the process runs."""
+    return os.environ.get("RSC_MAPPED_TAIL", "1") != "0" and _file_system_magic(fd) in (_EXT4, _TMPFS)
+
+
+def _file_system_magic(fd: int) -> int:
+    """Return ``f_type`` of statfs(2), which Python does not offer; 0 if it cannot be told."""
+    answer = (ctypes.c_long * 64)()
+    return int(answer[0]) if _libc().fstatfs(fd, answer) == 0 else 0
+
+
+@functools.cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
 
 
 def _reserved_map(fd: int, capacity: int) -> mmap.mmap:
@@ -160,22 +213,24 @@ def _closed(data: bytes) -> int:
     raise ValueError("the tail is closed")
 
 
-def _spare_tails() -> list[Tail]:
-    tails = [tail for waiting in _spares.values() for tail in waiting]
+def discard_spares(folder: Path | None = None) -> None:
+    """Remove the spare tails of this process: all, or those in one folder."""
+    if folder is None or (_spares and _spares[-1].path.parent == folder):
+        for tail in _take_spares():
+            tail.discard()
+
+
+def _take_spares() -> list[Tail]:
+    tails = list(_spares)
     _spares.clear()
     return tails
 
 
-def _discard_spares() -> None:
-    for tail in _spare_tails():
-        tail.discard()
-
-
 def _forget_spares() -> None:
     """In a forked child: they are the parent's."""
-    for tail in _spare_tails():
+    for tail in _take_spares():
         tail.close()
 
 
-atexit.register(_discard_spares)
+atexit.register(discard_spares)
 os.register_at_fork(after_in_child=_forget_spares)

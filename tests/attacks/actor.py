@@ -42,7 +42,7 @@ def append(writer: JournalWriter, *, terminated: bool = False, truncated: bool =
         position=0.0,
         fees=0.0,
         unrealized_pnl=0.0,
-        market_time_us=START_US + step * DAY_US,
+        market_time=START_US + step * DAY_US,
         terminated=terminated,
         truncated=truncated,
         trades=closed,

@@ -77,7 +77,7 @@ try:
     try:
         for step in range(3):
             w.append(action=1.0, reward=0.0, portfolio_value=1.0, price=1.0, cash=1.0, position=0.0, fees=0.0,
-                     unrealized_pnl=0.0, market_time_us=START_US + step, terminated=False, truncated=False,
+                     unrealized_pnl=0.0, market_time=START_US + step, terminated=False, truncated=False,
                      extra=[0.0] * len(given.extra_columns))
         w.close(EndReason.CLOSED)
         told = ["written", str(w.failure)]

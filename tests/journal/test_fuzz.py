@@ -22,7 +22,7 @@ from journal import About, Journal, JournalError, Observer, read_journal
 from journal.host.paths import tail_path
 from journal.inspect.audit import audit
 from journal.inspect.overview import overview
-from journal.ops.recover import Mode, recover
+from journal.ops.recover import RecoverMode, recover
 from journal.read.peek import peek
 from tests.journal.hostile import Parts, bases, hostile, rotten
 from tests.support.journals import DigestFold, MemorySource
@@ -94,7 +94,7 @@ def look_everywhere(source: MemorySource) -> None:
         answered(lambda ask=ask: ask(journal))  # type: ignore[misc]
 
 
-def look_at_file(source: MemorySource, folder: Path, mode: Mode) -> None:
+def look_at_file(source: MemorySource, folder: Path, mode: RecoverMode) -> None:
     """The same for what takes a path; a journal that was recovered can be read."""
     path = folder / Path(source.name).name
     copy = folder / "recovered.arrows"
@@ -140,7 +140,7 @@ def fuzz(real: list[Parts], folder: Path, examples: int, number: int | None = No
         source = hostile(data.draw, base)
         look_everywhere(source)
         if data.draw(st.integers(0, 4)) == 0:
-            look_at_file(source, folder, data.draw(st.sampled_from(Mode)))
+            look_at_file(source, folder, data.draw(st.sampled_from(RecoverMode)))
 
     let_hypothesis_read_the_sources()
     before = growth_mib()

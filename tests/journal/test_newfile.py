@@ -12,7 +12,7 @@ import pytest
 import journal.host.files
 from journal import EndReason, JournalExistsError, JournalWriter, State, read_journal
 from journal.host.files import take_name
-from journal.ops.recover import Mode, recover
+from journal.ops.recover import RecoverMode, recover
 from tests.support.journals import ABOUT, Fate, append_step, failing, write_journal
 
 REFUSALS = [errno.EPERM, errno.ENOTSUP, errno.ENOSYS]
@@ -58,6 +58,6 @@ def test_journals__without_links__live_as_elsewhere(tmp_path: Path) -> None:
         with pytest.raises(JournalExistsError):
             JournalWriter(tmp_path, "run", "first", about=ABOUT)
         killed = write_journal(tmp_path, 20, end=Fate.DEAD, seal_every=7)
-        recover(killed, tmp_path / "copy.arrows", Mode.PREFIX)
+        recover(killed, tmp_path / "copy.arrows", RecoverMode.PREFIX)
     assert read_journal(tmp_path / "copy.arrows").step_count == 20
     assert not [path for path in tmp_path.rglob(".*") if path.suffix == ".new"]

@@ -22,6 +22,7 @@ from journal import (
     About,
     EndReason,
     JournalExistsError,
+    JournalValueError,
     JournalWriteError,
     JournalWriter,
     Liveness,
@@ -291,10 +292,10 @@ def test_close__twice__writes_once(tmp_path: Path) -> None:
     assert writer.path.read_bytes() == before
 
 
-def test_append__not_a_number__is_a_type_error_that_names_the_step(tmp_path: Path) -> None:
+def test_append__not_a_number__names_the_column_and_the_value(tmp_path: Path) -> None:
     """An env's mistake, in words."""
     writer = writer_in(tmp_path)
-    with pytest.raises(TypeError, match="step 1 of journal"):
+    with pytest.raises(JournalValueError, match="action must be a number, got 'x'"):
         writer.append("x", 0, 0, 0, 0, 0, 0, 0, 0, False, False)  # type: ignore[arg-type]
     writer.close(EndReason.ERROR)
 
@@ -314,7 +315,7 @@ def test_step__that_would_outgrow_what_readers_read__is_refused(tmp_path: Path) 
     columns = tuple(f"x{number}" for number in range(1000))
     writer = JournalWriter(tmp_path, "run", "wide", about=replace(ABOUT, extra_columns=columns))
     extra = (1.0,) * len(columns)
-    with pytest.raises(ValueError, match="closes at most 8257 trades"):
+    with pytest.raises(ValueError, match="at most 8257, got 9000"):
         writer.append(*step_of(1), False, False, trades_of_step(1) * 9000, extra)
     writer.append(*step_of(1), False, False, trades_of_step(1) * 8000, extra)
     writer.close(EndReason.CLOSED)
@@ -338,7 +339,7 @@ def test_fold__state_too_large__is_told_and_costs_no_step(tmp_path: Path) -> Non
 
     writer = JournalWriter(tmp_path, "run", "fat", about=ABOUT, fold=Fat())
     append_step(writer, 1)
-    with pytest.raises(ValueError, match="state takes at most 65536 bytes"):
+    with pytest.raises(ValueError, match="at most 65536 bytes"):
         writer.checkpoint()
     for step in range(2, 30):
         append_step(writer, step)

@@ -139,7 +139,7 @@ def test_verify__checkpoints_of_another_program__are_left_alone(tmp_path: Path):
 
 
 ODD = [
-    ("backwards", {"market_time_us": -5}, "market time runs backwards, first at step 12"),
+    ("backwards", {"market_time": -5}, "market time runs backwards, first at step 12"),
     ("nan", {"price": float("nan")}, "price is not finite, first at step 12"),
     ("unbalanced", {"cash": 1.0}, "portfolio value is not cash + position x price, first at step 12"),
     ("early end", {"terminated": True}, "steps stand behind the one that ended the episode, first at step 13"),
@@ -150,11 +150,11 @@ def odd_journal(root: Path, name: str, change: dict[str, object]) -> Path:
     """Thirty flat steps; step 12 differs."""
     row = {
         "action": 0.0, "reward": 0.0, "portfolio_value": 10_000.0, "price": 5.0, "cash": 10_000.0, "position": 0.0,
-        "fees": 0.0, "unrealized_pnl": 0.0, "market_time_us": 0, "terminated": False, "truncated": False,
+        "fees": 0.0, "unrealized_pnl": 0.0, "market_time": 0, "terminated": False, "truncated": False,
     }  # fmt: skip
     journal = writer(root, name.replace(" ", "-"))
     for step in range(1, 31):
-        values = {**row, "market_time_us": step * 1000, "truncated": step == 30, **(change if step == 12 else {})}
+        values = {**row, "market_time": step * 1000, "truncated": step == 30, **(change if step == 12 else {})}
         journal.append(**values)
     journal.close(EndReason.TIME_LIMIT)
     return journal.path
