@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.attacks.needs import need_file_system, need_loop_devices, need_mounts, need_program, not_yet
+from tests.attacks.needs import need_file_system, need_loop_devices, need_mounts, need_program
 from tests.attacks.places import Place
 from tests.attacks.processes import AttackError, Writer, run, said
 from tests.attacks.scene import Scene
@@ -35,9 +35,7 @@ def survives(writer: Writer, code: str) -> object:
         raise
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("xfs", marks=not_yet("a mapped store to a shared page is SIGBUS on a full disk")), "btrfs"]
-)
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
 def test_full_disk__pages_of_the_tail_are_shared_with_a_reflinked_copy__training_lives(
     scene: Scene, make_place: MakePlace, kind: str
 ) -> None:
@@ -56,7 +54,6 @@ def test_full_disk__pages_of_the_tail_are_shared_with_a_reflinked_copy__training
     assert told["state"] in ("failed", "closed"), told
 
 
-@not_yet("spare tails of finished runs stay open")
 def test_descriptors__twenty_runs_of_sixteen_envs_in_one_process__every_episode_is_journaled(scene: Scene) -> None:
     """A notebook or a sweep, with a limit of 256 open files."""
     told = scene.writer().do(
@@ -119,7 +116,6 @@ for number in range(12):
             assert json.loads(run("journal", "info", path, "--json", place=here).stdout)["steps"] == steps
 
 
-@not_yet("a relative path is resolved again when a write fails")
 @pytest.mark.parametrize("mapped", ["1", "0"], ids=["mapped tail", "written tail"])
 def test_relative_root__then_chdir__a_failed_write_is_marked_where_the_journal_is(
     scene: Scene, make_place: MakePlace, mapped: str

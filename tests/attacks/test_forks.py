@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.needs import not_yet
 from tests.attacks.processes import run, said
 from tests.attacks.scene import Scene
 
@@ -48,15 +47,12 @@ def told_of(scene: Scene) -> dict[str, Any]:
     return told_of_all(scene)["j1"]
 
 
-CHILD_FAILS = not_yet("a child's failed write renames the parent's tail")
-
-
 @pytest.mark.parametrize(
     ("mapped", "durability"),
     [
         pytest.param("1", "process", id="mapped"),
-        pytest.param("0", "process", id="written", marks=CHILD_FAILS),
-        pytest.param("1", "step", id="synced each step", marks=CHILD_FAILS),
+        pytest.param("0", "process", id="written"),
+        pytest.param("1", "step", id="synced each step"),
     ],
 )
 def test_forked_child__uses_the_parents_writer__the_parents_journal_is_whole(
@@ -80,7 +76,7 @@ def test_forked_child__uses_the_parents_writer__the_parents_journal_is_whole(
     assert run("journal", "verify", "-q", "r1", "--journal-root", scene.root).returncode == 0
 
 
-@pytest.mark.parametrize("mapped", [pytest.param("1", id="mapped"), pytest.param("0", id="written", marks=CHILD_FAILS)])
+@pytest.mark.parametrize("mapped", [pytest.param("1", id="mapped"), pytest.param("0", id="written")])
 def test_forked_child__leaves_by_the_interpreters_exit__the_parents_journal_is_whole(scene: Scene, mapped: str) -> None:
     """Its exit runs finalizers and exit handlers that it inherited."""
     writer = scene.writer(env={"RSC_MAPPED_TAIL": mapped})
