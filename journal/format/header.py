@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -90,37 +90,44 @@ class About:
     trades: TradesKnown = "told"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "env", text(self.env))
-        value = number("initial_portfolio_value", self.initial_portfolio_value)
-        object.__setattr__(self, "initial_portfolio_value", value)
-        for name in ("periods_per_year", "start_price"):
-            self._convert(name, number)
-        for name in ("seed", "worker_index", "env_index"):
-            self._convert(name, whole)
-        self._convert("start_market_time_us", time_us)
-        self._convert("in_evaluation", truth)
-        for name in ("market", "trial_id"):
-            self._convert(name, lambda _, value: text(value))
-        if type(self.extra_columns) is not tuple:
-            self._convert("extra_columns", _names)
+        for name, convert in _CONVERSIONS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, convert(name, value))
+        for name in ("env", "initial_portfolio_value"):
+            if getattr(self, name) is None:
+                raise JournalValueError(name, None, "given")
         if self.extra_columns:
             _check_columns(self.extra_columns)
         if self.trades not in get_args(TradesKnown) or not CAN_BE_UNKNOWN.issuperset(self.unknown):
             raise ValueError(f"expected names of step columns, got {self.unknown}, and trades {self.trades!r}")
 
-    def _convert(self, name: str, convert: Callable[[str, Any], Any]) -> None:
-        value = getattr(self, name)
-        if value is not None:
-            object.__setattr__(self, name, convert(name, value))
-
 
 def _names(name: str, value: Any) -> tuple[Any, ...]:
+    if type(value) is tuple:
+        return value
     if isinstance(value, str | bytes | Mapping):
         raise JournalValueError(name, value, "a sequence of names")
     try:
         return tuple(value)
     except TypeError as error:
         raise JournalValueError(name, value, "a sequence of names") from error
+
+
+_CONVERSIONS: dict[str, Callable[[str, Any], Any]] = {
+    "env": lambda _, value: text(value),
+    "initial_portfolio_value": number,
+    "periods_per_year": number,
+    "extra_columns": _names,
+    "start_market_time_us": time_us,
+    "start_price": number,
+    "market": lambda _, value: text(value),
+    "seed": whole,
+    "in_evaluation": truth,
+    "worker_index": whole,
+    "env_index": whole,
+    "trial_id": lambda _, value: text(value),
+}
 
 
 def _check_columns(names: tuple[Any, ...]) -> None:
@@ -220,9 +227,9 @@ class Header:
         """Encode as compact JSON that `from_json` accepts; raise JournalValueError if there is none."""
         about = self.about
         env_config, notes, account = plain(about.env_config, about.notes, about.account)
-        written = replace(about, env_config=env_config, notes=notes, account=account)
+        written = {**vars(about), "env_config": env_config, "notes": notes, "account": account}
         try:
-            data = msgspec.json.encode(replace(self, about=written))
+            data = msgspec.json.encode({**vars(self), "about": written})
             self.from_json(data)  # a header that a reader would refuse is never written
         except (ValueError, TypeError, OverflowError) as error:
             raise JournalValueError("the header", about, "one that readers accept") from error

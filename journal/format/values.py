@@ -168,38 +168,37 @@ class _Conversion:
         return converted
 
     def _text(self, value: Any) -> str:
-        converted = text(value, min(self._left + 1, _MAX_LETTERS))
+        short = type(value) is str and len(value) <= self._left and value.isascii()
+        converted = value if short else text(value, self._left + 1)
         self._left -= len(converted) + 2
         return converted
 
     def _value(self, value: Any) -> Any:
-        self._left -= 1
-        if value is None or value is True or value is False:
+        self._left -= 16
+        kind = type(value)
+        if kind is float:
+            return value if math.isfinite(value) else str(value)
+        if kind is bool or value is None:
             return value
+        if kind is int:
+            return value if -(1 << 63) <= value < 1 << 63 else hex(value)[:_MAX_TEXT]
+        if kind is str:
+            return self._text(value)
         depth = len(self._around)
         try:
             return self._compound(value)
         except Exception:  # a user's object may fail in any way
             del self._around[depth:]
-            return f"<{type(value).__name__}>"
+            return f"<{kind.__name__}>"
 
     def _compound(self, value: Any) -> Any:
-        kind = type(value)
-        if kind is str:
-            return self._text(value)
-        if kind is float:
-            self._left -= 16
-            return value if math.isfinite(value) else str(value)
-        if kind is int:
-            self._left -= 8
-            return value if -(1 << 63) <= value < 1 << 63 else hex(value)[:_MAX_TEXT]
         if isinstance(value, Mapping | list | tuple | set | frozenset):
             if len(self._around) >= _MAX_DEPTH or id(value) in self._around:
                 return _CUT
             return self.mapping(value) if isinstance(value, Mapping) else self._list(value)
         if hasattr(value, "tolist") and hasattr(value, "size"):  # a scalar or array of numpy, a pandas Series
             if value.size > _MAX_ITEMS:
-                return self._text(f"{kind.__name__} of shape {value.shape}, {value.dtype}")
+                return self._text(f"{type(value).__name__} of shape {value.shape}, {value.dtype}")
             converted = value.tolist()
             if isinstance(converted, list | bool | int | float | str):
                 return self._value(converted)
