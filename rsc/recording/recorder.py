@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
 
-from journal import About, EndReason, JournalError, JournalWriter, Trade
+from journal import About, EndReason, JournalWriteError, JournalWriter, Trade
 from rsc.recording.accounts import Account, AccountError
 from rsc.recording.actions import ActionColumns
 from rsc.recording.careful import careful_row
@@ -83,6 +84,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._extra = False
         self._latest = ""  # the id of the journal that was begun last
         self._stopped = False
+        self._unrecorded = ""  # why the steps until the next reset are not recorded
 
     @property
     def spec(self) -> Any:  # type: ignore[override]  # gymnasium's own is a property of a wrapper too
@@ -95,6 +97,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return self._latest or None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._unrecorded = ""
         self._end(self._settings.reset_reason)
         observation, info = self.env.reset(seed=seed, options=options)
         told = self._begin(info)
@@ -110,13 +113,17 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             result = self.env.step(action)
         except Exception as error:
             with contextlib.suppress(Exception):  # the env's error is what the trainer must see
+                self._unrecorded = "step() raised an exception, which ended the journal"
                 self._end(EndReason.ERROR, words_of(error))
             raise
         except BaseException:  # Ctrl-C and sys.exit are no errors of the env
+            self._unrecorded = "step() was interrupted, which ended the journal"
             self._end(EndReason.CLOSED)
             raise
         writer = self._writer
         if writer is None:
+            if self._unrecorded:
+                say_once(f"steps until the next reset are not recorded: {self._unrecorded}")
             return result
         try:
             _, reward, terminated, truncated, info = result
@@ -197,7 +204,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         """Record what can be recorded of a step of which something cannot; return whether the episode is over."""
         writer, reader = self._writer, self._reader
         assert writer is not None
-        if isinstance(error, AccountError | JournalError):
+        if isinstance(error, AccountError | JournalWriteError):
             self._end(EndReason.ERROR, words_of(error))
             raise error
         try:
@@ -212,7 +219,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         except Exception as worse:
             with contextlib.suppress(Exception):
                 self._end(EndReason.ERROR, f"could not be recorded: {words_of(worse)}")
-            if isinstance(worse, JournalError):
+            if isinstance(worse, JournalWriteError):
                 raise
             log.warning("journal %s ends here: %s", writer.journal_id, words_of(worse))
             return False
@@ -236,6 +243,16 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close(reason, message)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
+        """Return a copy for planning: the journal stays with the original, and the copy records from its next reset on."""
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        state = {**self.__dict__, "_writer": None, "_source": None, "_reader": None, "_actions": None}
+        if self._writer is not None:
+            state["_unrecorded"] = "the env is a copy of one whose episode was running"
+        copied.__dict__.update(copy.deepcopy({**state, "_number": float, "_rest": (), "_latest": ""}, memo))
+        return copied
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what the next reset finds again."""

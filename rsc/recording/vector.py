@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
@@ -14,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 
-from journal import About, EndReason, JournalError, JournalWriter, Trade
+from journal import About, EndReason, JournalWriteError, JournalWriter, Trade
 from rsc.recording.accounts import Account, AccountError
 from rsc.recording.actions import ActionColumns
 from rsc.recording.careful import careful_row
@@ -100,6 +101,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self._over: Flags = np.zeros(self.num_envs, np.bool_)  # which episodes the last step ended
         self._extra = False
         self._stopped = False
+        self._unrecorded = ""  # why the steps until the next reset are not recorded
         self._several = False  # whether an action is several numbers
 
     def reset(
@@ -107,6 +109,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
     ) -> tuple[Any, dict[str, Any]]:
         mask = (options or {}).get("reset_mask")
         lanes = list(range(self.num_envs)) if mask is None else np.flatnonzero(mask).tolist()
+        self._unrecorded = ""
         self._end(lanes, self._settings.reset_reason)
         observations, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # it takes None too
         self._over[lanes] = False
@@ -119,16 +122,20 @@ class VectorRecorder(gym.vector.VectorWrapper):
             result = self.env.step(actions)
         except Exception as error:
             with contextlib.suppress(Exception):  # the env's error is what the trainer must see
+                self._unrecorded = "step() raised an exception, which ended the journals"
                 self._end(range(self.num_envs), EndReason.ERROR, words_of(error))
             raise
         except BaseException:  # Ctrl-C and sys.exit are no errors of the env
+            self._unrecorded = "step() was interrupted, which ended the journals"
             self._end(range(self.num_envs), EndReason.CLOSED)
             raise
+        if self._unrecorded:
+            say_once(f"steps until the next reset are not recorded: {self._unrecorded}")
         if self._source is None:  # never reset
             return result
         try:
             result = self._record(result, numbers)
-        except (AccountError, JournalError) as error:
+        except (AccountError, JournalWriteError) as error:
             with contextlib.suppress(Exception):
                 self._end(range(self.num_envs), EndReason.ERROR, words_of(error))
             raise
@@ -305,6 +312,21 @@ class VectorRecorder(gym.vector.VectorWrapper):
                     failed = error
         if failed is not None:
             raise failed
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> VectorRecorder:
+        """Return a copy for planning: the journals stay with the original, and the copy records from its next reset on."""
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        state = {**self.__dict__, "_source": None, "_reader": None, "_actions": None}
+        state |= {"_writers": [None] * self.num_envs, "_latest": [""] * self.num_envs}
+        if any(writer is not None for writer in self._writers):
+            state["_unrecorded"] = "the vector env is a copy of one whose episodes were running"
+        copied.__setstate__(copy.deepcopy(state, memo))
+        return copied
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reader = self._reader_of(self._account)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what the next reset finds again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
@@ -131,6 +132,46 @@ def test_step__exception__ends_the_journal(tmp_path: Path, error: BaseException,
     assert journal.end_reason is reason
     assert journal.step_count == 2
     assert ("broken" in journal.end_message) == (reason is EndReason.ERROR)
+
+
+def test_step__after_an_exception_that_the_caller_caught__is_refused_visibly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A closed journal is never written again; the next reset begins a new one."""
+    env = recorder(tmp_path, Raising(CONFIG))
+    _, first = env.reset(seed=1)
+    for _ in range(2):
+        env.step(1)
+    with pytest.raises(ValueError, match="broken"):
+        env.step(1)
+    env.step(1)
+    assert "steps until the next reset are not recorded: step() raised an exception" in caplog.text
+    _, second = env.reset(seed=1)
+    env.step(1)
+    env.close()
+    assert journal_of(tmp_path, first).step_count == 2
+    assert journal_of(tmp_path, second).step_count == 1
+
+
+def test_deepcopy__of_a_running_recorded_env__leaves_the_journal_with_the_original(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Planners copy the env and play ahead: their steps are not the episode's."""
+    env = recorder(tmp_path)
+    _, info = env.reset(seed=1)
+    env.step(1)
+    ahead = copy.deepcopy(env)
+    for _ in range(5):
+        ahead.step(2)
+    assert "the env is a copy of one whose episode was running" in caplog.text
+    env.step(1)
+    env.close()
+    assert journal_of(tmp_path, info).step_count == 2
+    _, own = ahead.reset(seed=2)
+    ahead.step(1)
+    ahead.close()
+    assert own[INFO_KEY]["previous"] == ""
+    assert journal_of(tmp_path, own).step_count == 1
 
 
 def test_recorder__open__cannot_be_pickled(tmp_path: Path) -> None:

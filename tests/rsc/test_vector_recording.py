@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import os
@@ -272,3 +273,21 @@ def test_vector_recorder__killed__every_step_that_was_told_is_there(tmp_path: Pa
         journal = journal_of(tmp_path, journal_id)
         assert count <= journal.step_count <= count + 1
         assert not journal.findings
+
+
+def test_deepcopy__of_running_vector_envs__leaves_the_journals_with_the_original(tmp_path: Path) -> None:
+    """A planner's steps are not those of the episodes."""
+    env = vector(tmp_path)
+    _, info = env.reset(seed=1)
+    env.step(env.action_space.sample())
+    ahead = copy.deepcopy(env)
+    for _ in range(3):
+        ahead.step(ahead.action_space.sample())
+    env.step(env.action_space.sample())
+    ids = list(info["journal"]["id"])
+    env.close()
+    assert [journal_of(tmp_path, name).step_count for name in ids] == [2] * N
+    _, own = ahead.reset(seed=2)
+    ahead.step(ahead.action_space.sample())
+    ahead.close()
+    assert [journal_of(tmp_path, name).step_count for name in own["journal"]["id"]] == [1] * N
