@@ -23,10 +23,6 @@ SHARED = frozenset(
     }
 )  # fmt: skip
 
-# Blocks that are reserved here stay reserved and are overwritten in place, so a store into a mapping cannot run
-# out of space. Copy-on-write file systems allocate anew, and a full disk would end the process by SIGBUS.
-OVERWRITES_IN_PLACE = frozenset({"ext4", "xfs", "tmpfs"})
-
 _MOUNT = re.compile(r"^\S+ \S+ (\S+) \S+ (\S+) .*? - (\S+)", re.MULTILINE | re.ASCII)
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 

@@ -483,6 +483,8 @@ class JournalWriter:
 
     def _check_name(self) -> None:
         """Invariant J6: a removed run folder ends journaling audibly; writes to a file without a name would succeed."""
+        if self._lost is not None:
+            raise self._lost
         known = self.header.stream
         if known is not None and os.stat(self.path, follow_symlinks=False).st_ino != known.inode:
             raise OSError(errno.ESTALE, "another file has taken its name")
