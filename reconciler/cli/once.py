@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from reconciler.report import Item, PassReport
 
-_STOPPING = "stopping after this batch; press Ctrl-C again to stop at once"
 _LINE = "{:<6}{:>7}  {:<30}{:<10}{:>9}{:>8}"
 
 
