@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -60,6 +61,7 @@ def figures(engine: Engine) -> tuple[list, list]:
 
 def quiet_copy(world: World, path: str) -> Engine:
     """The same stale rows in a database of their own, ended by one quiet pass."""
+    Path(path).touch()  # an engine makes no file
     copy = open_engine(f"sqlite:///{path}")
     metadata.create_all(copy)
     with reading(world.engine) as source, copy.begin() as target:
