@@ -1,4 +1,4 @@
-"""Call the driver directly, for the writes that come with every episode: SQLAlchemy costs several times as much.
+"""Call the database driver directly for the frequent writes, where SQLAlchemy costs several times as much.
 
 The statements are plain SQL that SQLite and PostgreSQL both take; values are converted as the tables' types say.
 """

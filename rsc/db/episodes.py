@@ -1,4 +1,4 @@
-"""Every query on episodes and every transition, by name. A transition is one guarded write; the row count says who won."""
+"""Query episodes and change their state. Each change is one guarded write that reports whether it took effect."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _C = episodes.c
 
 
 Rank = tuple[bool, bool, int, int]
-"""How much evidence proves: final, closed, verified steps, and minus what was lost. Compared from the left."""
+"""Rank of evidence: final, closed, verified steps, and minus the lost ones. Compared from the left."""
 _UNKNOWN_LOSS = 2**31 - 1
 SETTLED_AFTER = timedelta(days=7)
-"""A verdict of the reconciler that was not final settles after this time: it is not judged again."""
+"""After this time the reconciler does not judge its own verdict again, even if it was not final."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """An episode's end: ``row`` maps columns of `episodes` to values; ``episode_id`` where it is known."""
+    """The end of an episode. ``row`` maps columns of `episodes` to values. ``episode_id`` is None if it is unknown."""
 
     journal_id: str
     row: Mapping[str, Any]
@@ -48,7 +48,7 @@ def rank_of(row: Mapping[str, Any]) -> Rank:
 
 
 def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
-    """Insert a started episode; False if its row has ended. A row made from its journal learns its RLlib id.
+    """Insert a started episode; return False if its row has ended. Fill in the RLlib id of a row that has none.
 
     Raises IntegrityError if the run is unknown, or the RLlib id belongs to another journal.
     """
@@ -66,7 +66,7 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
 
 
 def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping[str, Any] | None) -> bool:
-    """End an episode in its callback's name, also over the reconciler's verdict; False if its callback did it before.
+    """End an episode as its callback, also if the reconciler ended it; return False if the callback did so before.
 
     Where there is no row, ``start`` makes it. Where the reconciler ended it on equal evidence, the journal's own end
     included, only RLlib's ids are filled in.
@@ -99,7 +99,7 @@ def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
 
 
 def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], pass_id: str) -> set[str]:
-    """End every episode of the batch that is still started, with its trades; return the journal ids that were won.
+    """End all episodes of a batch that are still started, with their trades; return the journal ids of those.
 
     One executemany: where it changed fewer rows than asked, the pass's id in the rows tells which of them.
     """
@@ -124,7 +124,7 @@ def _assignments(each: str, row: Mapping[str, Any]) -> str:
 
 
 def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[str, int]:
-    """Episode ids by journal id of those that this pass ended."""
+    """Return the episode ids of those that this pass ended, by journal id."""
     wanted = [ended.journal_id for ended in batch]
     won = connection.execute(
         select(_C.journal_id, _C.episode_id).where(_C.journal_id.in_(wanted), _C.finalized_pass == pass_id)
@@ -133,7 +133,7 @@ def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[s
 
 
 def _end(connection: Connection, ended: Ended, guard: str, *guarded: Any) -> bool:
-    """One guarded update; the trades follow under its row lock. A replaced verdict of the reconciler is remembered."""
+    """Update the row if the guard holds, then its trades under the row lock. `overruled_status` keeps a replaced verdict."""
     each = mark(connection)
     found = connection.exec_driver_sql(
         f"UPDATE episodes SET {_assignments(each, ended.row)}, overruled_status ="
@@ -206,7 +206,7 @@ def _paged(engine: Engine, guard: Any, columns: Sequence[Column[Any]]) -> Iterat
 
 
 def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[str]:
-    """Which of these journals have a row."""
+    """Return those of the journals that have a row."""
     found = connection.execute(select(_C.journal_id).where(_C.journal_id.in_(journal_ids)))
     return {row.journal_id for row in found}
 
@@ -223,20 +223,20 @@ def settled_journals(connection: Connection, run_id: str) -> set[str]:
 
 
 def journal_place(connection: Connection, episode_id: int) -> Row[Any] | None:
-    """Where an episode's journal lies: journal_root (as its run recorded it), run_id, journal_id."""
+    """Return journal_root (as the run recorded it), run_id and journal_id of an episode; None if there is none."""
     columns: tuple[Column[Any], ...] = (training_runs.c.journal_root, _C.run_id, _C.journal_id)
     query = select(*columns).join_from(episodes, training_runs).where(_C.episode_id == episode_id)
     return connection.execute(query).one_or_none()
 
 
 def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
-    """How many episodes of a run have each status."""
+    """Return the number of episodes of a run by status."""
     rows = connection.execute(select(_C.status, func.count()).where(_C.run_id == run_id).group_by(_C.status))
     return {row[0]: row[1] for row in rows}
 
 
 def count_started(connection: Connection, run_id: str | None = None) -> int:
-    """How many episodes are started, of a run or over all."""
+    """Return the number of started episodes, of a run or of all runs."""
     query = select(func.count()).where(_C.status == "started")
     return connection.execute(query if run_id is None else query.where(_C.run_id == run_id)).scalar_one()
 
@@ -252,7 +252,7 @@ def oldest_started(connection: Connection) -> datetime | None:
 
 
 def overruled_counts(connection: Connection) -> tuple[int, int]:
-    """Verdicts of the reconciler that better evidence replaced, and those of them whose status was false."""
+    """Return how many verdicts of the reconciler were replaced, and how many of those had a wrong status."""
     false = func.sum(case((_C.overruled_status != _C.status, 1), else_=0))
     row = connection.execute(select(func.count(), false).where(_C.overruled_status.is_not(None))).one()
     return row[0], row[1] or 0

@@ -46,13 +46,15 @@ class PatientConnection(psycopg.Connection[Any]):
                 connection.close()
             answers.put(connection)
 
-        threading.Thread(target=connect, name="rsc-connect", daemon=True).start()
+        thread = threading.Thread(target=connect, name="rsc-connect", daemon=True)
+        thread.start()
         try:
             answer = answers.get(timeout=bound_s)
         except queue.Empty:
             raise psycopg.OperationalError(f"no server and no name server answered within {bound_s:g} s") from None
         finally:
             given_up.set()
+        thread.join(1.0)  # it is about to end; a program that forks must have no other thread
         if isinstance(answer, BaseException):
             raise answer
         return answer

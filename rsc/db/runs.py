@@ -1,4 +1,4 @@
-"""Runs and reconciler passes: every query and transition, by name."""
+"""Query runs and reconciler passes, and change their state."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _require_characters(connection: Connection, path: str) -> None:
 
 
 def end_run(connection: Connection, run_id: str, status: str, end_time: datetime, notes: str | None = None) -> bool:
-    """The driver's word: `completed`, `error` or `interrupted`; it beats the reconciler's."""
+    """Record how the driver ended a run: `completed`, `error` or `interrupted`. Replaces what the reconciler recorded."""
     guard = training_runs.c.status.in_(("running", "interrupted"))
     statement = update(training_runs).where(training_runs.c.run_id == run_id, guard)
     return connection.execute(statement.values(status=status, end_time=end_time, notes=notes)).rowcount == 1
@@ -72,7 +72,7 @@ def resume_run(connection: Connection, run_id: str) -> bool:
 
 
 def interrupt_run(connection: Connection, run_id: str) -> bool:
-    """The reconciler's word for a run whose driver is gone: ended with its last episode, once none is started."""
+    """Mark a run whose driver is gone as interrupted, at the end of its last episode, if none of them is started."""
     of_run = episodes.c.run_id == run_id
     still_started = exists().where(of_run, episodes.c.status == "started")
     last_step = select(func.max(episodes.c.end_time)).where(of_run).scalar_subquery()
@@ -143,7 +143,7 @@ def unsettled_runs(connection: Connection, since: datetime) -> set[str]:
 
 
 def counts_by_run(connection: Connection) -> dict[str, dict[str, int]]:
-    """Episodes of each run by status."""
+    """Return the number of episodes by run and status."""
     rows = connection.execute(
         select(episodes.c.run_id, episodes.c.status, func.count()).group_by(episodes.c.run_id, episodes.c.status)
     )
@@ -154,7 +154,7 @@ def counts_by_run(connection: Connection) -> dict[str, dict[str, int]]:
 
 
 def start_pass(connection: Connection, pass_id: str, host: str, start_time: datetime) -> None:
-    """Note that a pass has begun. A daemon's idle passes share one id, and only the last of them is kept."""
+    """Record that a pass has begun. A daemon's idle passes share one id, and only the last of them is kept."""
     values = {"host": host, "start_time": start_time, "end_time": None, "outcome": None, "report": None}
     again = update(reconciler_passes).where(reconciler_passes.c.pass_id == pass_id)
     if connection.execute(again.values(values)).rowcount == 0:
@@ -162,7 +162,7 @@ def start_pass(connection: Connection, pass_id: str, host: str, start_time: date
 
 
 def end_pass(connection: Connection, pass_id: str, outcome: str, end_time: datetime, report: Mapping[str, Any]) -> None:
-    """Note how a pass ended."""
+    """Record how a pass ended."""
     statement = update(reconciler_passes).where(reconciler_passes.c.pass_id == pass_id)
     connection.execute(statement.values(outcome=outcome, end_time=end_time, report=dict(report)))
 
@@ -174,7 +174,7 @@ def last_passes(connection: Connection, count: int) -> Sequence[Row[Any] | Unrea
 
 
 def last_success(connection: Connection) -> datetime | None:
-    """Return when the last pass ended that did all it had to do; None if there is none, or its time cannot be read."""
+    """Return when the last complete pass ended; None if there is none, or its time cannot be read."""
     end_time = reconciler_passes.c.end_time
     query = select(end_time).where(reconciler_passes.c.outcome == "done").order_by(end_time.desc()).limit(1)
     newest: datetime | None = value_of_first(rows_of_query(connection, query, reconciler_passes.c.pass_id))

@@ -8,6 +8,8 @@ import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
+from rsc.db.urls import is_file
+
 VECTOR_MODE = "vector_entry_point"
 
 
@@ -112,7 +114,7 @@ def require_one_node(database_url: str, config: Any) -> None:
     """
     import ray
 
-    if not database_url.startswith("sqlite") or not ray.is_initialized():
+    if not is_file(database_url) or not ray.is_initialized():
         return
     if not (config.num_env_runners or config.evaluation_num_env_runners):
         return

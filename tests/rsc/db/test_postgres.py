@@ -135,6 +135,12 @@ def test_password__is_found_by_libpq_and_shown_nowhere(pgbouncer, postgres_serve
     assert upgrade(open_engine(bare))
 
 
+def test_pgbouncer__options_in_the_url__are_refused_with_what_to_do(pgbouncer, postgres_server, name):
+    postgres_server.create_database(name)
+    with pytest.raises(DatabaseError, match="ignore_startup_parameters"):
+        upgrade(open_engine(f"{pgbouncer.url(name)}?options=-csearch_path%3Dtrading"))
+
+
 def test_options__schema_and_timeouts_of_the_user__are_kept(postgres_server, name):
     url = postgres_server.create_database(name)
     with open_engine(url).begin() as connection:
