@@ -10,6 +10,7 @@ TRAIN = [
     "gymnasium>=1.2,<1.3",
     "TA-Lib>=0.6.5",
 ]
+GYM = ["gymnasium>=1.1,<2"]  # 1.1 has autoreset modes
 POSTGRES = ["psycopg[binary]>=3.2"]
 MARKET = ["yfinance>=0.2.60"]
 PLOT = ["matplotlib>=3.9"]
@@ -58,6 +59,7 @@ setup(
     ],
     extras_require={
         "train": TRAIN,
+        "gym": GYM,
         "postgres": POSTGRES,
         "market": MARKET,
         "plot": PLOT,

@@ -14,6 +14,8 @@ from journal.format.header import microseconds
 from rsc.recording.accounts import Figure, SinceLast
 
 NAN = float("nan")
+_MICROSECONDS = np.dtype("datetime64[us]")
+_REAL = (float, int)  # a tuple: `float | int` would make a new object in each call
 
 Getter = Callable[[Mapping[str, Any]], Any]
 _MOST_KEYS = 12
@@ -33,7 +35,7 @@ def number(raw: Any) -> float:
         TypeError: It is no number. Text and booleans are none.
         ValueError: It is an array of several.
     """
-    if isinstance(raw, float | int) and not isinstance(raw, bool):
+    if isinstance(raw, _REAL) and raw is not True and raw is not False:
         return float(raw)
     if hasattr(raw, "item"):  # numpy, torch and jax, scalars and arrays
         raw = raw.item()
@@ -51,10 +53,10 @@ def time_us(raw: Any) -> int:
         TypeError: It is no time. Numbers are none, since their unit and origin are unknown.
         ValueError: It is text that is not ISO 8601.
     """
+    if isinstance(raw, np.datetime64):
+        return int(raw.astype(_MICROSECONDS).view(np.int64))
     if isinstance(raw, str):
         raw = datetime.fromisoformat(raw)
-    if isinstance(raw, np.datetime64):
-        return int(raw.astype("datetime64[us]").astype(np.int64))
     if isinstance(raw, date) and raw == raw:  # a pandas NaT is a datetime that differs from itself
         time = raw if isinstance(raw, datetime) else datetime(raw.year, raw.month, raw.day)  # noqa: DTZ001
         return microseconds(time if time.tzinfo is not None else time.replace(tzinfo=UTC))

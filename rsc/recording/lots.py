@@ -31,57 +31,56 @@ class Lots:
         self.position = position
         self._lots: deque[_Lot] = deque()
         if position:
-            self._open(position, price, 0, time_us, costs)
+            self._lots.append(_Lot(position, price, 0, time_us, costs / abs(position)))
 
     def move(self, position: float, price: float, step: int, time_us: int, costs: float) -> list[Trade]:
-        """Change the position, and return the trades that this closed."""
-        if abs(position - self.position) <= _ROUNDING * max(abs(position), abs(self.position)):
+        """Change the position, and return the trades that this closed. On the hot path."""
+        change = position - self.position
+        moved = abs(change)
+        if moved <= _ROUNDING * (abs(position) + abs(self.position)):
             self.hold(costs)
             return []
-        if abs(position) <= _ROUNDING * abs(self.position):
-            position = 0.0
-        change = position - self.position
-        costs_each = costs / abs(change)
+        if abs(position) <= _ROUNDING * moved:
+            position, change = 0.0, -self.position
+        costs_each, lots, left = costs / moved, self._lots, change
         closed: list[Trade] = []
-        left = change
-        while left and self._lots and self._lots[0].side * left < 0:
-            lot = self._lots[0]
-            size = min(lot.size, abs(left))
-            closed.append(lot.close(size, price, costs_each * size))
-            left += lot.side * size
-            lot.size -= size
-            if lot.size <= _ROUNDING * size:
-                self._lots.popleft()
+        while lots and lots[0].units * left < 0:
+            lot = lots[0]
+            units = lot.units if abs(lot.units) <= abs(left) else -left
+            closed.append(lot.close(units, price, costs_each))
+            left += units
+            lot.units -= units
+            if abs(lot.units) <= _ROUNDING * moved:
+                lots.popleft()
         self.position = position
-        if position == 0.0:
-            self._lots.clear()
-        elif abs(left) > _ROUNDING * abs(change):
-            self._open(left, price, step, time_us, costs_each * abs(left))
+        if not position:
+            lots.clear()
+        elif abs(left) > _ROUNDING * moved:
+            lots.append(_Lot(left, price, step, time_us, costs_each))
         return closed
 
     def hold(self, costs: float) -> None:
         """Spread the costs of a step without trading over what is held."""
-        held = sum(lot.size for lot in self._lots)
+        held = sum(abs(lot.units) for lot in self._lots)
         for lot in self._lots:
             lot.costs_each += costs / held
 
-    def _open(self, position: float, price: float, step: int, time_us: int, costs: float) -> None:
-        side = 1 if position > 0 else -1
-        self._lots.append(_Lot(side, abs(position), price, step, time_us, costs / abs(position)))
-
 
 class _Lot:
-    __slots__ = ("costs_each", "price", "side", "size", "step", "time_us")
+    """Units of either sign that were opened together."""
 
-    def __init__(self, side: int, size: float, price: float, step: int, time_us: int, costs_each: float) -> None:
-        self.side, self.size, self.price, self.step, self.time_us = side, size, price, step, time_us
-        self.costs_each = costs_each
+    __slots__ = ("costs_each", "price", "step", "time_us", "units")
 
-    def close(self, size: float, price: float, costs: float) -> Trade:
-        costs += self.costs_each * size
-        gross = self.side * size * (price - self.price)
-        pnl = gross if costs != costs else gross - costs
-        return Trade(self.side, size, self.step, self.time_us, self.price, price, pnl, costs)
+    def __init__(self, units: float, price: float, step: int, time_us: int, costs_each: float) -> None:
+        self.units, self.price, self.step, self.time_us, self.costs_each = units, price, step, time_us, costs_each
+
+    def close(self, units: float, price: float, costs_each: float) -> Trade:
+        size = abs(units)
+        costs = (self.costs_each + costs_each) * size
+        pnl = units * (price - self.price)
+        if costs == costs:
+            pnl -= costs
+        return Trade(1 if units > 0 else -1, size, self.step, self.time_us, self.price, price, pnl, costs)
 
 
 def trades_told(raw: Any) -> list[Trade]:

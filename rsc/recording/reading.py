@@ -203,12 +203,14 @@ class AccountState:
             return NO_TIME
 
     def _derived(self, lots: Lots, row: Sequence[float], time: int) -> list[Trade]:
-        position = row[_POSITION]
-        if not math.isfinite(position):
+        position, price, costs = row[_POSITION], row[self._fill], row[_COSTS]
+        if type(position) is not float or type(price) is not float or type(costs) is not float:  # as the env gave them
+            position, price, costs = map(_number_or_nan, (position, price, costs))
+        if position - position != 0.0:  # NaN or infinite
             self._lots = None
             _warn("position", "is unknown in a step, and so are the trades of the episode")
             return [UNKNOWN_TRADES]
-        return lots.move(position, row[self._fill], self._step, time, row[_COSTS])
+        return lots.move(position, price, self._step, time, costs)
 
     def _told(self, raw: Any) -> list[Trade]:
         try:
@@ -285,8 +287,7 @@ class AccountReader(AccountState):
                 lots = self._lots
                 if lots is not None:
                     if row[_POSITION] != lots.position:
-                        self.clean()
-                        self.journal_trades = self._derived(lots, self.journal_row, NO_TIME)
+                        self.journal_trades = self._derived(lots, row, NO_TIME)
                     elif self._tells_costs and row[_COSTS]:
                         self.clean()
                         lots.hold(self.journal_row[_COSTS])
@@ -298,6 +299,13 @@ class AccountReader(AccountState):
         row = self._blank[:]
         self._convert_each(row, [self.journal_row[place] for place in self._places])
         self.journal_row = (*row[:_ROW], self.journal_row[-1])
+
+
+def _number_or_nan(raw: Any) -> float:
+    try:
+        return number(raw)
+    except Exception:
+        return NAN
 
 
 def _packs(raw: Any) -> bool:

@@ -364,7 +364,7 @@ def test_lots__any_moves__pnl_is_what_the_positions_earned(steps: list[tuple[flo
         assert all(one.quantity > 0 and one.entry_step <= step for one in found)
         if len(found) > 1:
             assert [one.entry_step for one in found] == sorted(one.entry_step for one in found)
-    still = sum(lot.side * lot.size * (last - lot.price) - lot.size * lot.costs_each for lot in lots._lots)
+    still = sum(lot.units * (last - lot.price) - abs(lot.units) * lot.costs_each for lot in lots._lots)
     assert closed + still == pytest.approx(earned, abs=1e-6)
 
 
