@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from journal.format.flatbuffer import decoded_size
 from journal.format.frames import MARKET_TIMES, Seal, arrow_schema
-from journal.format.schema import MAX_DECODED, TRADE_COLUMNS
+from journal.format.schema import MAX_DECODED, TRADE_COLUMNS, UNKNOWN_TIME
 from journal.format.slots import Columns
-from journal.format.values import NO_TIME
 
 
 class DecodeError(ValueError):
@@ -60,7 +59,7 @@ def _nulls_are_times(name: str, column: pa.Array) -> bool:
     """Whether only unknown times are null."""
     if not column.null_count:
         return True
-    return name in MARKET_TIMES and int(np.count_nonzero(numpy_of(column) == NO_TIME)) == column.null_count
+    return name in MARKET_TIMES and int(np.count_nonzero(numpy_of(column) == UNKNOWN_TIME)) == column.null_count
 
 
 def _counts_up(numbers: pa.Array, first: int) -> bool:
@@ -81,7 +80,7 @@ def trades_of(batch: pa.RecordBatch) -> Columns:
 
 
 def numpy_of(column: pa.Array) -> Any:
-    """A column's values without a copy, bools apart; times are microseconds, unknown ones NO_TIME.
+    """A column's values without a copy, bools apart; times are microseconds, unknown ones UNKNOWN_TIME.
 
     `Array.to_numpy` would import pandas.
     """

@@ -19,9 +19,9 @@ import pyarrow as pa
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from journal.format.schema import MAX_HEADER, MAX_METADATA, STEP_COLUMNS, TRADE_COLUMNS
+from journal.format.schema import MAX_HEADER, MAX_METADATA, STEP_COLUMNS, TRADE_COLUMNS, UNKNOWN_TIME
 from journal.format.slots import Columns
-from journal.format.values import NO_TIME, Moment, Whole, decoder_of
+from journal.format.values import Moment, Whole, decoder_of
 
 CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
@@ -191,9 +191,9 @@ def _arrays_of(columns: Columns, types: Iterable[pa.Field]) -> list[pa.Array]:
 
 def _known(values: NDArray[Any], field: pa.Field) -> pa.Buffer | None:
     """The validity bits of a column of times, None if all are known."""
-    if not field.nullable or not len(values) or values.min() != NO_TIME:
+    if not field.nullable or not len(values) or values.min() != UNKNOWN_TIME:
         return None
-    return pa.py_buffer(np.packbits(values != NO_TIME, bitorder="little"))
+    return pa.py_buffer(np.packbits(values != UNKNOWN_TIME, bitorder="little"))
 
 
 def bool_array(values: NDArray[Any]) -> pa.Array:

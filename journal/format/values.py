@@ -20,8 +20,6 @@ Moment = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """Microseconds since 1970 as an env gives them: any int64."""
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
-NO_TIME = -(1 << 63)
-"""A market time that is unknown: the value of numpy's NaT, and null in an Arrow batch."""
 NAN = float("nan")
 EPOCH = datetime.fromtimestamp(0, UTC)
 

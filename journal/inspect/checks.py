@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from journal.format.header import About
-from journal.format.schema import EndReason
-from journal.format.values import NO_TIME
+from journal.format.schema import UNKNOWN_TIME, EndReason
 
 Block = Mapping[str, NDArray[Any]]
 _FINITE = ("reward", "portfolio_value", "price", "cash", "position", "fees")
@@ -84,7 +83,7 @@ class Checker:
     def _in_order(
         self, steps: Block, name: str, kind: str, message: str, bad: Callable[[NDArray[Any]], NDArray[Any]]
     ) -> None:
-        known = steps[name] != NO_TIME
+        known = steps[name] != UNKNOWN_TIME
         values, numbers = steps[name][known], steps["step"][known]
         if not len(values):
             return
@@ -126,7 +125,7 @@ class Checker:
         inside = np.isin(exits, steps["step"])
         self._note("trade", "a trade ends in a step that is not there", exits, ~inside)
         self._note("trade", "a trade begins behind its end", exits, trades["entry_step"] > exits)
-        late = (trades["entry_time"] > trades["exit_time"]) & (trades["exit_time"] != NO_TIME)
+        late = (trades["entry_time"] > trades["exit_time"]) & (trades["exit_time"] != UNKNOWN_TIME)
         self._note("trade", "a trade begins behind its end", exits, late)
         quantity = trades["quantity"].astype(float)
         untold = np.isnan(quantity)

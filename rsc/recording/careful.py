@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from journal import Trade
-from journal.format.values import NO_TIME
+from journal.format.schema import UNKNOWN_TIME
 from rsc.recording.figures import NAN, number
 from rsc.recording.lots import UNKNOWN_TRADES, trades_told
 from rsc.recording.reading import AccountReader
@@ -31,7 +31,7 @@ def careful_row(source: Any, reader: AccountReader | None, result: Any, extra_co
 
     ``extra_count`` is how many columns the account adds to the journal.
     """
-    account: tuple[Any, ...] = (*[NAN] * _COLUMNS, NO_TIME)
+    account: tuple[Any, ...] = (*[NAN] * _COLUMNS, UNKNOWN_TIME)
     trades, extra = [UNKNOWN_TRADES], [NAN] * extra_count
     try:
         _, reward, terminated, truncated, _ = result
@@ -59,4 +59,4 @@ def _number_or_nan(raw: Any) -> float:
 
 
 def _time_or_unknown(raw: Any) -> int:
-    return raw if isinstance(raw, int) and -(1 << 63) <= raw < 1 << 63 else NO_TIME
+    return raw if isinstance(raw, int) and -(1 << 63) <= raw < 1 << 63 else UNKNOWN_TIME

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from journal import Trade
-from journal.format.schema import UNKNOWN_STEP
-from journal.format.values import NO_TIME
+from journal.format.schema import UNKNOWN_STEP, UNKNOWN_TIME
 from rsc.recording.figures import NAN, number, time_us
 
 # Stands in a journal for trades that could not be told: from its step on, the episode's trades are unknown.
-UNKNOWN_TRADES = Trade(1, NAN, UNKNOWN_STEP, NO_TIME, NAN, NAN, NAN, NAN)
+UNKNOWN_TRADES = Trade(1, NAN, UNKNOWN_STEP, UNKNOWN_TIME, NAN, NAN, NAN, NAN)
 
 # Positions are sums of floats: what is left of one after it was closed, or moves it by less than this, is rounding.
 _ROUNDING = 1e-9
@@ -133,4 +132,4 @@ def _optional(raw: Mapping[str, Any], name: str) -> float:
 
 
 def _time(raw: Any) -> int:
-    return NO_TIME if raw is None else time_us(raw)
+    return UNKNOWN_TIME if raw is None else time_us(raw)

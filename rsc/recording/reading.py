@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from journal import About, Trade
-from journal.format.values import NO_TIME
+from journal.format.schema import UNKNOWN_TIME
 from rsc.recording.accounts import COLUMN_OF, Account, AccountError, Figure, Rewards, SinceLast
 from rsc.recording.figures import NAN, Getter, Unreadable, getter, keys_seen, number, reader, time_us
 from rsc.recording.lots import UNKNOWN_TRADES, Lots, trades_told
@@ -74,7 +74,8 @@ class AccountState:
         if self._mode == "derived":
             self._position_told = row[_POSITION] == row[_POSITION]
             held = row[_POSITION] if self._position_told else 0.0
-            self._lots = Lots(held, row[self._fill], self.start_time_us or NO_TIME, row[_COSTS])
+            begun = UNKNOWN_TIME if self.start_time_us is None else self.start_time_us
+            self._lots = Lots(held, row[self._fill], begun, row[_COSTS])
         self._tells_trades = self._mode == "told"
 
     def step(self, raws: Sequence[Any], reward: Any, info: Mapping[str, Any]) -> None:
@@ -96,7 +97,7 @@ class AccountState:
             row[_VALUE] = self._compounded(reward)
         if not self._value_seen:
             self._see_value(row[_VALUE], raws, info)
-        time = self._time(raws) if self._has_time else NO_TIME
+        time = self._time(raws) if self._has_time else UNKNOWN_TIME
         self.journal_row = (*row[:_ROW], time)
         self.journal_extra = row[_ROW : self._end]
         self.journal_trades = ()
@@ -120,7 +121,7 @@ class AccountState:
             self.capital,
             account.periods_per_year,
             extra_columns=account.extra_columns(),
-            start_market_time_us=None if self.start_time_us == NO_TIME else self.start_time_us,
+            start_market_time_us=None if self.start_time_us == UNKNOWN_TIME else self.start_time_us,
             start_price=self._start_price if math.isfinite(self._start_price) else None,
             account=told,
             unknown=account.unknown(),
@@ -200,7 +201,7 @@ class AccountState:
         except Exception as error:
             if not quiet:
                 _warn("time", f"could not be read and is recorded as unknown: {error}")
-            return NO_TIME
+            return UNKNOWN_TIME
 
     def _derived(self, lots: Lots, row: Sequence[float], time: int) -> list[Trade]:
         position, price, costs = row[_POSITION], row[self._fill], row[_COSTS]
@@ -277,7 +278,7 @@ class AccountReader(AccountState):
         """Read the account after a step. On the hot path."""
         if self._fast:
             try:
-                row = self._arrange((*self._keys(info), NAN, NO_TIME))  # type: ignore[misc]  # not None if fast
+                row = self._arrange((*self._keys(info), NAN, UNKNOWN_TIME))  # type: ignore[misc]  # not None if fast
             except Exception:
                 self._fast = False
             else:
@@ -287,7 +288,7 @@ class AccountReader(AccountState):
                 lots = self._lots
                 if lots is not None:
                     if row[_POSITION] != lots.position:
-                        self.journal_trades = self._derived(lots, row, NO_TIME)
+                        self.journal_trades = self._derived(lots, row, UNKNOWN_TIME)
                     elif self._tells_costs and row[_COSTS]:
                         self.clean()
                         lots.hold(self.journal_row[_COSTS])

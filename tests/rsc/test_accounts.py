@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal import Trade
-from journal.format.schema import UNKNOWN_STEP
-from journal.format.values import NO_TIME
+from journal.format.schema import UNKNOWN_STEP, UNKNOWN_TIME
 from rsc.recording import reading
 from rsc.recording.accounts import Account, AccountError, since_last
 from rsc.recording.figures import number, time_us
@@ -158,7 +157,7 @@ def test_time__bare_numbers_and_the_rest__are_refused(raw: Any) -> None:
 
 
 def test_time__numpy_not_a_time__is_unknown() -> None:
-    assert time_us(np.datetime64("NaT")) == NO_TIME
+    assert time_us(np.datetime64("NaT")) == UNKNOWN_TIME
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,7 @@ def test_row__untold_columns__are_nan_and_not_a_time() -> None:
     (row,) = told(Account(value="v"), [{"v": 1.0}] * 2).rows  # type: ignore[attr-defined]
     assert row[0] == 1.0
     assert all(math.isnan(one) for one in row[1:6])
-    assert row[6] == NO_TIME
+    assert row[6] == UNKNOWN_TIME
 
 
 @pytest.mark.parametrize(
@@ -288,9 +287,9 @@ def test_derived__first_in_first_out__with_reversal() -> None:
     found = [[tuple(one) for one in step] for step in reader.trades]  # type: ignore[attr-defined]
     none = float("nan")
     assert [len(step) for step in found] == [0, 0, 2, 1]
-    assert found[2][0][:7] == pytest.approx((1, 2.0, 1, NO_TIME, 11.0, 13.0, 4.0))
-    assert found[2][1][:7] == pytest.approx((1, 1.0, 2, NO_TIME, 12.0, 13.0, 1.0))
-    assert found[3][0] == pytest.approx((-1, 1.0, 3, NO_TIME, 13.0, 14.0, -1.0, none), nan_ok=True)
+    assert found[2][0][:7] == pytest.approx((1, 2.0, 1, UNKNOWN_TIME, 11.0, 13.0, 4.0))
+    assert found[2][1][:7] == pytest.approx((1, 1.0, 2, UNKNOWN_TIME, 12.0, 13.0, 1.0))
+    assert found[3][0] == pytest.approx((-1, 1.0, 3, UNKNOWN_TIME, 13.0, 14.0, -1.0, none), nan_ok=True)
     assert reader.about_it.trades == "derived"  # type: ignore[attr-defined]
 
 
@@ -379,7 +378,7 @@ def test_lots__rounding_of_a_closed_position__opens_no_lot() -> None:
 
 def test_told__mapping__is_a_trade() -> None:
     full = {"direction": -1, "quantity": 2, "entry_price": 10, "exit_price": 8, "costs": 1, "entry_step": 3}
-    assert trades_told(full) == [Trade(-1, 2.0, 3, NO_TIME, 10.0, 8.0, 3.0, 1.0)]
+    assert trades_told(full) == [Trade(-1, 2.0, 3, UNKNOWN_TIME, 10.0, 8.0, 3.0, 1.0)]
     (bare,) = trades_told([trade(2)])
     assert bare[:3] == (1, 1.0, UNKNOWN_STEP)
     assert bare.pnl == 2.0

@@ -322,6 +322,22 @@ def test_step__row_that_is_no_row__is_unknown_and_counted(tmp_path: Path) -> Non
     assert [odd.kind for odd in audit(journal).oddities] == ["not_finite"]
 
 
+@pytest.mark.parametrize("trades", [[("much",)], 5, [None], [{"direction": 0}]])
+def test_step__trades_that_are_none__are_unknown_and_training_goes_on(tmp_path: Path, trades: Any) -> None:
+    class Bad(TradingEnv):
+        def step(self, action: Any) -> Any:
+            given = super().step(action)
+            self.journal_trades = trades
+            return given
+
+    given = play(recorder(tmp_path, Bad({"episode_length": 5}), None), 1)
+    assert len(given) == 5
+    journal = only(tmp_path)
+    assert journal.step_count == 5
+    assert metrics_of(journal).total_trades is None
+    assert all(math.isfinite(value) for value in journal.steps()["portfolio_value"].to_pylist())
+
+
 def test_recorder__with_an_account__travels_between_episodes(tmp_path: Path) -> None:
     env = recorder(tmp_path, Foreign(), Account(value=lambda env, info: info["value"]))
     play(cloudpickle.loads(cloudpickle.dumps(env)))
