@@ -485,8 +485,13 @@ class JournalWriter:
         """Invariant J6: a removed run folder ends journaling audibly; writes to a file without a name would succeed."""
         if self._lost is not None:
             raise self._lost
-        known = self.header.stream
-        if known is not None and os.stat(self.path, follow_symlinks=False).st_ino != known.inode:
+        try:
+            found, own = os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError:  # a network that fails for a moment is no loss; the write decides
+            return
+        if found.st_ino != own.st_ino and not own.st_nlink:
             raise OSError(errno.ESTALE, "another file has taken its name")
 
     def _fail(self, error: OSError) -> None:
