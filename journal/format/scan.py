@@ -12,7 +12,7 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from journal.format.checksum import generation_seed, journal_seed
-from journal.format.slots import STEP, TRADE, SlotLayout
+from journal.format.slots import FAILED, STEP, TRADE, SlotLayout
 
 _MOST_STEPS = 1 << 62
 Fits = list[bool | None]
@@ -29,6 +29,7 @@ class TailScan:
         lost_end: How many steps the damaged slots behind the last verified step may have been.
         torn: Whether the last write is unfinished, as the death of the writer leaves it.
         stated_trades: How many trades the verified slots say that they closed.
+        failed: Whether a slot says that a write failed, so that later steps are lost.
         unknown: How many verified slots there are of each kind that this version does not know.
     """
 
@@ -37,6 +38,7 @@ class TailScan:
     lost_end: int = 0
     torn: bool = False
     stated_trades: int = 0
+    failed: bool = False
     unknown: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -91,13 +93,14 @@ def _scan_each(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: in
     fits = _fits(slots, data, layout, journal_id)
     good = [index for index, fit in enumerate(fits) if fit]
     fresh = [index for index in good if int(slots["step"][index]) > sealed_step]
-    unknown = [index for index in fresh if slots["kind"][index] > TRADE]
+    failed_write = any(slots["kind"][index] == FAILED for index in fresh)
+    unknown = [index for index in fresh if slots["kind"][index] > FAILED]
     fresh = [index for index in fresh if slots["kind"][index] <= TRADE]
     for stray in _strays(slots, fresh):
         fits[stray] = False
     fresh = [index for index in fresh if fits[index]]
     if good and not fresh and not unknown:  # its writer died while it blanked the tail: nothing is behind that seal
-        return TailScan(slots[:0])
+        return TailScan(slots[:0], failed=failed_write)
     keep = _last_write_dropped(slots, fresh, fits)
     whole = _whole_steps(slots[keep])
     last_step = keep[len(whole) - 1] if len(whole) else -1
@@ -112,7 +115,7 @@ def _scan_each(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: in
     torn = torn or any(index > last_step for index in unknown)
     stated = _stated_trades(slots[keep] if behind else whole)
     kinds = Counter(slots["kind"][unknown].tolist())
-    return TailScan(whole, tuple(damaged), lost_end, torn, stated, dict(kinds))
+    return TailScan(whole, tuple(damaged), lost_end, torn, stated, failed_write, dict(kinds))
 
 
 def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str) -> Fits:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from journal.format.schema import STEP_FLOATS, TRADE_COLUMNS
 
-STEP, TRADE = 1, 2
+STEP, TRADE, FAILED = 1, 2, 3
 _EXTRA = "extra "
 TERMINATED, TRUNCATED = 1, 2
 _FLAGS_AT = 8  # bits before the flags in a slot's last word
@@ -34,12 +34,17 @@ class SlotLayout:
         self.extra = extra
         self.pack = body.pack
         self.pack_trade = struct.Struct(f"<qq6dq{spare * 8}xQBBH").pack
+        self._pack_failed = struct.Struct(f"<{body.size - 12}xQBBH").pack
         self.size = body.size + 4
         end = [("step", "<u8"), ("kind", "u1"), ("flags", "u1"), ("trades", "<u2"), ("crc", "<u4")]
         # Prefixed, because an env may name a column "kind" or "flags".
         floats = [(name, "<f8") for name in (*STEP_FLOATS, *map(_EXTRA.__add__, extra))]
         self.dtype = np.dtype([("wall_time_ns", "<i8"), ("market_time", "<i8"), *floats, *end])
         assert self.dtype.itemsize == self.size
+
+    def pack_failed(self, step: int) -> bytes:
+        """Return the body of the slot which says that a write failed, and that ``step`` and later steps are lost."""
+        return self._pack_failed(step, FAILED, 0, 0)
 
     def columns(self, slots: NDArray[np.void]) -> tuple[Columns, Columns]:
         """Return the steps and trades of verified slots: a contiguous array per column of STEP_COLUMNS and TRADE_COLUMNS."""

@@ -116,7 +116,7 @@ class Journal:
         self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
         self.footer_intact = found.footer is not None
         self.unknown_records = dict(found.unknown) | {f"slot kind {kind}": n for kind, n in scan.unknown.items()}
-        self.state = State.CLOSED if self.end else State.FAILED if seen.tail and seen.tail[1] else State.OPEN
+        self.state = State.CLOSED if self.end else State.FAILED if _has_failed(seen) else State.OPEN
         self.has_tail = seen.tail is not None
         self.torn = (found.torn or scan.torn) and self.end is None
         self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
@@ -300,6 +300,10 @@ class Journal:
                     yield trades_of(self._decode(source, frame, only_trades=True))
         if len(self.tail_trades["pnl"]):
             yield self.tail_trades
+
+
+def _has_failed(seen: Snapshot) -> bool:
+    return seen.scan.failed or (seen.tail is not None and seen.tail[1])
 
 
 def read_header(path: Path | str) -> Header:

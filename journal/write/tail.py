@@ -138,6 +138,11 @@ class Tail:
             raise OSError(errno.ENOSPC, "short write to the tail")
         os.lseek(self.fd, start, os.SEEK_SET)
 
+    def put_mark(self, mark: bytes, at: int) -> None:
+        """Store a last slot behind the first ``at`` bytes if the tail is mapped and ends there."""
+        if self._map is not None and self._map.tell() == at and self.fits(len(mark)):
+            self._map.write(mark)
+
     def rename(self, path: Path) -> None:
         """Take another name; raise FileExistsError if another file has it."""
         take_name(self.path, path)

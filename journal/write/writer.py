@@ -501,11 +501,13 @@ class JournalWriter:
         if self._tail is not None:
             self._keep_sealed_trades()
             tail, self._tail = self._tail, None
-            tail.close()
             try:
                 os.rename(tail.path, failed_path(self.path))
-            except OSError:
-                log.debug("the tail of %s could not be renamed", self.path)
+            except OSError:  # a read-only file system; readers of this mount see what is stored in its pages
+                body = self._layout.pack_failed(self.steps + 1)
+                mark = body + pack_crc(crc32c(body, self._crc) ^ self._mask)
+                tail.put_mark(mark, sum(len(row) for row in self._rows))
+            tail.close()
         reason = f"journal {self.path} is incomplete from step {self.steps + 1} on: {error.strerror or error}"
         if self._on_error == "raise":
             self.closed = True

@@ -35,6 +35,7 @@ class Told:
     steps_lost: int = 0
     trades_lost: int = 0
     unknown: int = 0
+    failed: bool = False
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -248,8 +249,9 @@ def read_tail(tail: bytes, sealed: int, mask: int, told: Told) -> tuple[int, int
     fresh = [at for at in good if number[at] > sealed]
     if good and not fresh:
         return 0, 0
-    strange = [at for at in fresh if kind[at] > 2]
+    strange = [at for at in fresh if kind[at] > 3]
     told.unknown += len(strange)
+    told.failed = told.failed or any(kind[at] == 3 for at in fresh)
     fresh = [at for at in fresh if kind[at] <= 2]
     kept, least, torn = [], 0, False
     for at in fresh:

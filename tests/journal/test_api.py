@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shutil
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 
 import journal
-from journal import About, EndReason, JournalWriter, Trade, read_journal
+import journal.write.writer as writer_module
+from journal import About, EndReason, JournalWriter, State, Trade, read_journal
 from journal.errors import JournalValueError
 from journal.format.schema import UNKNOWN_TIME
 from tests.support.journals import DigestFold, append_step, trades_of_step
@@ -195,3 +197,29 @@ def test_removed_run_folder__ends_journaling_audibly_and_keeps_the_trades(
     assert "is incomplete from step" in caplog.text
     assert (fold.steps, fold.trades) == (40, writer.trades)
     assert len(writer.kept_trades()) == writer.trades == sum(len(trades_of_step(step)) for step in range(1, 41))
+
+
+def test_read_only_file_system__a_mapped_tail_says_that_the_write_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a batch nor a name can be written; a store into the tail's pages can, and readers see it."""
+    monkeypatch.setenv("RSC_MAPPED_TAIL", "1")
+    writer = JournalWriter(tmp_path, "my-run", about=ABOUT, checkpoint_every_steps=10)
+    if not writer.header.tail_mapped:
+        pytest.skip("this file system has no mapped tails")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for step in range(1, 14):
+        append_step(writer, step)
+    monkeypatch.setattr(writer_module, "write_all", refuse)
+    monkeypatch.setattr(writer_module.os, "rename", refuse)
+    for step in range(14, 40):
+        append_step(writer, step)
+    monkeypatch.undo()
+    read = read_journal(writer.path)
+    assert (read.state, read.steps_lost, read.torn, read.findings) == (State.FAILED, 0, False, ())
+    assert 13 <= read.last_step == read.step_count < 39
+    writer.close()
+    assert read_journal(writer.path).state is State.FAILED
