@@ -29,12 +29,12 @@ from journal.host.identity import Process
 from journal.host.liveness import Probe, is_locked, probe
 from journal.host.paths import check_name, run_dir
 from journal.host.roots import read_root_id
-from reconciler.rules import Facts, Row, Sight
+from reconciler.rules import Facts, JournalState, Row
 from reconciler.settings import Settings
 from rsc.closing import ending_of, evidence_of
 from rsc.db.episodes import RECONCILER, rank_of
 
-_SIGHTS = {State.OPEN: Sight.OPEN, State.CLOSED: Sight.CLOSED, State.FAILED: Sight.FAILED}
+_STATES = {State.OPEN: JournalState.OPEN, State.CLOSED: JournalState.CLOSED, State.FAILED: JournalState.FAILED}
 _HELD = LivenessReport(Liveness.ALIVE, "its lock is held", rule=1, original=True)
 
 
@@ -101,22 +101,22 @@ class RunState:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a look gave: the facts, and what they rest on.
+    """The evidence for one episode: the facts, and what they rest on.
 
     Attributes:
         facts: The facts for the rules.
         journal: The journal, None where it was not read.
-        look: The judgement of its writer.
+        writer: The judgement of its writer.
     """
 
     facts: Facts
     journal: Journal | None
-    look: LivenessReport
+    writer: LivenessReport
 
     @property
     def final(self) -> bool:
         """Return True if no more evidence can ever come."""
-        return self.journal is not None and _is_final(self.look, self.journal)
+        return self.journal is not None and _is_final(self.writer, self.journal)
 
 
 def run_state(run_id: str, root: Path, observer: Observer) -> RunState:
@@ -134,20 +134,20 @@ def gather_evidence(run: RunState, journal_id: str, row: Any, settings: Settings
     path = f"{run.folder}/{journal_id}{STREAM_SUFFIX}"
     try:
         check_name(journal_id, "journal id")
-        sight, look, journal = _look(path, run, settings)
+        state, writer, journal = _read(path, run, settings)
     except JournalError as error:  # no writer makes such a name
-        sight, look, journal = Sight.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
-    if sight is Sight.MISSING:
-        return Evidence(_missing(run, row, settings, now), None, look)
-    known = {} if journal is None else _told_by(journal, look, run, row, settings, now)
-    writer, young = _assumed(look.liveness, settings), _is_young(row, settings, now)
-    return Evidence(Facts(row_of(row), sight, writer, look.reason, young=young, **known), journal, look)
+        state, writer, journal = JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
+    if state is JournalState.MISSING:
+        return Evidence(_missing(run, row, settings, now), None, writer)
+    known = {} if journal is None else _told_by(journal, writer, run, row, settings, now)
+    assumed, young = _assumed(writer.liveness, settings), _is_young(row, settings, now)
+    return Evidence(Facts(row_of(row), state, assumed, writer.reason, young=young, **known), journal, writer)
 
 
-def _is_final(look: LivenessReport, journal: Journal) -> bool:
+def _is_final(writer: LivenessReport, journal: Journal) -> bool:
     """A whole journal says all; of another one, only its writer's certain death proves that nothing will be added."""
     whole = journal.state is State.CLOSED and not (journal.findings or journal.steps_lost or journal.trades_lost)
-    return whole or look.certain
+    return whole or writer.certain
 
 
 def row_of(row: Any) -> Row:
@@ -159,15 +159,15 @@ def row_of(row: Any) -> Row:
     return Row.OURS if row.finalized_by == RECONCILER else Row.ENDED
 
 
-def _look(path: str, run: RunState, settings: Settings) -> tuple[Sight, LivenessReport, Journal | None]:
+def _read(path: str, run: RunState, settings: Settings) -> tuple[JournalState, LivenessReport, Journal | None]:
     """Look at the writer before the read: once it is dead nothing more is written, so what is read then is all."""
     try:
         found = probe(path)
         if found.locked and not settings.dry_run:
-            return Sight.OPEN, _HELD, None
+            return JournalState.OPEN, _HELD, None
         wanted = settings.dry_run or settings.assume_dead
-        if not (found.locked or run.local or wanted) and (look := _lives_elsewhere(path, found, run)):
-            return Sight.OPEN, look, None
+        if not (found.locked or run.local or wanted) and (writer := _lives_elsewhere(path, found, run)):
+            return JournalState.OPEN, writer, None
         journal = read_journal(path)
         if found.locked and not is_locked(path):
             found, journal = probe(path), read_journal(path)  # it ended in between, and its last words count
@@ -175,17 +175,21 @@ def _look(path: str, run: RunState, settings: Settings) -> tuple[Sight, Liveness
         return _unreadable(path, run, error)
     except JournalAccessError as error:
         missing = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
-        return (Sight.MISSING if missing else Sight.BLOCKED), LivenessReport(Liveness.UNSURE, str(error)), None
+        return (
+            (JournalState.MISSING if missing else JournalState.BLOCKED),
+            LivenessReport(Liveness.UNSURE, str(error)),
+            None,
+        )
     except JournalError as error:
-        return Sight.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
+        return JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
     header = journal.header
     if header.run_id != run.run_id or header.journal_id != journal.path.stem:
-        return Sight.BLOCKED, LivenessReport(Liveness.UNSURE, _whose(header)), None
+        return JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, _whose(header)), None
     looked = run.has_seen(header.writer)
-    look = run.judge(path, found, header.origin)
-    if look.rule == 2 and not looked:
+    writer = run.judge(path, found, header.origin)
+    if writer.rule == 2 and not looked:
         journal = _read_again(path, journal)  # its process may have written and died since the read
-    return _SIGHTS[journal.state], look, journal
+    return _STATES[journal.state], writer, journal
 
 
 def _read_again(path: str, journal: Journal) -> Journal:
@@ -197,17 +201,17 @@ def _read_again(path: str, journal: Journal) -> Journal:
 
 def _lives_elsewhere(path: str, found: Probe, run: RunState) -> LivenessReport | None:
     """Where locks prove nothing, a journal is read whole only when its lease has run out or it says that it ended."""
-    look = run.judge(path, found, read_header(path).origin)
-    return look if look.liveness is not Liveness.DEAD and peek(path) is None else None
+    writer = run.judge(path, found, read_header(path).origin)
+    return writer if writer.liveness is not Liveness.DEAD and peek(path) is None else None
 
 
-def _unreadable(path: str, run: RunState, error: NotAJournalError) -> tuple[Sight, LivenessReport, None]:
+def _unreadable(path: str, run: RunState, error: NotAJournalError) -> tuple[JournalState, LivenessReport, None]:
     try:
         header = read_header(path)
     except JournalError:
-        look = run.judge_unreadable(probe(path))
-        return Sight.UNREADABLE, LivenessReport(look.liveness, f"{error.reason}; {look.reason}"), None
-    return Sight.BLOCKED, LivenessReport(Liveness.UNSURE, _whose(header)), None
+        writer = run.judge_unreadable(probe(path))
+        return JournalState.UNREADABLE, LivenessReport(writer.liveness, f"{error.reason}; {writer.reason}"), None
+    return JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, _whose(header)), None
 
 
 def _whose(header: Header) -> str:
@@ -215,9 +219,9 @@ def _whose(header: Header) -> str:
 
 
 def _told_by(
-    journal: Journal, look: LivenessReport, run: RunState, row: Any, settings: Settings, now: datetime
+    journal: Journal, writer: LivenessReport, run: RunState, row: Any, settings: Settings, now: datetime
 ) -> dict[str, Any]:
-    closed, final = journal.state is State.CLOSED, _is_final(look, journal)
+    closed, final = journal.state is State.CLOSED, _is_final(writer, journal)
     return {
         "ending": ending_of(journal),
         "steps": journal.last_step,
@@ -243,7 +247,7 @@ def _missing(run: RunState, row: Any, settings: Settings, now: datetime) -> Fact
         host = getattr(row, "writer_host", None) or "an unknown host"
         why = f"{run.folder} is not known to be the folder in which {host} wrote it"
     young = _is_young(row, settings, now)
-    return Facts(row_of(row), Sight.MISSING, _assumed(driver.liveness, settings), why, young=young, here=here)
+    return Facts(row_of(row), JournalState.MISSING, _assumed(driver.liveness, settings), why, young=young, here=here)
 
 
 def _is_home_of(run: RunState, row: Any) -> bool:

@@ -25,9 +25,9 @@ from reconciler.evidence import Evidence, RunState, gather_evidence, run_state
 from reconciler.executors import in_processes, in_turn
 from reconciler.memory import Files, Memory, files_of, folder_state
 from reconciler.report import Hooks, PassReport, item_of
-from reconciler.rules import Action, Sight, Verdict, decide
+from reconciler.rules import Action, JournalState, Verdict, decide
 from reconciler.settings import Settings
-from rsc.closing import ended_from, ended_without_evidence, start_row, with_evidence
+from rsc.closing import JOURNAL_MISSING, ended_from, ended_without_evidence, start_row, with_evidence
 from rsc.db import episodes, runs
 from rsc.db.episodes import RECONCILER, SETTLED_AFTER, Ended
 from rsc.db.session import database_now, first_line, reading
@@ -255,9 +255,10 @@ class Pass:
     def _is_unchanged(self, run: RunState, row: Any) -> bool:
         """Return True if the files behind a verdict are known to be as they were when it was made or confirmed."""
         files = files_of(run.folder, row.journal_id)
-        ended_without_evidence = row.steps_lost is None and not row.evidence_steps
-        if ended_without_evidence and (files[0] is None or files[0].is_older_than(row.finalized_at)):
-            return True  # the journal is still missing, or still the unreadable file that it was
+        if row.steps_lost is None and not row.evidence_steps:  # it ended without evidence, by case H or N
+            was_missing = row.status_reason == JOURNAL_MISSING[2]
+            if files[0] is None or (not was_missing and files[0].is_older_than(row.finalized_at)):
+                return True  # the journal is still missing, or still the same unreadable file
         if self._known_files.get(row.journal_id) != files:
             return False
         self._memory.files[row.journal_id] = files
@@ -296,7 +297,7 @@ class Pass:
         files = files_of(run.folder, journal_id) if row is not None and row.status != "started" else None
         now = self._now
         evidence = gather_evidence(run, journal_id, row, self.settings, now)
-        if row is None and evidence.facts.sight is Sight.MISSING:  # it was removed since it was listed
+        if row is None and evidence.facts.journal is JournalState.MISSING:  # it was removed since it was listed
             return None
         verdict = decide(evidence.facts)
         if verdict.action is Action.LEAVE:
@@ -320,7 +321,7 @@ class Pass:
         if evidence.journal is None:
             ended = ended_without_evidence(journal_id, verdict.ending, end_time=row.start_time, **known)
         else:
-            ending = with_evidence(verdict.ending, evidence.look.reason)
+            ending = with_evidence(verdict.ending, evidence.writer.reason)
             ended = ended_from(evidence.journal, finalized_by=RECONCILER, ending=ending, final=evidence.final, **known)
             start = start_row(evidence.journal) if row is None else None
         guard = Guard.LESS_EVIDENCE if verdict.action is Action.REPLACE else Guard.STARTED

@@ -58,11 +58,11 @@ def item_of(run: RunState, journal_id: str, row: Any, evidence: Evidence, verdic
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
-    journal, look = evidence.journal, evidence.look
+    journal, writer = evidence.journal, evidence.writer
     known: dict[str, Any] = {
-        "journal": str(evidence.facts.sight),
-        "writer": str(look.liveness),
-        "lease_age_s": look.lease_age_s,
+        "journal": str(evidence.facts.journal),
+        "writer": str(writer.liveness),
+        "lease_age_s": writer.lease_age_s,
     }
     if journal is None:
         return known
@@ -145,20 +145,20 @@ class PassReport:
         if verdict.action is not Action.WAIT:
             self.tails_lost += evidence.journal is not None and evidence.journal.tail_lost
             return
-        look, facts = evidence.look, evidence.facts
-        if row is not None and look.liveness is not Liveness.ALIVE:
+        writer, facts = evidence.writer, evidence.facts
+        if row is not None and writer.liveness is not Liveness.ALIVE:
             self.oldest_stale = min(self.oldest_stale or row.start_time, row.start_time)
         if verdict.case == "O":
-            self.complain(f"{run.run_id}/{journal_id}: {look.reason}")
+            self.complain(f"{run.run_id}/{journal_id}: {writer.reason}")
             return
         self.waiting += 1
-        self.alive += look.liveness is Liveness.ALIVE
+        self.alive += writer.liveness is Liveness.ALIVE
         if verdict.case == "G" and not facts.here:
             self.stranded[facts.why] += 1
-        elif verdict.case == "D" and facts.writer is Liveness.UNSURE and look.lease_age_s is None:
-            self.stranded[look.reason] += 1
+        elif verdict.case == "D" and facts.writer is Liveness.UNSURE and writer.lease_age_s is None:
+            self.stranded[writer.reason] += 1
         else:
-            self.waiting_on_the_dead += not run.driver_may_live or look.lease_age_s is not None
+            self.waiting_on_the_dead += not run.driver_may_live or writer.lease_age_s is not None
 
     def count_ended(self, verdict: Verdict, ended: Ended, *, adopted: bool) -> None:
         """Count an episode that this pass ended. ``adopted``: its row was made first."""

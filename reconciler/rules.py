@@ -1,4 +1,4 @@
-"""The verdict: one pure function, a lettered table. It knows facts and no files, no database and no clock."""
+"""Decide what happens to an episode: a pure function over facts, by a lettered table."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Row(enum.StrEnum):
     ENDED = "ended"  # its callback ended it: the last word
 
 
-class Sight(enum.StrEnum):
-    """What the journal looks like."""
+class JournalState(enum.StrEnum):
+    """The state of the journal, as far as it can be read."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -41,16 +41,24 @@ class Action(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a verdict is made of. ``why`` is the look's reason in words.
+    """All facts that a verdict rests on.
 
-    ``writer``: may it still append? ``settled``: a closed journal's callback cannot come any more, or had its grace
-    period. ``young``: the row is younger than that. ``here``: the run's marker is in this root and the writer's host
-    can be judged from here. ``ending``: what the journal says, None where it was not read. ``more``: it holds more
-    evidence than the row that the reconciler ended.
+    Attributes:
+        row: What the database says of the episode.
+        journal: The state of the journal.
+        writer: Whether the writer may still append.
+        why: Why the writer counts as that, in words.
+        ending: How the episode ended, as the journal says; None if it was not read.
+        steps: The last step of the journal.
+        damaged: Whether the journal has findings.
+        settled: Whether a closed journal's callback cannot come any more, or had its grace period.
+        young: Whether the row is younger than the grace period.
+        here: Whether the run's marker is in this root, and the writer's host can be judged from here.
+        more: Whether the journal holds more evidence than the row that the reconciler ended.
     """
 
     row: Row
-    sight: Sight
+    journal: JournalState
     writer: Liveness
     why: str = ""
     ending: Ending | None = None
@@ -63,19 +71,19 @@ class Facts:
 
     @property
     def dead(self) -> bool:
-        """Nobody will ever append to this journal, as far as can be known."""
+        """Whether the writer will never append again, as far as is known."""
         return self.writer is Liveness.DEAD
 
     @property
     def over(self) -> bool:
-        """The episode is over, and nobody else will say so."""
-        if self.sight is Sight.CLOSED:
+        """Whether the episode is over and its callback will not come."""
+        if self.journal is JournalState.CLOSED:
             return self.settled
-        return self.dead and self.sight in (Sight.OPEN, Sight.FAILED)
+        return self.dead and self.journal in (JournalState.OPEN, JournalState.FAILED)
 
     @property
     def status(self) -> str | None:
-        """The status that the journal alone would give."""
+        """The status that the journal alone gives."""
         return self.ending[0] if self.ending else None
 
 
@@ -107,103 +115,106 @@ def _judged(facts: Facts) -> bool:
     return facts.row in (Row.STARTED, Row.NONE)
 
 
-def _plain(facts: Facts, *sights: Sight) -> bool:
+def _plain(facts: Facts, *states: JournalState) -> bool:
     """Over, undamaged, and one of these."""
-    return _judged(facts) and facts.over and not facts.damaged and facts.sight in sights
+    return _judged(facts) and facts.over and not facts.damaged and facts.journal in states
 
 
-_ANSWERABLE = (Sight.OPEN, Sight.CLOSED, Sight.FAILED)
+_ANSWERABLE = (JournalState.OPEN, JournalState.CLOSED, JournalState.FAILED)
 
 CASES = (
     Case(
         "A",
         "the env ended the episode; only its callback was lost",
-        lambda f: _plain(f, Sight.OPEN, Sight.CLOSED) and f.status == COMPLETED,
+        lambda f: _plain(f, JournalState.OPEN, JournalState.CLOSED) and f.status == COMPLETED,
         Action.END,
     ),
     Case(
         "B",
         "the env was reset or closed before the episode finished",
-        lambda f: _plain(f, Sight.CLOSED) and f.status == TRUNCATED,
+        lambda f: _plain(f, JournalState.CLOSED) and f.status == TRUNCATED,
         Action.END,
     ),
     Case(
         "C",
         "the env raised an exception",
-        lambda f: _plain(f, Sight.CLOSED) and f.status == ERROR,
+        lambda f: _plain(f, JournalState.CLOSED) and f.status == ERROR,
         Action.END,
     ),
     Case(
         "D",
         "its writer is alive, may be alive, or has just closed the journal",
-        lambda f: _judged(f) and f.sight in _ANSWERABLE and not f.over,
+        lambda f: _judged(f) and f.journal in _ANSWERABLE and not f.over,
         Action.WAIT,
     ),
     Case(
         "E",
         "its writer died",
-        lambda f: _plain(f, Sight.OPEN) and f.status != COMPLETED and f.steps > 0,
+        lambda f: _plain(f, JournalState.OPEN) and f.status != COMPLETED and f.steps > 0,
         Action.END,
     ),
     Case(
         "F",
         "its writer died before the first step",
-        lambda f: _plain(f, Sight.OPEN) and f.status != COMPLETED and f.steps == 0,
+        lambda f: _plain(f, JournalState.OPEN) and f.status != COMPLETED and f.steps == 0,
         Action.END,
     ),
     Case(
         "G",
         "its journal is missing, but it may be elsewhere, or not made yet",
-        lambda f: f.row is Row.STARTED and f.sight is Sight.MISSING and (f.young or not f.here or not f.dead),
+        lambda f: f.row is Row.STARTED and f.journal is JournalState.MISSING and (f.young or not f.here or not f.dead),
         Action.WAIT,
     ),
     Case(
         "H",
         "its journal is lost",
-        lambda f: f.row is Row.STARTED and f.sight is Sight.MISSING and not f.young and f.here and f.dead,
+        lambda f: f.row is Row.STARTED and f.journal is JournalState.MISSING and not f.young and f.here and f.dead,
         Action.END,
     ),
     Case(
         "I",
         "its journal is damaged before its end",
-        lambda f: _judged(f) and f.over and f.damaged and f.sight is not Sight.FAILED,
+        lambda f: _judged(f) and f.over and f.damaged and f.journal is not JournalState.FAILED,
         Action.END,
     ),
     Case(
         "K",
         "the reconciler ended it before, and more evidence is readable now",
-        lambda f: f.row is Row.OURS and f.more and (f.sight is Sight.CLOSED or f.over),
+        lambda f: f.row is Row.OURS and f.more and (f.journal is JournalState.CLOSED or f.over),
         Action.REPLACE,
     ),
     Case(
         "K",
         "the reconciler ended it before, but its writer is alive",
-        lambda f: f.row is Row.OURS and f.sight in _ANSWERABLE and f.sight is not Sight.CLOSED and _back(f),
+        lambda f: f.row is Row.OURS and f.journal in _ANSWERABLE and f.journal is not JournalState.CLOSED and _back(f),
         Action.WAIT,
     ),
     Case(
         "K",
         "the reconciler ended it before, and there is no more evidence",
-        lambda f: f.row is Row.OURS and not (f.sight in _ANSWERABLE and (_back(f) or f.more)),
+        lambda f: f.row is Row.OURS and not (f.journal in _ANSWERABLE and (_back(f) or f.more)),
         Action.LEAVE,
     ),
     Case("L", "its callback ended it", lambda f: f.row is Row.ENDED, Action.LEAVE),
     Case(
         "M",
         "a write to its journal failed",
-        lambda f: _judged(f) and f.over and f.sight is Sight.FAILED,
+        lambda f: _judged(f) and f.over and f.journal is JournalState.FAILED,
         Action.END,
     ),
     Case(
         "N",
         "its journal has no readable header",
-        lambda f: f.row is Row.STARTED and f.sight is Sight.UNREADABLE and f.dead and not f.young,
+        lambda f: f.row is Row.STARTED and f.journal is JournalState.UNREADABLE and f.dead and not f.young,
         Action.END,
     ),
     Case(
         "O",
         "its journal cannot be read",
-        lambda f: _judged(f) and (f.sight is Sight.BLOCKED or (f.sight is Sight.UNREADABLE and not _lost(f))),
+        lambda f: (
+            _judged(f)
+            and (f.journal is JournalState.BLOCKED or (f.journal is JournalState.UNREADABLE and not _lost(f)))
+        ),
         Action.WAIT,
     ),
 )
@@ -211,7 +222,7 @@ CASES = (
 
 def _back(facts: Facts) -> bool:
     """A writer that was taken for dead holds its lock, or renewed its lease and wrote on."""
-    return facts.sight is not Sight.CLOSED and (
+    return facts.journal is not JournalState.CLOSED and (
         facts.writer is Liveness.ALIVE or (facts.writer is Liveness.UNSURE and facts.more)
     )
 
@@ -222,7 +233,9 @@ def _lost(facts: Facts) -> bool:
 
 def decide(facts: Facts) -> Verdict:
     """Apply the table. Invariants: unsure means wait (L4), and one row of the table fits, no more and no less."""
-    assert facts.sight is not Sight.MISSING or facts.row is not Row.NONE, "Invariant: a journal without a row is a file"
+    assert facts.journal is not JournalState.MISSING or facts.row is not Row.NONE, (
+        "Invariant: a journal without a row is a file"
+    )
     verdict = _verdict(_case_of(facts), facts)
     if facts.row is Row.NONE and verdict.action is Action.END:
         return replace(verdict, adopted=True)
@@ -235,7 +248,7 @@ _remembered: dict[tuple[object, ...], Case] = {}
 def _case_of(facts: Facts) -> Case:
     """The one that fits. There are few situations and many episodes, so each is decided once."""
     situation = (
-        facts.row, facts.sight, facts.writer, facts.status, facts.steps > 0, facts.damaged, facts.settled, facts.young,
+        facts.row, facts.journal, facts.writer, facts.status, facts.steps > 0, facts.damaged, facts.settled, facts.young,
         facts.here, facts.more,
     )  # fmt: skip
     known = _remembered.get(situation)

@@ -166,6 +166,7 @@ _JUDGED = (
     _C.steps_lost,
     _C.trades_lost,
     _C.finalized_at,
+    _C.status_reason,
 )
 
 

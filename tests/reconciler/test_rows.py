@@ -147,6 +147,19 @@ def test_verdict_without_evidence__its_journal_comes_back__is_corrected(world):
     assert timedelta(days=7) == SETTLED_AFTER
 
 
+def test_verdict_without_evidence__its_old_volume_is_mounted_again__is_corrected(world):
+    """The files are older than the verdict then."""
+    journal_id = world.dead()
+    hidden = world.path(journal_id).with_suffix(".hidden")
+    world.path(journal_id).rename(hidden)
+    world.driver_dies()
+    world.age(journal_id, 3600)
+    assert world.reconcile().ended == {"error": 1}
+    set_raw(world, "finalized_at", "'2100-01-01 00:00:00'", "1 = 1")
+    hidden.rename(world.path(journal_id))
+    assert world.reconcile().replaced == 1
+
+
 def test_row__that_does_not_know_its_evidence__is_corrected_once(world):
     """A NULL is less than any evidence."""
     journal_id = lose(world, "missing")

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from journal import Liveness
-from reconciler.rules import CASES, Action, Facts, Row, Sight, decide
+from reconciler.rules import CASES, Action, Facts, JournalState, Row, decide
 from rsc.closing import KILLED
 
 ALIVE, DEAD, UNSURE = Liveness.ALIVE, Liveness.DEAD, Liveness.UNSURE
@@ -17,52 +17,52 @@ SUPERSEDED = ("truncated", "superseded", "the env was reset before the episode f
 RAISED = ("error", "error", "ZeroDivisionError")
 
 
-def situation(sight, writer=DEAD, row=Row.STARTED, ending=KILLED_ENDING, **more):
-    return Facts(row, sight, writer, ending=ending, **{"steps": 7, "settled": True, **more})
+def situation(state, writer=DEAD, row=Row.STARTED, ending=KILLED_ENDING, **more):
+    return Facts(row, state, writer, ending=ending, **{"steps": 7, "settled": True, **more})
 
 
 TABLE = [
-    ("A", situation(Sight.CLOSED, ending=TERMINAL), Action.END, "completed"),
-    ("A", situation(Sight.OPEN, ending=TERMINAL), Action.END, "completed"),
-    ("A", situation(Sight.CLOSED, ALIVE, ending=TERMINAL), Action.END, "completed"),
-    ("B", situation(Sight.CLOSED, ending=SUPERSEDED), Action.END, "truncated"),
-    ("C", situation(Sight.CLOSED, ending=RAISED), Action.END, "error"),
-    ("D", situation(Sight.OPEN, ALIVE), Action.WAIT, None),
-    ("D", situation(Sight.OPEN, UNSURE), Action.WAIT, None),
-    ("D", situation(Sight.FAILED, ALIVE), Action.WAIT, None),
-    ("D", situation(Sight.OPEN, ALIVE, ending=TERMINAL), Action.WAIT, None),
-    ("D", situation(Sight.CLOSED, ending=TERMINAL, settled=False), Action.WAIT, None),
-    ("D", situation(Sight.OPEN, ALIVE, ending=None, damaged=True), Action.WAIT, None),
-    ("E", situation(Sight.OPEN), Action.END, "truncated"),
-    ("F", situation(Sight.OPEN, steps=0), Action.END, "truncated"),
-    ("G", situation(Sight.MISSING, young=True), Action.WAIT, None),
-    ("G", situation(Sight.MISSING, here=False), Action.WAIT, None),
-    ("G", situation(Sight.MISSING, ALIVE), Action.WAIT, None),
-    ("G", situation(Sight.MISSING, UNSURE), Action.WAIT, None),
-    ("H", situation(Sight.MISSING, ending=None), Action.END, "error"),
-    ("I", situation(Sight.CLOSED, ending=TERMINAL, damaged=True), Action.END, "completed"),
-    ("I", situation(Sight.OPEN, damaged=True), Action.END, "truncated"),
-    ("K", situation(Sight.CLOSED, row=Row.OURS, ending=TERMINAL, more=True), Action.REPLACE, "completed"),
+    ("A", situation(JournalState.CLOSED, ending=TERMINAL), Action.END, "completed"),
+    ("A", situation(JournalState.OPEN, ending=TERMINAL), Action.END, "completed"),
+    ("A", situation(JournalState.CLOSED, ALIVE, ending=TERMINAL), Action.END, "completed"),
+    ("B", situation(JournalState.CLOSED, ending=SUPERSEDED), Action.END, "truncated"),
+    ("C", situation(JournalState.CLOSED, ending=RAISED), Action.END, "error"),
+    ("D", situation(JournalState.OPEN, ALIVE), Action.WAIT, None),
+    ("D", situation(JournalState.OPEN, UNSURE), Action.WAIT, None),
+    ("D", situation(JournalState.FAILED, ALIVE), Action.WAIT, None),
+    ("D", situation(JournalState.OPEN, ALIVE, ending=TERMINAL), Action.WAIT, None),
+    ("D", situation(JournalState.CLOSED, ending=TERMINAL, settled=False), Action.WAIT, None),
+    ("D", situation(JournalState.OPEN, ALIVE, ending=None, damaged=True), Action.WAIT, None),
+    ("E", situation(JournalState.OPEN), Action.END, "truncated"),
+    ("F", situation(JournalState.OPEN, steps=0), Action.END, "truncated"),
+    ("G", situation(JournalState.MISSING, young=True), Action.WAIT, None),
+    ("G", situation(JournalState.MISSING, here=False), Action.WAIT, None),
+    ("G", situation(JournalState.MISSING, ALIVE), Action.WAIT, None),
+    ("G", situation(JournalState.MISSING, UNSURE), Action.WAIT, None),
+    ("H", situation(JournalState.MISSING, ending=None), Action.END, "error"),
+    ("I", situation(JournalState.CLOSED, ending=TERMINAL, damaged=True), Action.END, "completed"),
+    ("I", situation(JournalState.OPEN, damaged=True), Action.END, "truncated"),
+    ("K", situation(JournalState.CLOSED, row=Row.OURS, ending=TERMINAL, more=True), Action.REPLACE, "completed"),
     (
         "K",
-        situation(Sight.CLOSED, row=Row.OURS, ending=TERMINAL, more=True, settled=False),
+        situation(JournalState.CLOSED, row=Row.OURS, ending=TERMINAL, more=True, settled=False),
         Action.REPLACE,
         "completed",
     ),
-    ("K", situation(Sight.OPEN, row=Row.OURS, more=True), Action.REPLACE, "truncated"),
-    ("K", situation(Sight.OPEN, ALIVE, row=Row.OURS), Action.WAIT, None),
-    ("K", situation(Sight.OPEN, UNSURE, row=Row.OURS, more=True), Action.WAIT, None),
-    ("K", situation(Sight.OPEN, row=Row.OURS), Action.LEAVE, None),
-    ("K", situation(Sight.MISSING, row=Row.OURS, ending=None), Action.LEAVE, None),
-    ("K", situation(Sight.BLOCKED, row=Row.OURS, ending=None), Action.LEAVE, None),
-    ("L", situation(Sight.OPEN, row=Row.ENDED), Action.LEAVE, None),
-    ("M", situation(Sight.FAILED), Action.END, "truncated"),
-    ("M", situation(Sight.FAILED, damaged=True), Action.END, "truncated"),
-    ("N", situation(Sight.UNREADABLE, ending=None), Action.END, "error"),
-    ("O", situation(Sight.UNREADABLE, ending=None, young=True), Action.WAIT, None),
-    ("O", situation(Sight.UNREADABLE, ALIVE, ending=None), Action.WAIT, None),
-    ("O", situation(Sight.UNREADABLE, row=Row.NONE, ending=None), Action.WAIT, None),
-    ("O", situation(Sight.BLOCKED, ending=None), Action.WAIT, None),
+    ("K", situation(JournalState.OPEN, row=Row.OURS, more=True), Action.REPLACE, "truncated"),
+    ("K", situation(JournalState.OPEN, ALIVE, row=Row.OURS), Action.WAIT, None),
+    ("K", situation(JournalState.OPEN, UNSURE, row=Row.OURS, more=True), Action.WAIT, None),
+    ("K", situation(JournalState.OPEN, row=Row.OURS), Action.LEAVE, None),
+    ("K", situation(JournalState.MISSING, row=Row.OURS, ending=None), Action.LEAVE, None),
+    ("K", situation(JournalState.BLOCKED, row=Row.OURS, ending=None), Action.LEAVE, None),
+    ("L", situation(JournalState.OPEN, row=Row.ENDED), Action.LEAVE, None),
+    ("M", situation(JournalState.FAILED), Action.END, "truncated"),
+    ("M", situation(JournalState.FAILED, damaged=True), Action.END, "truncated"),
+    ("N", situation(JournalState.UNREADABLE, ending=None), Action.END, "error"),
+    ("O", situation(JournalState.UNREADABLE, ending=None, young=True), Action.WAIT, None),
+    ("O", situation(JournalState.UNREADABLE, ALIVE, ending=None), Action.WAIT, None),
+    ("O", situation(JournalState.UNREADABLE, row=Row.NONE, ending=None), Action.WAIT, None),
+    ("O", situation(JournalState.BLOCKED, ending=None), Action.WAIT, None),
 ]
 
 
@@ -86,11 +86,11 @@ def test_decide__journal_without_a_row__is_adopted_and_judged_alike(letter, fact
 def every_situation():
     flags = list(itertools.product((False, True), repeat=5))
     endings = (KILLED_ENDING, TERMINAL, SUPERSEDED, RAISED)
-    for row, sight, writer, ending, steps in itertools.product(Row, Sight, Liveness, endings, (0, 7)):
-        if row is Row.NONE and sight is Sight.MISSING:
+    for row, state, writer, ending, steps in itertools.product(Row, JournalState, Liveness, endings, (0, 7)):
+        if row is Row.NONE and state is JournalState.MISSING:
             continue
         for damaged, settled, young, here, more in flags:
-            yield Facts(row, sight, writer, "", ending, steps, damaged, settled, young, here, more)
+            yield Facts(row, state, writer, "", ending, steps, damaged, settled, young, here, more)
 
 
 def test_decide__every_situation__fits_exactly_one_row():
@@ -101,7 +101,7 @@ def test_decide__every_situation__fits_exactly_one_row():
 def test_decide__writer_not_known_to_be_dead__never_ends_an_open_episode():
     """Invariant V2: a live episode is never ended, and unsure means wait."""
     for facts in every_situation():
-        if facts.writer is not DEAD and facts.sight is not Sight.CLOSED:
+        if facts.writer is not DEAD and facts.journal is not JournalState.CLOSED:
             assert decide(facts).action in (Action.WAIT, Action.LEAVE)
 
 
@@ -111,4 +111,4 @@ def test_decide__ended_by_its_callback__is_never_touched():
 
 def test_decide__no_row__is_never_without_a_journal():
     with pytest.raises(AssertionError, match="Invariant"):
-        decide(Facts(Row.NONE, Sight.MISSING, DEAD))
+        decide(Facts(Row.NONE, JournalState.MISSING, DEAD))

@@ -401,7 +401,7 @@ def test_no_permission__cannot_be_looked_at(world):
         if os.getuid() == 0:
             os.seteuid(0)
     assert decide(evidence.facts).case == "O"
-    assert "ermission" in evidence.look.reason
+    assert "ermission" in evidence.writer.reason
 
 
 def test_lease__unchanged_for_three_intervals_on_the_observers_clock__is_dead(world):
