@@ -1,1 +1,1 @@
-"""The bytes of a journal: schema, header, messages, tail slots, footer. Pure functions on bytes."""
+"""Encode and decode the bytes of a journal: header, messages, tail slots, footer. Nothing here opens a file."""

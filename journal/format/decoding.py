@@ -1,4 +1,4 @@
-"""The rows of a verified message, as an Arrow batch and as arrays."""
+"""Decode the rows of a verified message, into an Arrow batch and into arrays."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from journal.format.slots import Columns
 
 
 class DecodeError(ValueError):
-    """A verified message does not hold what its seal says: another writer's bug, or malice."""
+    """A verified message does not hold what its seal says: a bug of another writer, or malice."""
 
 
 def decode(message: bytes, extra: tuple[str, ...], seal: Seal, *, only_trades: bool = False) -> pa.RecordBatch:
-    """The rows of a verified message, or the list column of their trades alone; raise DecodeError and nothing else."""
+    """Decode a verified message, or only its list column of trades; raise DecodeError and nothing else."""
     try:
         if decoded_size(message) > MAX_DECODED:
             raise DecodeError(f"a batch of more than {MAX_DECODED >> 20} MiB")
@@ -34,15 +34,18 @@ def decode(message: bytes, extra: tuple[str, ...], seal: Seal, *, only_trades: b
 
 @functools.lru_cache(maxsize=64)
 def _reading(extra: tuple[str, ...], only_trades: bool) -> tuple[bytes, pa.ipc.IpcReadOptions]:
-    """What a stream of one batch starts with, and how to read it. In one thread, which `read_record_batch` cannot be
-    told: to share out thirty small buffers takes more than twice as long, more still where a training keeps all cores."""
+    """Return the schema message that a stream of one batch starts with, and the options to read it.
+
+    It is read in one thread, which `read_record_batch` does not offer. Sharing thirty small buffers between threads takes
+    more than twice as long, and longer where a training keeps all cores busy.
+    """
     schema = arrow_schema(extra)
     columns = [len(schema) - 1] if only_trades else None
     return schema.serialize().to_pybytes(), pa.ipc.IpcReadOptions(use_threads=False, included_fields=columns)
 
 
 def _check(batch: pa.RecordBatch, seal: Seal) -> None:
-    *steps, lists = batch.columns  # no steps where only trades were asked for
+    *steps, lists = batch.columns  # no steps if only trades were decoded
     trades = lists.flatten()
     columns = [*zip(batch.schema.names, steps, strict=False), *zip(TRADE_COLUMNS, trades.flatten(), strict=True)]
     if lists.null_count or lists.values.null_count or not all(_nulls_are_times(*column) for column in columns):
@@ -68,19 +71,19 @@ def _counts_up(numbers: pa.Array, first: int) -> bool:
 
 
 def block_of(batch: pa.RecordBatch) -> tuple[Columns, Columns]:
-    """Steps and trades of a batch as contiguous arrays (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
+    """Return the steps and trades of a batch as contiguous arrays (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
     names = batch.schema.names[:-1]
     return {name: numpy_of(batch.column(index)) for index, name in enumerate(names)}, trades_of(batch)
 
 
 def trades_of(batch: pa.RecordBatch) -> Columns:
-    """The trades of a batch alone."""
+    """Return only the trades of a batch."""
     flat = batch.column(batch.num_columns - 1).flatten()
     return {name: numpy_of(flat.field(index)) for index, name in enumerate(TRADE_COLUMNS)}
 
 
 def numpy_of(column: pa.Array) -> Any:
-    """A column's values without a copy, bools apart; times are microseconds, unknown ones UNKNOWN_TIME.
+    """Return a column's values, without a copy except for bools; times are microseconds, unknown ones UNKNOWN_TIME.
 
     `Array.to_numpy` would import pandas.
     """

@@ -1,6 +1,6 @@
-"""Just enough of flatbuffers to know how much memory an Arrow message would take, before anything decodes it.
+"""Compute how much memory decoding an Arrow message would need, to reject hostile files before decoding.
 
-A table starts with the distance back to its vtable, which lists where each field stands (0: absent).
+A flatbuffer table starts with the distance back to its vtable, which lists the place of each field (0: absent).
 Layouts are those of Arrow's `Message.fbs`: Message(version, header_type, header, bodyLength, ...),
 RecordBatch(length, nodes, buffers, compression, ...), Buffer(offset, length).
 """
@@ -15,7 +15,7 @@ _MAX_BUFFERS = 4096
 
 
 def decoded_size(message: bytes) -> int:
-    """Bytes that the record batch in an encapsulated message takes once decoded; raise ValueError if it is none."""
+    """Return the bytes that a message's record batch takes once decoded; raise ValueError if there is no batch."""
     try:
         return _decoded_size(message)
     except struct.error as error:
@@ -23,7 +23,7 @@ def decoded_size(message: bytes) -> int:
 
 
 def message_length(start: bytes) -> int | None:
-    """The length of the encapsulated message that starts here, as Arrow has it; None if that is not in these bytes."""
+    """Return the length of the message that starts here, by Arrow's own metadata; None if that is not in these bytes."""
     try:
         root = 8 + _u32(start, 8)
         slot = _slot(start, root, _BODY_LENGTH)
@@ -34,7 +34,7 @@ def message_length(start: bytes) -> int | None:
 
 
 def row_count(message: bytes) -> int | None:
-    """The rows of the record batch in these bytes by its own word, None if it has none."""
+    """Return the number of rows that the record batch in these bytes states; None if it states none."""
     try:
         batch = _child(message, 8 + _u32(message, 8), _HEADER)
         slot = _slot(message, batch, _ROWS)

@@ -1,6 +1,6 @@
-"""The footer of a closed journal: a small answer at the file's end. Only an accelerator; the batches say it all.
+"""The footer of a closed journal: its totals at the file's end. It only saves time, because the batches hold the same.
 
-It stands behind Arrow's end-of-stream mark, where Arrow readers do not look:
+It follows Arrow's end-of-stream mark, where Arrow readers stop:
 JSON, its length (4 bytes), CRC32C of both (4 bytes, seeded with the journal id), magic (8 bytes).
 """
 
@@ -34,7 +34,7 @@ class Footer:
     stream_bytes: Whole
 
     def encode(self, journal_seed: int) -> bytes:
-        """The footer's bytes."""
+        """Return the footer's bytes."""
         text = msgspec.json.encode(self)
         crc = crc32c(len(text).to_bytes(4, "little"), crc32c(text, journal_seed))
         return text + TRAILER.pack(len(text), crc, MAGIC)
@@ -44,7 +44,7 @@ _decode = decoder_of(Footer)
 
 
 def decode_footer(end_of_file: bytes, file_size: int, journal_seed: int) -> Footer | None:
-    """The footer in the file's last bytes; None if there is no whole and undamaged one of this journal."""
+    """Decode the footer in the file's last bytes; None if there is no undamaged one of this journal."""
     if len(end_of_file) < TRAILER.size:
         return None
     length, crc, magic = TRAILER.unpack(end_of_file[-TRAILER.size :])
@@ -58,7 +58,7 @@ def decode_footer(end_of_file: bytes, file_size: int, journal_seed: int) -> Foot
 
 
 def footer_length(trailer: bytes) -> int | None:
-    """Bytes of the footer whose trailer these are, None if they are none, or of one that nobody would write."""
+    """Return the length of the footer with this trailer; None if it is no trailer, or states a length beyond MAX_FOOTER."""
     if len(trailer) != TRAILER.size:
         return None
     length, _, magic = TRAILER.unpack(trailer)

@@ -1,4 +1,4 @@
-"""The messages of a stream: Arrow IPC messages that carry their own length and CRC32C.
+"""Encode and verify the messages of a stream: Arrow IPC messages that carry their own length and CRC32C.
 
 Arrow has no checksum, so each message holds, as one value of its metadata, a *frame*: the marker, the whole
 message's length and its CRC, eight hexadecimal digits each, computed with those sixteen digits zeroed.
@@ -26,7 +26,7 @@ from journal.format.values import Moment, Whole, decoder_of
 CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
 FRAME_KEY, HEADER_KEY, SEAL_KEY = "journal.frame", "journal.header", "journal.seal"
-# \x01 cannot stand in JSON text, so no value that a user chose can look like a marker.
+# \x01 cannot occur in JSON text, so no value of a user can look like a marker.
 _FRAME, _HEADER, _SEAL, _RECORD = b"\x01frame=", b"\x01header=", b"\x01seal=", b"\x01record="
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
@@ -47,7 +47,7 @@ TRADE_TYPE = pa.struct([_field(name, dtype) for name, dtype in TRADE_COLUMNS.ite
 
 @functools.lru_cache(maxsize=64)
 def arrow_schema(extra: tuple[str, ...]) -> pa.Schema:
-    """The Arrow schema of a journal's steps."""
+    """Return the Arrow schema of a journal's steps."""
     fields = [_field(name, dtype) for name, dtype in STEP_COLUMNS.items()]
     fields += [pa.field(name, pa.float64(), nullable=False) for name in extra]
     return pa.schema(
@@ -57,7 +57,7 @@ def arrow_schema(extra: tuple[str, ...]) -> pa.Schema:
 
 @dataclass(frozen=True)
 class End:
-    """What a closed journal's last batch says."""
+    """How the episode ended: in the seal of a closed journal's last batch, and in its footer."""
 
     reason: str
     message: str
@@ -66,7 +66,7 @@ class End:
 
 @dataclass(frozen=True)
 class Seal:
-    """What a batch says about itself, beside its rows. ``terminal`` is the flags of its last step."""
+    """What a batch says about itself, beside its rows. ``terminal`` holds the flags of its last step."""
 
     first_step: Whole
     steps: Whole
@@ -103,7 +103,7 @@ _decode_seal = decoder_of(Seal)
 
 @dataclass(frozen=True)
 class Frame:
-    """One verified message at its place in a stream."""
+    """A verified batch, and its place in the stream."""
 
     offset: int
     length: int
@@ -111,8 +111,8 @@ class Frame:
 
 
 def encode_header(header_json: bytes, extra: tuple[str, ...]) -> bytes:
-    """The stream's first message: the Arrow schema with the header in its metadata."""
-    if len(header_json) > MAX_HEADER // 2:  # half of what readers take: there are the columns beside it
+    """Return the stream's first message: the Arrow schema with the header in its metadata."""
+    if len(header_json) > MAX_HEADER // 2:  # half of what readers accept, because the columns need room too
         raise ValueError(
             f"a journal's header takes at most {MAX_HEADER >> 21} MiB; its env_config or notes are too large"
         )
@@ -122,11 +122,10 @@ def encode_header(header_json: bytes, extra: tuple[str, ...]) -> bytes:
 
 
 class BatchEncoder:
-    """Encodes blocks of steps as Arrow messages. One for all journals of a thread with equal columns: it keeps
-    one Arrow writer over a small Python sink, since a new one for each batch would emit the schema again.
+    """Encode blocks of steps as Arrow messages, for all journals of a thread that have the same columns.
 
-    Batches of 64 steps or more are compressed by LZ4. zstd would save another fifth of the bytes and takes four times as
-    long, most of it to set up each of the thirty buffers.
+    It keeps one Arrow writer over a small Python sink, because a new writer would emit the schema again. Batches of 64
+    steps or more are compressed by LZ4. zstd would save another fifth of the bytes and take four times as long.
     """
 
     def __init__(self, extra: tuple[str, ...]) -> None:
@@ -139,10 +138,10 @@ class BatchEncoder:
         options = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
         writer = pa.ipc.new_stream(pa.PythonFile(_Sink(self._parts), mode="w"), self._schema, options=options)
         writer.write_batch(empty_batch(self._schema))
-        return writer  # its first write emitted the schema, which stands in the journal's header already
+        return writer  # its first write emitted the schema, which the journal's header has already
 
     def encode(self, steps: Columns, trades: Columns, seal: Seal, journal_seed: int) -> bytes:
-        """The message of a block."""
+        """Return the message of a block."""
         rows = len(steps["step"])
         arrays = _arrays_of(steps, self._schema)
         arrays.append(self._trade_lists(steps, trades, rows))
@@ -154,7 +153,7 @@ class BatchEncoder:
                 batch, custom_metadata={SEAL_KEY: _SEAL + seal.to_json(), FRAME_KEY: _FRAME + _BLANK}
             )
         except BaseException:
-            _encoders.__dict__.clear()  # nobody knows what an interrupted Arrow writer would write next
+            _encoders.__dict__.clear()  # what an interrupted Arrow writer would write next is unknown
             raise
         return _stamped(b"".join(self._parts), journal_seed)
 
@@ -164,7 +163,9 @@ class BatchEncoder:
             return pa.ListArray.from_arrays(_int32(np.zeros(rows + 1, "<i4")), self._no_trades, type=kind)
         offsets = np.zeros(rows + 1, "<i4")
         ends = np.searchsorted(trades["exit_step"], steps["step"], side="right")
-        offsets[1:] = np.maximum.accumulate(ends)  # Arrow trusts them, and a hostile tail may have steps in any order
+        offsets[1:] = np.maximum.accumulate(
+            ends
+        )  # Arrow does not check them; a hostile tail has any order
         return pa.ListArray.from_arrays(_int32(offsets), _trade_struct(trades), type=kind)
 
 
@@ -177,7 +178,7 @@ def _trade_struct(trades: Columns) -> pa.StructArray:
 
 
 def _arrays_of(columns: Columns, types: Iterable[pa.Field]) -> list[pa.Array]:
-    """Contiguous arrays as Arrow columns without a copy; bools, which Arrow packs, are copied.
+    """Return contiguous arrays as Arrow columns, without a copy except for bools, which Arrow packs.
 
     `pa.array` would import pandas, where it is installed, to ask whether this is a series: 0.25 s of a start.
     """
@@ -197,13 +198,13 @@ def _known(values: NDArray[Any], field: pa.Field) -> pa.Buffer | None:
 
 
 def bool_array(values: NDArray[Any]) -> pa.Array:
-    """Truth values as an Arrow column."""
+    """Return bools as an Arrow column."""
     bits = np.packbits(values.astype(bool), bitorder="little")
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
 
 
 class _Sink:
-    """The least file that an Arrow writer takes; collects the pieces of a message."""
+    """A minimal file object for an Arrow writer: it collects the pieces of a message."""
 
     closed = False
 
@@ -234,7 +235,7 @@ _encoders = threading.local()
 
 
 def encoder_of(extra: tuple[str, ...]) -> BatchEncoder:
-    """The calling thread's encoder for the given extra columns."""
+    """Return the calling thread's encoder for the given extra columns."""
     cache: dict[tuple[str, ...], BatchEncoder] = _encoders.__dict__.setdefault("cache", {})
     found = cache.get(extra)
     if found is None:
@@ -255,7 +256,7 @@ def _crc(message: bytes, at: int, journal_seed: int) -> int:
 
 
 def stated_length(start: bytes) -> int | None:
-    """The length that the message at the start of these bytes states, or None if no whole marker is in them."""
+    """Return the length that the frame in these bytes states; None if there is no complete frame."""
     at = start.find(_FRAME)
     digits = start[at + len(_FRAME) : at + len(_FRAME) + 8]
     if at < 0 or len(digits) < 8:
@@ -267,7 +268,7 @@ def stated_length(start: bytes) -> int | None:
 
 
 def metadata_length(prefix: bytes, most: int = MAX_METADATA) -> int | None:
-    """Bytes of prefix and metadata of the message that starts here, or None if none does."""
+    """Return the length of prefix and metadata of the message that starts here; None if none starts here."""
     if len(prefix) < 8 or prefix[:4] != CONTINUATION:
         return None
     length = int.from_bytes(prefix[4:8], "little")
@@ -275,7 +276,7 @@ def metadata_length(prefix: bytes, most: int = MAX_METADATA) -> int | None:
 
 
 def verified(message: bytes, journal_seed: int) -> bool:
-    """Is this exactly one undamaged message of this journal?"""
+    """Return True if this is exactly one undamaged message of this journal."""
     at = message.find(_FRAME) + len(_FRAME)
     digits = message[at : at + _DIGITS]
     if at < len(_FRAME) or len(digits) < _DIGITS or int_of(digits[:8]) != len(message):
@@ -284,7 +285,7 @@ def verified(message: bytes, journal_seed: int) -> bool:
 
 
 def int_of(digits: bytes) -> int:
-    """Eight hexadecimal digits, lower case, as a number; -1 if they are none, so that each bit counts."""
+    """Return eight lower-case hexadecimal digits as a number, or -1. Upper case is refused, so that each bit counts."""
     try:
         value = int(digits, 16)
     except ValueError:
@@ -293,12 +294,12 @@ def int_of(digits: bytes) -> int:
 
 
 def header_text(message: bytes) -> bytes | None:
-    """The header's JSON in a verified first message."""
+    """Return the header's JSON in a verified first message."""
     return _value(message, _HEADER)
 
 
 def seal_of(message: bytes) -> Seal | None:
-    """The seal of a verified message, None where a hostile writer left it out or malformed."""
+    """Return the seal of a verified message; None if it is missing or malformed."""
     data = _value(message[: metadata_length(message[:8]) or MAX_METADATA], _SEAL)
     try:
         return None if data is None else Seal.from_json(data)
@@ -313,7 +314,7 @@ def record_type_of(message: bytes) -> str | None:
 
 
 def _value(message: bytes, marker: bytes) -> bytes | None:
-    """A marked metadata value: flatbuffers keep a string's length in the four bytes before it."""
+    """Return a metadata value by its marker. A flatbuffer has a string's length in the four bytes before it."""
     at = message.find(marker)
     if at < 4:
         return None
@@ -322,12 +323,12 @@ def _value(message: bytes, marker: bytes) -> bytes | None:
 
 
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
-    """No rows of a schema; made without lists, for which pyarrow would import pandas."""
+    """Return a batch without rows. It is made without lists, for which pyarrow would import pandas."""
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def batch_of(steps: Columns, trades: Columns, extra: Sequence[str]) -> pa.RecordBatch:
-    """The Arrow form of a block that is not sealed yet."""
+    """Return a block that is not sealed yet as an Arrow batch."""
     schema = arrow_schema(tuple(extra))
     arrays = _arrays_of(steps, schema)
     arrays.append(encoder_of(tuple(extra))._trade_lists(steps, trades, len(steps["step"])))

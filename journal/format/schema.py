@@ -1,4 +1,4 @@
-"""The contract between writer and reader: record types, Arrow schema, metadata keys. Nothing else spells them.
+"""Names, limits, columns and suffixes of the journal format. No other module spells them.
 
 `docs/journal-format.md` is the prose. Times are microseconds since the epoch, UTC, as int64.
 """

@@ -1,4 +1,4 @@
-"""A journal as it grows: each look reads only what is new, and bears with writes that are seen half done."""
+"""Read a journal while it grows: each look reads only what is new. Half-finished writes are read later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from journal.read.walk import Window, walk
 
 @dataclass(frozen=True)
 class Growth:
-    """What came since the last look. ``end`` is set once the journal is closed; ``failed``: a write of it failed."""
+    """What came since the last look. ``end`` is set once the journal is closed, ``failed`` once a write of it failed."""
 
     batches: tuple[pa.RecordBatch, ...]
     end: End | None
@@ -28,13 +28,15 @@ class Growth:
 
 
 class Follower:
-    """Looks at one journal again and again, and gives each row once, in the order of steps. Raises as `read_journal`.
+    """Read one journal repeatedly, and give each row once, in the order of steps. Raises as `read_journal`.
 
-    ``last_step`` is the last step given, ``steps_lost`` how many before it could not be read.
+    Attributes:
+        last_step: The last step that was given.
+        steps_lost: How many steps before it could not be read.
     """
 
     def __init__(self, journal: Journal) -> None:
-        """Go on behind what ``journal`` has."""
+        """Continue behind the steps of ``journal``."""
         self.path, self.header = journal.path, journal.header
         self.last_step, self.steps_lost = journal.last_step, 0
         self._extra = journal.header.about.extra_columns
@@ -48,9 +50,12 @@ class Follower:
             return header_json(source, source.read(0, min(size, 1 << 16)), size)[1]
 
     def look(self, *, final: bool = False) -> Growth:
-        """Read what is new. ``final``: nobody writes any more, so that steps behind a damaged slot will not be sealed.
+        """Read what is new.
 
-        The tail is read before the stream: rows move from the one to the other, never back.
+        The tail is read before the stream, because rows move from tail to stream and never back.
+
+        Args:
+            final: The writer is dead, so the steps behind a damaged slot will never be sealed.
         """
         with FileSource(self.path) as source:
             tail = source.tail()
@@ -90,7 +95,7 @@ class Follower:
         steps, trades = layout.columns(scan_tail(data, layout, self.header.journal_id, self._sealed).slots)
         numbers = steps["step"].astype(np.int64)
         new = np.flatnonzero(numbers > self.last_step)
-        if not final:  # behind a gap, wait: the stream will have the rows soon
+        if not final:  # wait behind a gap: the stream will have the rows soon
             new = new[numbers[new] == self.last_step + 1 + np.arange(len(new))]
         if len(new):
             yield batch_of(steps, trades, self._extra).slice(int(new[0]), int(new[-1] - new[0]) + 1)

@@ -1,4 +1,4 @@
-"""What was written and cannot be read: steps and trades are numbered, so a hole says its own size."""
+"""Count what was written and cannot be read. Steps and trades are numbered, so a gap tells its own size."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from journal.read.findings import Damage, Finding
 from journal.read.snapshot import Snapshot
 
 Extent = tuple[int, int, int]
-"""First and last step of a run of steps without a gap, and where it stands in the stream."""
+"""First and last step of a run of steps without a gap, and its offset in the stream."""
 
 
 class Losses(NamedTuple):
-    """``extents`` are the runs of steps that are there; ``findings`` is all damage, with what it cost."""
+    """What is there and what is lost: runs of steps without a gap, all damage, and the numbers of lost steps and trades."""
 
     extents: list[Extent]
     findings: tuple[Finding, ...]
@@ -27,8 +27,8 @@ class Losses(NamedTuple):
 def losses(seen: Snapshot, tail_steps: Columns, tail_trades: Columns) -> Losses:
     """Count what is known to have been written and is not there.
 
-    What was lost at the very end leaves no hole: there the footer tells, or the damaged batch by its own word, and
-    a damaged slot counts as the one step that it may have been.
+    What was lost at the end leaves no gap. There the footer tells the number, or the damaged batch itself. A damaged slot
+    counts as one step.
     """
     extents = list(_extents(seen, tail_steps))
     findings = [*seen.walk.findings, *_slot_findings(seen.scan.damaged)]
@@ -46,7 +46,7 @@ def losses(seen: Snapshot, tail_steps: Columns, tail_trades: Columns) -> Losses:
 
 
 def _known(seen: Snapshot, reached: int, tail_trades: Columns) -> tuple[int, int]:
-    """The numbers of the last step and trade that are known to have been written, whether they are there or not."""
+    """Return the numbers of the last step and trade that are known to have been written, readable or not."""
     seals = [frame.seal for frame in seen.frames]
     sealed_trades = max([0, *(seal.last_trade for seal in seals)])
     last_trade = max([sealed_trades + seen.scan.stated_trades, *tail_trades["trade_number"].tolist()[-1:]])
@@ -65,7 +65,7 @@ def _known(seen: Snapshot, reached: int, tail_trades: Columns) -> tuple[int, int
 
 
 def _slot_findings(damaged: tuple[int, ...]) -> Iterator[Finding]:
-    """One for each run of damaged slots."""
+    """Yield one finding for each run of damaged slots."""
     runs = np.split(np.array(damaged, np.int64), np.flatnonzero(np.diff(damaged) != 1) + 1) if damaged else []
     for run in runs:
         first, last = int(run[0]), int(run[-1])
@@ -83,7 +83,7 @@ def _extents(seen: Snapshot, tail_steps: Columns) -> Iterator[Extent]:
     steps = tail_steps["step"]
     if not len(steps):
         return
-    if int(steps[-1]) - int(steps[0]) + 1 == len(steps):  # each is one more than the last
+    if int(steps[-1]) - int(steps[0]) + 1 == len(steps):  # no gap
         yield int(steps[0]), int(steps[-1]), seen.walk.stream_end
         return
     for piece in np.split(steps, np.flatnonzero(np.diff(steps) != 1) + 1):

@@ -1,4 +1,4 @@
-"""A peek at a closed journal: what its footer says, in one or two small reads, unverified behind it."""
+"""Read only the header and the footer of a closed journal, in one or two small reads. The batches are not verified."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from journal.read.source import FileSource
 if TYPE_CHECKING:
     from journal.format.schema import Fold
 
-_WHOLE = 1 << 14  # up to this size one read of everything is cheaper than two
+_WHOLE = 1 << 14  # up to this size, one read of the whole file is cheaper than two
 _PIECE = 1 << 12
 
 F = TypeVar("F", bound="Fold")
@@ -30,7 +30,7 @@ F = TypeVar("F", bound="Fold")
 
 @dataclass(frozen=True)
 class Peek:
-    """What a closed journal's footer answers. The header's CRC was right; it is decoded when it is asked for."""
+    """The footer of a closed journal, and its header, whose CRC was right and which is decoded on first use."""
 
     path: Path | str
     header_text: bytes
@@ -39,7 +39,7 @@ class Peek:
 
     @functools.cached_property
     def header(self) -> Header:
-        """The header; raises NotAJournalError or FormatVersionError."""
+        """The decoded header; raises NotAJournalError or FormatVersionError."""
         return parse_header(str(self.path), self.header_text)
 
     @property
@@ -56,7 +56,7 @@ class Peek:
 
     @property
     def end_reason(self) -> EndReason:
-        """How the episode ended; an unknown word counts as an error, as `Journal.end_reason` has it."""
+        """How the episode ended; an unknown reason counts as an error."""
         try:
             return EndReason(self.footer.end.reason)
         except ValueError:
@@ -75,14 +75,14 @@ class Peek:
             return None
 
     def folded(self, make: Callable[[], F], restore: Callable[[bytes], F]) -> F:
-        """The final running metrics, as `Journal.folded`; only for a journal that had a fold or no steps."""
+        """Return the final running metrics, as `Journal.folded` does; only for a journal that had a fold or no steps."""
         return make() if self.footer.checkpoint is None else restore(self.footer.checkpoint)
 
-    # What a footer cannot answer, the whole journal does: a checkpoint of another version has to be recomputed.
+    # What the footer does not hold is read from the whole journal: a checkpoint of another version must be recomputed.
 
     @functools.cached_property
     def whole(self) -> Journal:
-        """The journal, read and verified."""
+        """The whole journal, read and verified."""
         return read_journal(self.path)
 
     @property
@@ -90,12 +90,12 @@ class Peek:
         return self.whole.steps_lost
 
     def replayed(self, make: Callable[[], F]) -> F:
-        """As `Journal.replayed`."""
+        """Return the metrics computed from every row, as `Journal.replayed` does."""
         return self.whole.replayed(make)
 
 
 def peek(path: Path | str) -> Peek | None:
-    """The short answer for a closed journal with an intact footer; None for any other: `read_journal` it.
+    """Return the peek of a closed journal with an intact footer, or None: then use `read_journal`.
 
     Raises as `read_journal` does.
     """
@@ -113,7 +113,7 @@ def peek(path: Path | str) -> Peek | None:
 
 
 def _footer_of(path: Path | str, header_text: bytes, end: bytes, size: int) -> Footer | None:
-    """The footer's CRC is seeded with the journal id, so it fits under the name that the journal was written to."""
+    """Decode the footer. Its CRC starts from the journal id, so it verifies only under the journal's own name."""
     name = os.path.basename(path)
     stem = name.rpartition(".")[0] or name
     footer = decode_footer(end, size, journal_seed(stem))

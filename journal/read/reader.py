@@ -1,4 +1,4 @@
-"""One journal, whatever its state: rows, trades, checkpoint, what was lost, how it ended."""
+"""Read one journal in any state: rows, trades, checkpoint, losses, and how it ended."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ F = TypeVar("F", bound=_Folds)
 
 
 class State(enum.StrEnum):
-    """What the journal itself says; whether an open one's writer lives is for `lock` to tell."""
+    """What the journal itself says. Whether the writer of an open one is alive, `journal.host.liveness` tells."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -57,7 +57,7 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The stored state of the running metrics, after ``step`` steps and ``trades`` closed trades."""
+    """The stored state of the running metrics after ``step`` steps and ``trades`` closed trades."""
 
     step: int
     trades: int
@@ -65,11 +65,18 @@ class Checkpoint:
 
 
 def read_journal(path: Path | str, *, source: Source | None = None) -> Journal:
-    """Read one journal and verify all of it. Memory stays bounded however long it is.
+    """Read one journal and verify all of it. Memory stays bounded for any length.
 
-    Raises NotAJournalError (header unreadable), FormatVersionError or JournalAccessError, and nothing else.
-    A journal that is being written is read consistently: all steps acknowledged before the look are in it.
-    ``source`` is where its bytes come from if not from a file at ``path``; rows are read from it later, too.
+    A journal that is being written is read consistently: it has all steps that were acknowledged before the call.
+
+    Args:
+        path: The journal's stream.
+        source: Where the bytes come from, if not from the file; rows are read from it later too.
+
+    Raises:
+        NotAJournalError: The header is unreadable.
+        FormatVersionError: The journal has another format version.
+        JournalAccessError: The file cannot be read.
     """
     if source is not None:
         return Journal(source)
@@ -78,16 +85,24 @@ def read_journal(path: Path | str, *, source: Source | None = None) -> Journal:
 
 
 class Journal:
-    """A look at one journal. Rows are decoded when they are asked for, from the place that was looked at.
+    """One journal, as it was when it was read. Rows are decoded on demand.
 
-    ``findings`` is damage; ``torn`` is not: a torn end is how a killed writer's journal ends. ``steps_lost`` and
-    ``trades_lost`` count what was written, and is known to have been, but cannot be read.
-    ``metrics_step`` is the last step that `folded` covers. What the loss of a whole tail cost nobody can count: see
-    `tail_lost`.
+    Attributes:
+        header: The decoded header.
+        state: Open, closed or failed.
+        findings: All damage.
+        torn: Whether the last write is unfinished, as the death of a writer leaves it. That is not damage.
+        steps_lost: Steps that are known to have been written and cannot be read.
+        trades_lost: The same for trades.
+        metrics_step: The last step that `folded` covers.
+        unknown_records: Counts of skipped records, by a type that this version does not know.
+        end: What the writer said of the end; None for an open journal.
+        last_step: The last intact step, or 0.
+        tail_lost: Whether the whole tail is gone, so that an unknown number of steps is lost.
     """
 
     def __init__(self, source: Source, reopen: Callable[[], AbstractContextManager[Source]] | None = None) -> None:
-        """LivenessReport; ``reopen`` gives the source anew when rows are asked for, if this one will be closed by then."""
+        """Read from ``source``. ``reopen`` gives the source again when rows are needed, if this one is closed by then."""
         self.path = Path(source.name)
         self._reopen = reopen or functools.partial(_kept_open, source)
         size = source.size()
@@ -101,12 +116,12 @@ class Journal:
         self._summarise(seen)
 
     def _check_place(self) -> None:
-        """Another journal's bytes under this name are no evidence for this episode."""
+        """Refuse another journal's bytes under this name, because they are no evidence for this episode."""
         if self.path.stem == self.header.journal_id:
             return
         try:
             _, run_id, journal_id = parse_journal_path(self.path)
-        except Exception:  # a copy under a free name, or no file at all, has no place to contradict
+        except Exception:  # a copy under another name, or no file at all, cannot contradict its place
             return
         if self.path.parent.name == self.header.run_id and journal_id != self.header.journal_id:
             raise NotAJournalError(self.path, f"it holds journal {self.header.journal_id} of run {run_id}")
@@ -128,7 +143,7 @@ class Journal:
         self.metrics_step = self._metrics_step(extents)
 
     def _set_last(self) -> None:
-        """The last intact step: from the tail, else from the last seal, which repeats it."""
+        """Set the last intact step from the tail, else from the last seal, which repeats it."""
         self.last_step, wall, market, self._terminal = 0, 0, 0, 0
         steps = self.tail_steps
         sealed = [frame.seal for frame in self._frames if frame.seal.steps]
@@ -165,7 +180,7 @@ class Journal:
 
     @property
     def end_reason(self) -> EndReason | None:
-        """How the writer said that the episode ended; None for an open journal."""
+        """How the episode ended, as its writer recorded it; None for an open journal."""
         try:
             return EndReason(self.end.reason) if self.end else None
         except ValueError:
@@ -173,24 +188,24 @@ class Journal:
 
     @property
     def end_message(self) -> str:
-        """What the writer added to it: an exception's text."""
+        """The message that the writer recorded with the end, such as the text of an exception."""
         return self.end.message if self.end else ""
 
     @property
     def closed_at(self) -> datetime | None:
-        """When the journal was closed, by its writer's clock."""
+        """When the journal was closed, by the writer's clock."""
         return _time(self.end.closed_at_us) if self.end else None
 
     @property
     def terminal(self) -> EndReason | None:
-        """What the last intact step says of the episode: ended by its env, or None."""
+        """How the env ended the episode, by the flags of the last intact step; None if it did not."""
         if not self._terminal or (self.steps_lost and self.metrics_step < self.last_step):
             return None
         return EndReason.TERMINATED if self._terminal & TERMINATED else EndReason.TIME_LIMIT
 
     @property
     def tail_lost(self) -> bool:
-        """Was it never closed, and is its tail gone all the same? Then steps behind its last batch are lost, too.
+        """Whether the journal was never closed and its tail is gone, so that steps behind its last batch are lost too.
 
         A journal has its tail before it has its name, and keeps it until it is closed. What `recover` made needs none.
         """
@@ -203,11 +218,15 @@ class Journal:
         return tuple(self._frames)
 
     def blocks(self, behind: int = 0, *, lenient: bool = False) -> Iterator[tuple[Columns, Columns]]:
-        """Intact steps and trades, block by block as they were sealed, then the tail; without blocks up to ``behind``.
+        """Yield intact steps and trades, block by block as they were sealed, then those of the tail.
 
-        Raises NotAJournalError for a batch that verifies and does not hold what it says, which no accident makes and
-        `read_journal` cannot see without decoding; with ``lenient`` it is passed over. Raises JournalAccessError if
-        the file is not the same any more.
+        Args:
+            behind: Skip blocks whose steps are all up to this one.
+            lenient: Skip batches that verify but do not hold what they say, instead of raising.
+
+        Raises:
+            NotAJournalError: A batch verifies but does not hold what it says. No accident makes one.
+            JournalAccessError: The file has changed, or cannot be read.
         """
         for batch in self._batches(behind, lenient=lenient):
             yield block_of(batch)
@@ -215,14 +234,16 @@ class Journal:
             yield self.tail_steps, self.tail_trades
 
     def folded(self, make: Callable[[], F], restore: Callable[[bytes], F]) -> F:
-        """The running metrics at step ``metrics_step``: the last checkpoint and the rows behind it, with the bits
-        that the writer's own fold had."""
+        """Return the running metrics at step ``metrics_step``: the last checkpoint, and the rows behind it folded in.
+
+        The result has the same bits as the writer's own fold.
+        """
         start = self.checkpoint.step if self.checkpoint else 0
         folded = restore(self.checkpoint.state) if self.checkpoint else make()
         return self._fold(folded, start)
 
     def replayed(self, make: Callable[[], F]) -> F:
-        """The running metrics computed anew from every row, up to the first hole."""
+        """Return the running metrics computed from every row, up to the first gap."""
         return self._fold(make(), 0)
 
     def _fold(self, folded: F, start: int) -> F:
@@ -230,7 +251,7 @@ class Journal:
             numbers = steps["step"]
             if numbers[0] != start + 1:
                 break
-            if int(numbers[-1]) - start != len(numbers):  # a hole within the tail: its rows up to there count
+            if int(numbers[-1]) - start != len(numbers):  # a gap within the tail: fold the rows up to it
                 folded.fold(*_up_to_hole(steps, trades))
                 break
             folded.fold(steps, trades)
@@ -250,7 +271,7 @@ class Journal:
                         raise
 
     def _decode(self, source: Source, frame: Frame, *, only_trades: bool = False) -> pa.RecordBatch:
-        """Verified again: the file may have changed since the walk."""
+        """Read, verify and decode a batch. It is verified again, because the file may have changed since the walk."""
         message = source.read(frame.offset, frame.length)
         if not verified(message, self._seed) or seal_of(message) != frame.seal:
             raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
@@ -263,30 +284,30 @@ class Journal:
             raise NotAJournalError(self.path, what, hint="journal verify says more") from error
 
     def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
-        """Intact steps as Arrow record batches, without those up to ``behind``, the tail's last; memory stays bounded."""
+        """Yield intact steps as Arrow record batches, the tail last, without batches up to ``behind``."""
         yield from self._batches(behind)
         if len(self.tail_steps["step"]):
             yield batch_of(self.tail_steps, self.tail_trades, self.header.about.extra_columns)
 
     def steps(self) -> pa.Table:
-        """All intact steps, with their trades as a list column."""
+        """Return all intact steps, with their trades as a list column."""
         return pa.Table.from_batches(self.batches(), arrow_schema(self.header.about.extra_columns))
 
     def trades(self) -> pa.Table:
-        """All intact trades, one row each."""
+        """Return all intact trades, one row each."""
         flat = [batch.column(batch.num_columns - 1).flatten() for batch in self.batches()]
         schema = pa.schema(list(TRADE_TYPE))
         return pa.Table.from_batches([pa.RecordBatch.from_struct_array(part) for part in flat], schema)
 
     def trade_rows(self) -> list[tuple[Any, ...]]:
-        """All intact trades as tuples in the order of schema.TRADE_COLUMNS; times in microseconds."""
+        """Return all intact trades as tuples in the order of schema.TRADE_COLUMNS; times in microseconds."""
         rows: list[tuple[Any, ...]] = []
         for trades in self._trade_blocks():
             rows += zip(*(column.tolist() for column in trades.values()), strict=True)
         return rows
 
     def trade_columns(self) -> Columns:
-        """The same as a contiguous array per column."""
+        """Return all intact trades as one contiguous array per column."""
         blocks = list(self._trade_blocks())
         if len(blocks) < 2:
             return blocks[0] if blocks else no_trades()
@@ -307,7 +328,7 @@ def _has_failed(seen: Snapshot) -> bool:
 
 
 def read_header(path: Path | str) -> Header:
-    """The header alone; raises as `read_journal` does."""
+    """Read only the header; raises as `read_journal` does."""
     with FileSource(path) as source:
         size = source.size()
         return _read_header(source, source.read(0, min(size, 4096)), size)[0]
@@ -319,7 +340,7 @@ def _read_header(source: Source, start: bytes, size: int) -> tuple[Header, int]:
 
 
 def header_json(source: Source, start: bytes, size: int) -> tuple[bytes, int]:
-    """The verified JSON of the header, and the header's length; ``start`` is what was read of the stream already."""
+    """Return the verified JSON of the header, and the header's length; ``start`` is what was already read of the stream."""
     if not size:
         raise NotAJournalError(source.name, "the file is empty")
     length = metadata_length(start[:8], MAX_HEADER)
@@ -335,7 +356,7 @@ def header_json(source: Source, start: bytes, size: int) -> tuple[bytes, int]:
 
 
 def parse_header(name: str, text: bytes) -> Header:
-    """The header in its JSON; ``name`` is the file's, for errors."""
+    """Decode the header's JSON; ``name`` is the file's, for errors."""
     try:
         version = format_version_of(text)
         if version != FORMAT_VERSION:

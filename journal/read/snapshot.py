@@ -1,4 +1,4 @@
-"""One consistent look at a journal's bytes: its tail, then its stream, while its writer may be at work."""
+"""Take a consistent view of a journal's bytes, tail first and then stream, while its writer may be appending."""
 
 from __future__ import annotations
 
@@ -14,13 +14,22 @@ from journal.read.findings import Damage, Finding
 from journal.read.source import Source
 from journal.read.walk import Walk, Window, walk
 
-# A writer that seals in each of them is not to be outrun; the last one counts.
+# A writer may seal during each try. Then the last try counts.
 _MOST_TRIES = 4
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a look found. ``frames`` are the intact batches that say anything, ``scan`` the rows behind them."""
+    """A consistent view of a journal.
+
+    Attributes:
+        walk: What the walk over the stream found.
+        frames: Intact batches with rows or an end.
+        end: How the episode ended; None for an open journal.
+        scan: The rows in the tail, behind those of the batches.
+        tail: The tail's bytes, and whether it is a failed one; None if there is no tail.
+        size: Bytes of the stream.
+    """
 
     walk: Walk
     frames: list[Frame]
@@ -35,10 +44,10 @@ class Snapshot:
 
 
 def take_snapshot(source: Source, start: bytes, header: Header, header_end: int) -> Snapshot:
-    """Read and verify all of it; ``start`` is what was read of the stream already.
+    """Read and verify a journal; ``start`` is what was already read of the stream.
 
-    The tail is read before the stream: rows move from the one to the other, never back. Reading a tail takes time, in
-    which its writer may seal it and begin anew; that shows as damage that is gone when one looks again.
+    The tail is read before the stream, because rows move from tail to stream and never back. If the writer seals the tail
+    meanwhile, the tail looks damaged. So it is read again if it looks damaged and has changed.
     """
     seen = _read_once(source, start, header, header_end)
     for _ in range(_MOST_TRIES - 1):
@@ -63,7 +72,7 @@ def _read_once(source: Source, start: bytes, header: Header, header_end: int) ->
         text = f"the tail is longer than {MAX_TAIL_BYTES >> 20} MiB, and what stands behind is not read"
         found.findings.append(Finding(Damage.SLOT, text, most // layout.size))
     scan = scan_tail(data[:most], layout, header.journal_id, sealed)
-    if end:  # all rows of a closed journal live in its stream; its tail may be another episode's by now
+    if end:  # the stream of a closed journal has all rows; its tail may belong to another episode by now
         scan = replace(scan, damaged=(), lost_end=0)
     return Snapshot(found, frames, end, scan, tail, size)
 

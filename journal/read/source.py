@@ -1,4 +1,4 @@
-"""Where a journal's bytes come from. The reader asks no more than this, so that they may lie elsewhere one day."""
+"""Give a reader the bytes of a journal: the protocol that it needs, and files."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from journal.format.schema import FAILED_SUFFIX, MAX_TAIL_BYTES, TAIL_SUFFIX
 from journal.host.files import open_regular, size_of
 
 _PAGE = 1 << 12
-_BEHIND_TAIL = 1 << 15  # of what stands behind that, so that a look can say that there is more
+_BEHIND_TAIL = 1 << 15  # read a little more, so that a reader can tell that there is more
 
 
 class Source(Protocol):
-    """The bytes of one journal at the time of a look. Raises JournalAccessError only."""
+    """The bytes of one journal. All methods raise JournalAccessError only."""
 
     name: str
 
     def tail(self) -> tuple[bytes, bool] | None:
-        """The tail's bytes and whether it is a failed one; None if there is no tail.
+        """Return the tail's bytes and whether it is a failed one; None if there is no tail.
 
-        Of one that is longer than MAX_TAIL_BYTES a little more than that is enough.
+        Of a tail longer than MAX_TAIL_BYTES, a little more than that is enough.
         """
         ...
 
     def size(self) -> int:
-        """Bytes of the stream now; it may grow."""
+        """Return the size of the stream in bytes; it may grow."""
         ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes of the stream; fewer only at its end."""
+        """Return up to ``length`` bytes of the stream; fewer only at its end."""
         ...
 
 
 class FileSource:
-    """A journal on a file system. Never mapped: a mapped file that shrinks would kill its reader.
+    """A journal in files. It is never mapped, because a mapped file that shrinks kills its reader by SIGBUS.
 
-    Only regular files are opened, and no symlink is followed, so a name in a run's folder leads nowhere else.
+    Only regular files are opened, and no symbolic link is followed, so a name in a run's folder leads nowhere else.
     """
 
     def __init__(self, path: Path | str, fd: int | None = None) -> None:
@@ -51,7 +51,7 @@ class FileSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        fd, self._fd = self._fd, -1  # another file may get this number, and is not to be read as this one
+        fd, self._fd = self._fd, -1  # another file may get this number, and must not be read as this one
         os.close(fd)
 
     def tail(self) -> tuple[bytes, bool] | None:
@@ -59,7 +59,7 @@ class FileSource:
         tail = _whole(stem + TAIL_SUFFIX)
         if tail is not None and tail[:_PAGE].strip(b"\0"):
             return tail, False
-        # A blank one may be another writer's, whom this name was refused: it must not hide what a failed one kept.
+        # A blank tail may belong to another writer, to whom this name was refused. It must not hide a failed tail.
         failed = _whole(stem + FAILED_SUFFIX)
         if failed is not None:
             return failed, True
@@ -73,7 +73,7 @@ class FileSource:
 
 
 def _whole(path: str) -> bytes | None:
-    """A tail's bytes, None if there is no such file."""
+    """Return a tail's bytes, or None if there is no such file."""
     try:
         fd = open_regular(path)
     except JournalAccessError as error:

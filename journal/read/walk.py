@@ -1,4 +1,4 @@
-"""A walk over a stream: every message that verifies, in order, and everything that does not, by name."""
+"""Walk over a stream: find every message that verifies, and classify everything that does not."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from journal.read.findings import Damage, Finding
 from journal.read.source import Source
 
 _WINDOW = 1 << 20
-_NEAR = 1 << 12  # a search begins small: damage may stand between messages that are small themselves
+_NEAR = 1 << 12  # a search begins small, because damage is often followed by a small message
 _ZERO = b"\0"
-# How a message begins: the mark, and a length up to MAX_METADATA. A disk may well give back nothing but FF.
+# How a message begins: the mark, and a length up to MAX_METADATA. A disk may return nothing but FF bytes.
 _START = re.compile(re.escape(CONTINUATION) + rb"..[\x00-\x10]\x00", re.DOTALL)
 
 
 @dataclass
 class Walk:
-    """What a walk found. ``frames`` are sorted by step and overlap nowhere."""
+    """What a walk found. ``frames`` are sorted by step and do not overlap."""
 
     frames: list[Frame] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     torn: bool = False
     footer: Footer | None = None
-    stream_end: int = 0  # where the next message of an open journal will start
-    claim: Seal | None = None  # what a damaged last batch says of itself, which nothing vouches for
-    search_bytes: int = 0  # how much may still be looked at in search of a good message
+    stream_end: int = 0  # where the next message of an open journal starts
+    claim: Seal | None = None  # the seal of a damaged last batch, which is not verified
+    search_bytes: int = 0  # how many bytes may still be searched for a good message
     unknown: Counter[str] = field(default_factory=Counter)  # records of types that this version does not know
 
 
 class Window:
-    """Reads a source in large pieces and answers in small ones; memory stays bounded by one message."""
+    """A read cache over a source: it reads large pieces and returns small ones. One message bounds its memory."""
 
     def __init__(self, source: Source, start: bytes) -> None:
         self._source = source
@@ -53,7 +53,7 @@ class Window:
         self._data = start
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes at ``offset``; fewer only at the end of the source."""
+        """Return up to ``length`` bytes at ``offset``; fewer only at the end of the source."""
         at = offset - self._base
         if at < 0 or at + length > len(self._data):
             self._data = self._source.read(offset, max(length, _WINDOW))
@@ -63,7 +63,7 @@ class Window:
 
 
 def walk(source: Source, window: Window, start: int, journal_seed: int, size: int) -> Walk:
-    """Walk the messages behind the header, which ends at ``start``, up to ``size``."""
+    """Walk over the messages between ``start``, where the header ends, and ``size``."""
     found = Walk(footer=read_footer(source, size, journal_seed), search_bytes=4 * size + (1 << 26))
     offset = start
     while offset < size:
@@ -72,7 +72,7 @@ def walk(source: Source, window: Window, start: int, journal_seed: int, size: in
             _take(found, offset, message)
             offset += len(message)
         elif _has_ended(found) and window.read(offset, 8) == END_OF_STREAM:
-            break  # anywhere else it is a batch whose length is damaged
+            break  # elsewhere these bytes are a batch whose length is damaged
         else:
             offset = _behind_damage(found, window, offset, size, journal_seed)
     found.stream_end = min(offset, size)
@@ -81,7 +81,7 @@ def walk(source: Source, window: Window, start: int, journal_seed: int, size: in
 
 
 def read_message(window: Window, offset: int, size: int) -> bytes | None:
-    """The message that starts here, by the length that it states itself; None if none does or it is cut."""
+    """Return the message that starts here, by the length that it states; None if none starts here, or it is cut."""
     metadata = metadata_length(window.read(offset, 8))
     if metadata is None or offset + metadata > size:
         return None
@@ -92,7 +92,7 @@ def read_message(window: Window, offset: int, size: int) -> bytes | None:
 
 
 def read_footer(source: Source, size: int, journal_seed: int) -> Footer | None:
-    """The footer at the end of the source, if a whole and undamaged one of this journal stands there."""
+    """Return the footer at the end of the source, or None if there is no undamaged one of this journal."""
     end = source.read(max(0, size - 4096), min(size, 4096))
     length = footer_length(end[-16:])
     if length is None or length > size:
@@ -113,21 +113,21 @@ def _take(found: Walk, offset: int, message: bytes) -> None:
 
 
 def _makes_sense(seal: Seal) -> bool:
-    """Numbers that a writer can have; trades are closed by steps."""
+    """Return True if a writer can have written these numbers. Only steps close trades."""
     counts_right = seal.steps > 0 or seal.steps == seal.trades == 0
     return counts_right and seal.trades >= 0 and seal.first_step >= 1 and seal.first_trade >= 1
 
 
 def _behind_damage(found: Walk, window: Window, offset: int, size: int, journal_seed: int) -> int:
-    """Name what stands here, and return where the next good message starts (``size``: nowhere)."""
+    """Record what is at ``offset``, and return where the next good message starts; ``size`` if there is none."""
     end = _next_message(found, window, offset + 1, size, journal_seed)
     if end is None and _has_ended(found):
-        return size  # only the end-of-stream mark and the footer are damaged, and the batches said it all
+        return size  # only end mark and footer are damaged, and the batches hold everything
     if end is None and found.footer is not None:
         end = found.footer.stream_bytes - len(END_OF_STREAM)
         if end <= offset:
             return size
-    given_up = found.search_bytes <= 0  # nobody knows what stands further on, so this is no torn end
+    given_up = found.search_bytes <= 0  # what is further on is unknown, so this is not a torn end
     if end is not None or given_up or _was_written_whole(window, offset, size):
         found.findings.append(Finding(Damage.BATCH, f"{(end or size) - offset} bytes do not verify", offset))
         found.claim = _claim(window.read(offset, min(size - offset, MAX_METADATA))) if end is None else None
@@ -141,15 +141,15 @@ def _has_ended(found: Walk) -> bool:
 
 
 def _claim(damaged: bytes) -> Seal | None:
-    """What a damaged batch says of itself, if its two counts of rows agree."""
+    """Return the seal of a damaged batch if it agrees with Arrow's own count of rows."""
     seal, rows = seal_of(damaged), row_count(damaged)
     return seal if seal is not None and seal.steps == rows else None
 
 
 def _next_message(found: Walk, window: Window, offset: int, size: int, journal_seed: int) -> int | None:
-    """The next place where a message of this journal verifies.
+    """Return the next offset where a message of this journal verifies, or None.
 
-    A hostile file cannot make the search quadratic: all searches of a walk share what may be looked at.
+    All searches of a walk share one limit, so that a hostile file cannot make the search quadratic.
     """
     reach = _NEAR
     while offset < size and found.search_bytes > 0:
@@ -172,9 +172,9 @@ def _next_message(found: Walk, window: Window, offset: int, size: int, journal_s
 
 
 def _was_written_whole(window: Window, offset: int, size: int) -> bool:
-    """Told apart: a message that was cut while it was written, and one that was all there and is damaged.
+    """Return True if the rest is damage, and False if one interrupted write can have left it.
 
-    A crash leaves a message shorter than it states, or zeros where it should stand.
+    A crash leaves a message shorter than it states, or zeros instead of it.
     """
     if size - offset > MAX_MESSAGE + MAX_FOOTER:
         return True  # more than one write
@@ -183,7 +183,7 @@ def _was_written_whole(window: Window, offset: int, size: int) -> bool:
         return False
     if not rest.strip(_ZERO):
         return not _is_blank(window, offset, size)
-    # The frame and Arrow's own metadata both tell the length: a flip in the one leaves the other.
+    # The frame and Arrow's metadata both state the length, so a bit flip in one leaves the other.
     stated = (stated_length(rest), message_length(rest))
     lengths = [length for length in stated if length is not None and length <= MAX_MESSAGE]
     return size - offset >= min(lengths, default=metadata_length(rest[:8]) or 0)
@@ -201,7 +201,7 @@ def _is_blank(window: Window, offset: int, size: int) -> bool:
 
 
 def _put_in_order(found: Walk) -> None:
-    """Batches belong where their step numbers say; one that stands twice counts once."""
+    """Sort the batches by their step numbers, and drop duplicates."""
     ordered = sorted(found.frames, key=lambda frame: (frame.seal.first_step, frame.offset))
     kept: list[Frame] = []
     for frame in ordered:
