@@ -163,9 +163,7 @@ class BatchEncoder:
             return pa.ListArray.from_arrays(_int32(np.zeros(rows + 1, "<i4")), self._no_trades, type=kind)
         offsets = np.zeros(rows + 1, "<i4")
         ends = np.searchsorted(trades["exit_step"], steps["step"], side="right")
-        offsets[1:] = np.maximum.accumulate(
-            ends
-        )  # Arrow does not check them; a hostile tail has any order
+        offsets[1:] = np.maximum.accumulate(ends)  # Arrow does not check them; a hostile tail has any order
         return pa.ListArray.from_arrays(_int32(offsets), _trade_struct(trades), type=kind)
 
 

@@ -18,7 +18,7 @@ from journal import About, Journal, NotAJournalError, read_journal
 from journal.format.frames import arrow_schema, empty_batch
 from journal.format.schema import MAX_TAIL_BYTES
 from journal.host.paths import tail_path
-from journal.ops.recover import Mode, recover
+from journal.ops.recover import RecoverMode, recover
 from journal.read.findings import Damage
 from journal.read.peek import peek
 from journal.write.writer import JournalWriter
@@ -252,5 +252,5 @@ def test_recovered__from_a_bomb__has_what_is_sound(tmp_path: Path) -> None:
     path = write_journal(tmp_path, 20, end=Fate.DEAD, about=ABOUT, seal_every=5)
     batch = pa.RecordBatch.from_arrays([pa.nulls(9, field.type) for field in arrow_schema(())], schema=arrow_schema(()))
     with_batches(path, message_of(batch, seal_of(21, 9), parts_of(path).seed))
-    found = recover(path, tmp_path / "sound.arrows", Mode.SALVAGE)
+    found = recover(path, tmp_path / "sound.arrows", RecoverMode.SALVAGE)
     assert (found.steps, found.steps_lost) == (15, 14)

@@ -27,7 +27,7 @@ from journal import (
 from journal.host.paths import failed_path, tail_path
 from journal.inspect.condition import Condition
 from journal.inspect.overview import overview
-from journal.ops.recover import Mode, RecoverError, recover
+from journal.ops.recover import RecoverError, RecoverMode, recover
 from journal.read.peek import peek
 from journal.read.reader import read_header
 from journal.write.writer import JournalWriter
@@ -66,7 +66,7 @@ READERS: list[Callable[[Path], Any]] = [
     read_journal,
     read_header,
     peek,
-    lambda path: recover(path, path.with_name("new.arrows"), Mode.SALVAGE),
+    lambda path: recover(path, path.with_name("new.arrows"), RecoverMode.SALVAGE),
 ]
 
 
@@ -249,11 +249,11 @@ def test_recover__onto_anything_that_is_there__refuses(tmp_path: Path) -> None:
         output = tmp_path / f"{make.__name__}.arrows"
         make(output, path)
         with pytest.raises(JournalExistsError):
-            recover(path, output, Mode.SALVAGE)
+            recover(path, output, RecoverMode.SALVAGE)
     (tmp_path / "dangling.arrows").symlink_to(tmp_path / "nowhere")
     with pytest.raises(JournalExistsError):
-        recover(path, tmp_path / "dangling.arrows", Mode.SALVAGE)
+        recover(path, tmp_path / "dangling.arrows", RecoverMode.SALVAGE)
     (tmp_path / "new.tail").write_bytes(b"")
     with pytest.raises(RecoverError):
-        recover(path, tmp_path / "new.arrows", Mode.SALVAGE)
+        recover(path, tmp_path / "new.arrows", RecoverMode.SALVAGE)
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".new")]
