@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from journal import (
     Durability,
@@ -57,7 +57,7 @@ _FORGOTTEN = ("truncated", "closed", "its env was let go without being closed")
 
 
 class Run:
-    """A run on record. Make one by `start_run`.
+    """A run on record. `start_run` and `rsc.attach` make it.
 
     As a context manager it ends as `completed`, as `error` on an exception, and as `interrupted` on Ctrl-C. Only the process
     that began it ends it; copies in other processes record envs and nothing else.
@@ -65,13 +65,16 @@ class Run:
     Attributes:
         run_id: The run's name.
         journal_root: Folder of the journals.
+        database_url: Where its rows are.
     """
+
+    _HINT = "give the trainer the envs that run.record or run.recorded return"
 
     def __init__(self, settings: JournalSettings, database_url: str, marker: RunMarker) -> None:
         self.run_id = settings.run_id
         self.journal_root = Path(settings.root)
+        self.database_url = database_url
         self._settings = settings
-        self._database_url = database_url
         self._marker: RunMarker | None = marker
         self._owner = os.getpid()
         atexit.register(self._end_at_exit)
@@ -109,31 +112,27 @@ class Run:
     def end(self, status: Literal["completed", "error", "interrupted"] = "completed", notes: str | None = None) -> None:
         """End the run: close the journals of envs in this process, and write the rows of all episodes that have ended.
 
-        Takes 10 seconds at most, and raises nothing. Called again, or in another process, it does nothing.
+        Takes some 10 seconds at most, and raises nothing. Called again, or in another process, it does nothing.
         """
-        if not self._is_owner() or self._marker is None:
+        if os.getpid() != self._owner or self._marker is None:
             return
         deadline = time.monotonic() + CLOSING_S
         marker, self._marker = self._marker, None
         atexit.unregister(self._end_at_exit)
-        for recorder in recorders_of(self._settings):
-            try:
-                recorder.stop_recording()
-            except Exception as error:
-                log.warning("run %s: a journal could not be closed: %s", self.run_id, error)
         try:
-            self._write_rows(status, notes, deadline)
+            self._let_go_of_envs()
+            self._write(status, notes, deadline)
         except Exception as error:
             from rsc.db.session import first_line
 
             log.warning(
-                "run %s: its rows are not written (%s); `reconcile --run-id %s` writes them",
+                "run %s: its end is not recorded (%s); `reconcile --run-id %s` records what is missed",
                 self.run_id, first_line(error), self.run_id,
             )  # fmt: skip
         finally:
             marker.close()
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -147,16 +146,25 @@ class Run:
     def _end_at_exit(self) -> None:
         self.end("interrupted", "the process exited without ending the run")
 
-    def _is_owner(self) -> bool:
-        return os.getpid() == self._owner
+    def _let_go_of_envs(self) -> None:
+        """Close the journals of envs in this process, and let no further episode be recorded."""
+        for recorder in recorders_of(self._settings):
+            try:
+                recorder.stop_recording()
+            except Exception as error:
+                log.warning("run %s: a journal could not be closed: %s", self.run_id, error)
 
-    def _write_rows(self, status: str, notes: str | None, deadline: float) -> None:
+    def _settle(self, engine: Engine, deadline: float) -> tuple[int, int]:
+        """Write the rows of episodes that have ended; return how many episodes there are, and how many are left."""
+        return _settle(engine, self.journal_root, self.run_id, deadline)
+
+    def _write(self, status: str, notes: str | None, deadline: float) -> None:
         from rsc.db import runs
         from rsc.db.session import open_engine
 
-        engine = open_engine(self._database_url, defaults.CALLBACK_TIMEOUT_S)
+        engine = open_engine(self.database_url, defaults.CALLBACK_TIMEOUT_S)
         try:
-            found, left = _settle(engine, self.journal_root, self.run_id, deadline)
+            found, left = self._settle(engine, deadline)
             with engine.begin() as connection:
                 runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
         finally:
@@ -168,18 +176,14 @@ class Run:
                 self.run_id, left, found, self.run_id,
             )  # fmt: skip
         if not found and status == "completed":
-            log.warning(
-                "run %s recorded nothing: no episode began; give the trainer the envs that run.record or run.recorded"
-                " return",
-                self.run_id,
-            )
+            log.warning("run %s recorded nothing: no episode began; %s", self.run_id, self._HINT)
 
     def __getstate__(self) -> dict[str, Any]:
         """For other processes: what records envs, and no database."""
         return {"run_id": self.run_id, "journal_root": self.journal_root, "_settings": self._settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _database_url="", _marker=None, _owner=0)
+        self.__dict__.update(state, database_url="", _marker=None, _owner=0)
 
 
 def start_run(
@@ -214,7 +218,7 @@ def start_run(
     """
     run_id = new_run_id() if name is None else name
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
-    root, marker = _register(run_id, root, url, dict(parameters or {}), resume)
+    root, marker = register_run(run_id, root, url, dict(parameters or {}), provenance(), resume=resume)
     settings = JournalSettings(str(root), run_id, durability, checkpoint_every_steps, on_error, EndReason.RESET)
     return Run(settings, url, marker)
 
@@ -224,8 +228,15 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _register(run_id: str, root: Path, url: str, parameters: dict[str, Any], resume: bool) -> tuple[Path, RunMarker]:
-    """Make the run's row and its marker; return the folder of its journals and the marker."""
+def register_run(
+    run_id: str, root: Path, url: str, parameters: dict[str, Any], facts: Mapping[str, Any], *, resume: bool = False
+) -> tuple[Path, RunMarker]:
+    """Make the run's row and its marker; return the folder of its journals and the marker.
+
+    Raises:
+        JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
+        rsc.db.session.DatabaseError: The database cannot be used.
+    """
     from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
     from rsc.db import runs

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -100,7 +101,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._unrecorded = ""
         self._end(self._settings.reset_reason)
         observation, info = self.env.reset(seed=seed, options=options)
-        told = self._begin(info)
+        told = self._begin(info, seed)
         return observation, ({**info, **told} if told else info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -154,12 +155,14 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._stopped = True
         self._end(EndReason.CLOSED)
 
-    def _begin(self, info: dict[str, Any]) -> dict[str, Any]:
+    def _begin(self, info: dict[str, Any], seed: int | None) -> dict[str, Any]:
         if self._stopped:
             say_once(f"run {self._settings.run_id} has ended, so its envs are no longer recorded")
             return {}
         try:
             about = self._about(info)
+            if seed is not None:
+                about = replace(about, seed=seed)
             previous = self._latest
             self._writer = writer = begin_journal(self._settings, about, self._notes)
         except Exception as error:

@@ -7,10 +7,8 @@ import random
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -27,62 +25,34 @@ from rsc.recording.episode import account_for
 from rsc.rllib import checks, live, rows, trials
 from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs, evaluation_runner, require_known_runner
 from rsc.rllib.settings import RecordingSettings, pickled
+from rsc.runs import Run, new_run_id, register_run
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 log = logging.getLogger("rsc")
 
 
-class Run:
-    """A run on record.
+class AttachedRun(Run):
+    """A run of RLlib: its env runners write the rows of their episodes."""
 
-    As a context manager it ends as `completed`, as `error` on an exception, and as `interrupted` on Ctrl-C.
-    """
+    _HINT = "build the algorithm after rsc.attach, from the same config, and train inside the `with` block"
 
-    def __init__(self, run_id: str, journal_root: Path, database_url: str, marker: RunMarker, token: str) -> None:
-        self.run_id = run_id
-        self.journal_root = journal_root
-        self.database_url = database_url
-        self._marker = marker
-        self._token = token
+    def __init__(self, settings: RecordingSettings, database_url: str, marker: RunMarker) -> None:
+        super().__init__(settings.journal_settings(), database_url, marker)
+        self._token = settings.token
 
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is None:
-            self.end("completed")
-        elif issubclass(kind, Exception):
-            self.end("error", f"{kind.__name__}: {error}")
-        else:
-            self.end("interrupted")
-
-    def end(self, status: str, notes: str | None = None) -> None:
-        """Record the run's final status, and let no further env record it. If the database is down, log a warning."""
-        from sqlalchemy.exc import SQLAlchemyError
-
-        from rsc.db import runs
-        from rsc.db.session import DatabaseError, first_line, open_engine
-
+    def _let_go_of_envs(self) -> None:
         live.end(self._token)
         rows.drain(self.database_url)
-        try:
-            with open_engine(self.database_url).begin() as connection:
-                runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
-                recorded = runs.has_episodes(connection, self.run_id)
-        except (SQLAlchemyError, DatabaseError) as failure:
-            log.warning("run %s: its end is not recorded: %s", self.run_id, first_line(failure))
-            recorded = True  # not known
-        if status == "completed" and not recorded and not any(list_journals(self.journal_root, self.run_id)):
-            log.warning(
-                "run %s recorded nothing: no episode began; build the algorithm after rsc.attach, from the same config,"
-                " and train inside the `with` block",
-                self.run_id,
-            )
-        self._marker.close()
+        super()._let_go_of_envs()
 
+    def _settle(self, engine: Engine, deadline: float) -> tuple[int, int]:
+        from rsc.db import runs
 
-def new_run_id() -> str:
-    """A run id that sorts by time."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        with engine.connect() as connection:
+            found = runs.has_episodes(connection, self.run_id)
+        return int(found or any(list_journals(self.journal_root, self.run_id))), 0
 
 
 def attach(
@@ -97,7 +67,7 @@ def attach(
     on_error: Literal["warn", "raise"] = "warn",
     parameters: Mapping[str, Any] | None = None,
     independent_seeds: bool = False,
-) -> Run:
+) -> AttachedRun:
     """Record all episodes of a config's envs in a new run: a journal and a database row for each.
 
     Sets ``config.env_runner_cls`` and adds plain data to the config. Env, callbacks and all else stay as they are, and
@@ -145,10 +115,10 @@ def attach(
         parameters=trials.plain_values(config),
     )
     _require_account(config, settings)
-    run = _start_run(settings, root, url, dict(parameters or {}), _facts(config, settings))
+    _, marker = register_run(settings.run_id, root, url, dict(parameters or {}), _facts(config, settings))
     _put_on(config, settings)
     live.begin(settings.token, secret)
-    return run
+    return AttachedRun(settings, url, marker)
 
 
 def _put_on(config: AlgorithmConfig, settings: RecordingSettings) -> None:
@@ -222,31 +192,3 @@ def _facts(config: AlgorithmConfig, settings: RecordingSettings) -> dict[str, An
         "seed": config.seed,
         "trial_id": settings.trial_id,
     }
-
-
-def _start_run(
-    settings: RecordingSettings, root: Path, url: str, parameters: dict[str, Any], facts: dict[str, Any]
-) -> Run:
-    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-
-    from journal import JournalExistsError
-    from rsc.db import runs
-    from rsc.db.hints import unusable
-    from rsc.db.session import open_engine
-    from rsc.db.upgrade import upgrade
-
-    run_id = settings.run_id
-    engine = open_engine(url)
-    upgrade(engine)
-    try:
-        with engine.begin() as connection:
-            runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC), facts)
-            # The row first: the marker of a run that is refused would vouch for a root that is not the run's.
-            marker = RunMarker(root, run_id, parameters)
-    except IntegrityError as error:
-        raise JournalExistsError(
-            f"run {run_id} exists already in the database", hint="choose another run id"
-        ) from error
-    except SQLAlchemyError as error:
-        raise unusable(engine, error) from error
-    return Run(run_id, root, url, marker, settings.token)

@@ -350,6 +350,14 @@ def test_recorder__with_an_account__travels_between_episodes(tmp_path: Path) -> 
     assert len(journals(tmp_path)) == 4
 
 
+def test_reset__with_a_seed__header_has_it(tmp_path: Path) -> None:
+    env = recorder(tmp_path, Foreign())
+    env.reset(seed=7)
+    env.reset()
+    env.close()
+    assert sorted(str(one.header.about.seed) for one in journals(tmp_path)) == ["7", "None"]
+
+
 def test_info__of_a_reset__is_the_envs_own_but_for_one_key(tmp_path: Path) -> None:
     bare = Foreign()
     _, expected = bare.reset()

@@ -326,10 +326,8 @@ def test_run__in_a_forked_child__is_not_ended(tmp_path: Path) -> None:
 
 
 def test_run__in_another_process__records_and_knows_no_database() -> None:
-    os.environ["RSC_DATABASE_URL"] += "?password=secret"
     with start_run("mine") as run:
         data = cloudpickle.dumps([run, run.recorded(Walk, ACCOUNT)])
-        assert b"secret" not in data
         assert b"rsc.db" not in data
         copy, maker = pickle.loads(data)
         copy.end("error")
