@@ -48,6 +48,7 @@ class Recording:
         require_single_agent(config)
         if config.output and type(self) is RecordedEnvRunner:
             raise UnfitError("config.output was set after rsc.attach, and would be ignored: call rsc.attach last")
+        self._log_folder = kwargs.get("log_dir")
         base: Any = super()
         base.__init__(config=config, **kwargs)
         _warn_of_unrecorded_evaluation(config)
@@ -111,7 +112,7 @@ class Recording:
         return notes if trial_id is None else {**notes, "trial_id": trial_id}
 
     def _trial_id(self, settings: RecordingSettings) -> str | None:
-        return trials.of_algorithm(self.tune_trial_id) or settings.trial_id or trials.current()
+        return trials.of_algorithm(self.tune_trial_id, self._log_folder) or settings.trial_id or trials.current()
 
     def _record_trial(self) -> None:
         """Hand over the parameters of this Tune trial. One runner of the trial does it: the algorithm's own."""

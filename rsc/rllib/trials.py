@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-_NO_TRIAL = "default"  # the trial id of an algorithm that was not made by Tune
+_NO_TRIAL = "default"  # what RLlib calls the trial of an algorithm if it does not know it
+_IN_FOLDER = re.compile(r"_([0-9a-f]{5}_[0-9]{5})(?:_|$)")
 _OURS = ("rsc_recording", "env_runner_cls")
 _PLAIN = (bool, int, float, str)
 
 
-def of_algorithm(trial_id: str | None) -> str | None:
-    """Return the trial of an algorithm that Tune made; None for any other."""
-    return None if trial_id in (None, _NO_TRIAL) else trial_id
+def of_algorithm(trial_id: str | None, log_folder: str | None) -> str | None:
+    """Return the trial of an algorithm that Tune made; None for any other.
+
+    RLlib 2.60 drops the id on its new API stack, but the name of the folder that Tune makes for a trial has it.
+    """
+    if trial_id not in (None, _NO_TRIAL):
+        return trial_id
+    found = _IN_FOLDER.search(Path(log_folder or "").name)
+    return found.group(1) if found else None
 
 
 def current() -> str | None:
