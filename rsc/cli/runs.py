@@ -10,6 +10,8 @@ from journal.console import print_json, remark
 from rsc import defaults
 from rsc.cli import options
 
+_INDENT = "  "
+
 # Imports inside functions load SQLAlchemy or Ray, which `--help` does not need.
 
 
@@ -17,7 +19,7 @@ from rsc.cli import options
 @options.database_url
 @options.as_json
 def command(database_url: str | None, as_json: bool) -> None:
-    """List all runs with their episodes by status, newest first.
+    """List all runs with their episodes by status, newest first, and the Tune trials of each.
 
     \b
     Example: rsc runs --json
@@ -29,9 +31,11 @@ def command(database_url: str | None, as_json: bool) -> None:
     with reading(open_existing(defaults.database_url(database_url))) as connection:
         found = runs.all_runs(connection)
         counts = runs.counts_by_run(connection)
+        trials = runs.counts_by_trial(connection)
     rows = [_columns(row) for row in found]
     for row in rows:
         row["episodes"] = counts.get(row["run_id"], {})
+        row["trials"] = trials.get(row["run_id"], {})
     if as_json:
         print_json(rows)
     elif not rows:
@@ -54,11 +58,26 @@ def _print(rows: list[dict[str, Any]]) -> None:
     """Print one line for each run, of 80 columns for ids that `rsc train` makes."""
     from rsc.db.models import EPISODE_STATUSES
 
-    width = max(len("RUN"), *(len(row["run_id"]) for row in rows))
+    names = [name for row in rows for name in (row["run_id"], *(_INDENT + trial for trial in row["trials"]))]
+    width = max(len("RUN"), *map(len, names))
     counted = " ".join(f"{{:>{len(status)}}}" for status in EPISODE_STATUSES)
     line = f"{{:<{width}}} {{:<10}} {{:<11}} {counted}".format
     click.echo(line("RUN", "START", "STATUS", *map(str.upper, EPISODE_STATUSES)))
     for row in rows:
-        counts = (row["episodes"].get(status, 0) for status in EPISODE_STATUSES)
         start = f"{row['start_time']:%Y-%m-%d}" if row["start_time"] else "-"
-        click.echo(line(row["run_id"], start, row["status"], *counts))
+        click.echo(line(row["run_id"], start, row["status"], *_counts(row["episodes"])))
+        for trial_id, counts in row["trials"].items():
+            words = line(_INDENT + trial_id, "", "trial", *_counts(counts))
+            click.echo(f"{words}  {_changes(row, trial_id)}".rstrip())
+
+
+def _counts(episodes: dict[str, int]) -> list[int]:
+    from rsc.db.models import EPISODE_STATUSES
+
+    return [episodes.get(status, 0) for status in EPISODE_STATUSES]
+
+
+def _changes(row: dict[str, Any], trial_id: str) -> str:
+    """Return the parameters with which a trial started last, as far as they are on record."""
+    starts = ((row.get("parameters") or {}).get("trials") or {}).get(trial_id)
+    return ", ".join(f"{name}={value}" for name, value in starts[-1]["parameters"].items()) if starts else ""

@@ -153,6 +153,16 @@ def counts_by_run(connection: Connection) -> dict[str, dict[str, int]]:
     return counts
 
 
+def counts_by_trial(connection: Connection) -> dict[str, dict[str, dict[str, int]]]:
+    """Return how many episodes of each status each Tune trial of each run has."""
+    columns = (episodes.c.run_id, episodes.c.trial_id, episodes.c.status)
+    query = select(*columns, func.count()).where(episodes.c.trial_id.is_not(None)).group_by(*columns)
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for run_id, trial_id, status, count in connection.execute(query.order_by(*columns)):
+        counts.setdefault(run_id, {}).setdefault(trial_id, {})[status] = count
+    return counts
+
+
 def start_pass(connection: Connection, pass_id: str, host: str, start_time: datetime) -> None:
     """Record that a pass has begun. A daemon's idle passes share one id, and only the last of them is kept."""
     values = {"host": host, "start_time": start_time, "end_time": None, "outcome": None, "report": None}

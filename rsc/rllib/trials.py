@@ -9,7 +9,8 @@ from typing import Any
 
 _NO_TRIAL = "default"  # what RLlib calls the trial of an algorithm if it does not know it
 _IN_FOLDER = re.compile(r"_([0-9a-f]{5}_[0-9]{5})(?:_|$)")
-_OURS = ("rsc_recording", "env_runner_cls")
+_NOT_CHOSEN = ("rsc_recording", "env_runner_cls", "simple_optimizer", "tf_session_args", "local_tf_session_args")
+"""Values that `attach` sets, or RLlib when it builds an algorithm."""
 _PLAIN = (bool, int, float, str)
 
 
@@ -44,7 +45,7 @@ def changed(before: Mapping[str, Any], config: Any) -> dict[str, Any]:
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if key in _OURS:
+        if key in _NOT_CHOSEN:
             continue
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}/")

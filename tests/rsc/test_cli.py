@@ -184,3 +184,27 @@ def test_summary__database_that_is_gone__one_line_and_the_command_for_later(
     assert out == "to end them: reconcile --run-id r1\n"
     (line,) = err.splitlines()
     assert line.startswith("episodes: not known, the database does not answer")
+
+
+def test_runs__trials_of_a_sweep__stand_below_their_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    url = f"sqlite:///{tmp_path / 'rsc.db'}"
+    engine = open_engine(url)
+    upgrade(engine)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    with engine.begin() as connection:
+        runs.start_run(connection, "sweep", {}, None, start)
+        for number, trial in enumerate(["a1", "a1", "b2"]):
+            row = {"run_id": "sweep", "journal_id": f"j{number}", "start_time": start, "trial_id": trial}
+            assert start_episode(connection, row)
+        runs.add_trial(connection, "sweep", "b2", {"lr": 0.1}, start)
+        runs.add_trial(connection, "sweep", "b2", {"lr": 0.2}, start)
+    monkeypatch.setenv("RSC_DATABASE_URL", url)
+    assert exit_of(monkeypatch, "runs") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [
+        ["sweep", "2026-01-01", "running", "3", "0", "0", "0"],
+        ["a1", "trial", "2", "0", "0", "0"],
+        ["b2", "trial", "1", "0", "0", "0", "lr=0.2"],
+    ]
