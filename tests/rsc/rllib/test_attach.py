@@ -349,6 +349,7 @@ def test_callbacks__database_that_is_down__costs_one_warning_and_sampling_goes_o
         (tmp_path / "rsc.db").rename(tmp_path / "elsewhere.db")
         (tmp_path / "rsc.db").mkdir()
         sample(runner, 90)
+        assert rows.drain(world.url) > 0
         (tmp_path / "rsc.db").rmdir()
         (tmp_path / "elsewhere.db").rename(tmp_path / "rsc.db")
     warnings = [record for record in caplog.records if record.name == "rsc"]
@@ -364,6 +365,7 @@ def test_callbacks__run_that_somebody_removed__says_that_the_database_refuses_it
         with open_engine(world.url).begin() as connection:
             connection.exec_driver_sql("DELETE FROM training_runs")
         sample(runner, 90)
+        assert rows.drain(world.url) == 0
     warnings = [record for record in caplog.records if record.name == "rsc"]
     assert len(warnings) == 1
     assert "the database refuses the row of episode" in warnings[0].getMessage()
@@ -379,6 +381,7 @@ def test_callbacks__insert_was_missed__the_end_makes_the_row(
         (tmp_path / "rsc.db").rename(tmp_path / "elsewhere.db")
         (tmp_path / "rsc.db").mkdir()
         sample(runner, 10)
+        assert rows.drain(world.url) == 1
         (tmp_path / "rsc.db").rmdir()
         (tmp_path / "elsewhere.db").rename(tmp_path / "rsc.db")
         sample(runner, 15)
