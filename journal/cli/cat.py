@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -68,6 +69,7 @@ def print_rows(
     selection = choosing.selection_of(
         journal, trades=trades, columns=columns, first=first, last=last, where=where, limit=limit, form=form
     )
-    with choosing.opened(output) as sink:
-        write(rows(journal, selection), choosing.schema_for(journal, selection), sink, form)
+    # Closing ends the decoding thread before an error is reported: at exit a thread inside Arrow aborts the process.
+    with closing(rows(journal, selection)) as batches, choosing.opened(output) as sink:
+        write(batches, choosing.schema_for(journal, selection), sink, form)
     return choosing.say_what_was_met(journal)

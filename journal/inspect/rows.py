@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -44,7 +44,7 @@ def schema_of(journal: Journal, trades: bool) -> pa.Schema:
     return pa.schema(list(TRADE_TYPE)) if trades else arrow_schema(journal.header.about.extra_columns)
 
 
-def rows(journal: Journal, selection: Selection) -> Iterator[pa.RecordBatch]:
+def rows(journal: Journal, selection: Selection) -> Generator[pa.RecordBatch, None, None]:
     """Yield the selected rows in batches of about `PIECE_ROWS`. A thread decodes ahead."""
     left = selection.limit
     first, last = _steps_of(journal, selection)
