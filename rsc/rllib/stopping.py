@@ -1,4 +1,4 @@
-"""How a signal ends a training in order, although Ray stands between the handler and the driver."""
+"""End a training in order on SIGINT or SIGTERM, also where Ray replaces the exception that the handler raised."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """SIGINT and SIGTERM end training in order; while that is under way, another one ends the program.
+    """Ends training in order on the first SIGINT or SIGTERM, and ends the program on the next one.
 
-    Those within ``same_request_s`` of the first are one with it. It is waited for, since from then on the system itself
-    ends the program, whatever holds the interpreter up.
+    Signals within ``same_request_s`` of the first count as one request. The handler waits that long, and then restores
+    the system's own handlers, so that the next signal ends the program even if the interpreter hangs.
 
-    The handler raises Stopped, but what arrives may be something else: inside `ray.wait` it turns into a SystemError,
-    which RLlib may take for a runner's failure and go on. So ``asked`` remembers, and `believed` and `check` tell.
+    The handler raises Stopped. Inside `ray.wait` it turns into a SystemError, which RLlib may take for the failure of an
+    env runner. Therefore ``asked`` keeps the signal's number, and `believed` and `check` raise Stopped again.
     """
 
     def __init__(self, same_request_s: float = SAME_REQUEST_S) -> None:
@@ -37,7 +37,7 @@ class Signals:
         self._awaits_company = False
 
     def take(self) -> dict[signal.Signals, Any]:
-        """Install the handler; return those that were there."""
+        """Install the handler. Return the handlers that it replaces."""
         return {number: signal.signal(number, self._stop) for number in _HANDLED}
 
     def _stop(self, number: int, frame: Any) -> None:
@@ -57,7 +57,7 @@ class Signals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Handle signals inside; give them back to who had them afterwards."""
+        """Handle signals inside the block, and restore the earlier handlers afterwards."""
         before = self.take()
         try:
             yield
@@ -67,7 +67,7 @@ class Signals:
 
     @contextmanager
     def believed(self) -> Iterator[None]:
-        """Whatever exception leaves this after a signal is that signal's."""
+        """Raise Stopped in place of any exception that leaves the block after a signal."""
         try:
             yield
         except BaseException as error:

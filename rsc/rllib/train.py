@@ -1,4 +1,4 @@
-"""A training from start to end: RLlib, signals, progress, and the summary of what it left behind."""
+"""Run the training of `rsc train`: RLlib, signals, progress, and a summary of the episodes that are left."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def _iterate(config: Any, plan: TrainingPlan, signals: Signals, training: Traini
 
 @contextmanager
 def _progress(iterations: int) -> Iterator[Any]:
-    """A bar on a terminal, a line an iteration elsewhere."""
+    """Show a progress bar on a terminal, and one line for each iteration elsewhere."""
     if sys.stderr.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -218,7 +218,7 @@ def _in_words(result: dict[str, Any]) -> str:
 
 
 def quieten() -> None:
-    """Keep Ray's own remarks from burying ours; in the driver and in each of its workers."""
+    """Silence the warnings of Ray in this process. Called in the driver and in each worker."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="env_config ", category=UserWarning)  # said once, by `_try_game`
     # The market's remarks, too, are said by `_try_game`.
@@ -228,7 +228,7 @@ def quieten() -> None:
 
 @contextmanager
 def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
-    """A local Ray, as quiet as it can be without hiding warnings of ours."""
+    """Start a local Ray that logs errors only, and shut it down afterwards."""
     import ray
 
     if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
@@ -249,8 +249,11 @@ def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
 
 
 def _summary(run: Any, plan: TrainingPlan) -> int:
-    """What is left to end, and the command that ends it; the exit code: of that, if it was run, else 0 if the rows
-    can be counted."""
+    """Print how many episodes are left, and the command that ends them, or run it.
+
+    Returns:
+        The exit code of that command if it was run. Else 0, or another code if the record is known to be incomplete.
+    """
     from rsc.db.urls import without_password  # SQLAlchemy, which `--help` does not need
 
     counts = _counts(run)
@@ -276,7 +279,7 @@ def _summary(run: Any, plan: TrainingPlan) -> int:
 
 
 def _counts(run: Any) -> dict[str, int] | None:
-    """Episodes by status, and ``unrecorded`` for journals beyond the rows; None where the database does not answer."""
+    """Count episodes by status, and journals without a row as ``unrecorded``. None: the database does not answer."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from journal import list_journals

@@ -92,7 +92,7 @@ def test_signals__process_and_its_group_are_signalled__is_one_request() -> None:
 
 def test_signals__another_one_later__ends_the_program_at_once() -> None:
     """Whatever cleaning up hangs in."""
-    script = "import os; from rsc.stopping import *\nwith Signals(0.05).held():\n try: os.kill(os.getpid(), 15)\n"
+    script = "import os; from rsc.rllib.stopping import *\nwith Signals(0.05).held():\n try: os.kill(os.getpid(), 15)\n"
     script += " except Stopped: os.kill(os.getpid(), 2); time.sleep(60)"
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == -signal.SIGINT
 
