@@ -78,9 +78,10 @@ class RunState:
 
     def process(self, writer: WriterIdentity) -> Process:
         """Look at a writer's process, once for all its journals."""
-        if writer not in self._processes:
-            self._processes[writer] = self.observer.process(writer)
-        return self._processes[writer]
+        known = self._processes.get(writer)
+        if known is None:
+            known = self._processes[writer] = self.observer.process(writer)
+        return known
 
     def has_seen(self, writer: WriterIdentity) -> bool:
         """Return True if the writer's process was looked at before."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import enum
 import fcntl
+import functools
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from journal.errors import JournalAccessError
-from journal.format.header import FileId, Origin, WriterIdentity
+from journal.format.header import Origin, WriterIdentity
 from journal.format.values import text
 from journal.host.filesystems import LOCAL, SHARED, file_system_of
 from journal.host.identity import HOST_VARIABLE, Process, look_at_process, same_boot, same_host, this_writer
@@ -53,12 +55,12 @@ class LivenessReport:
     certain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What opening a file shows: whether a process holds its lock, and its identity."""
 
     locked: bool
-    file: FileId
+    device: int
+    inode: int
 
 
 def probe(path: Path | str) -> Probe:
@@ -77,7 +79,7 @@ def probe(path: Path | str) -> Probe:
         raise JournalAccessError(path, error) from error
     finally:
         os.close(fd)
-    return Probe(locked, FileId(state.st_dev, state.st_ino))
+    return Probe(locked, state.st_dev, state.st_ino)
 
 
 def is_locked(path: Path | str) -> bool:
@@ -85,8 +87,7 @@ def is_locked(path: Path | str) -> bool:
     return probe(path).locked
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What the rules know of a file and its writer."""
 
     locked: bool
@@ -195,40 +196,37 @@ class Observer:
             return _HELD
         if origin is None:
             return LivenessReport(Liveness.UNSURE, "its lock is free, but it does not say which process wrote it")
-        folder, name = os.path.split(path)
-        facts = self._facts(found, kind, origin, process, folder)
+        facts = self._facts(path, found, kind, origin, process)
         for rule in RULES:
             if not rule.applies(facts):
                 continue
             if rule.says is not None:
-                certain = rule.says is Liveness.DEAD and rule.number in (2, 3) and facts.same_file
-                return LivenessReport(
-                    rule.says, rule.reason, rule=rule.number, original=facts.original, certain=certain
-                )
+                return _by_rule(rule, facts.original, facts.same_file)
+            folder, name = os.path.split(path)
             sight = self._leases.look(Path(folder), origin.writer.token)
             if sight.lease is not None and sight.lease.genuine:
                 return _by_lease(rule, sight, name, facts)
-        return self._otherwise(Path(folder), name, kind, origin, facts)
+        return self._otherwise(Path(path).parent, kind, origin, facts)
 
-    def _facts(self, found: Probe, kind: str, origin: Origin, process: Process, folder: str) -> Facts:
+    def _facts(self, path: Path | str, found: Probe, kind: str, origin: Origin, process: Process) -> Facts:
         writer, made = origin.writer, origin.file
         boot = same_boot(writer, self.this)
-        device = made is not None and made.device == found.file.device
-        inode = made is not None and made.inode == found.file.inode
+        device = made is not None and made.device == found.device
+        inode = made is not None and made.inode == found.inode
         return Facts(
             locked=found.locked,
             process=process,
             same_boot=boot,
             other_boot=not boot and "" not in (writer.boot_id, self.this.boot_id),
-            same_host=same_host(writer, self.this),
+            same_host=boot or same_host(writer, self.this),
             local=kind in LOCAL,
             shared=kind in SHARED,
             same_device=device,
             same_inode=inode,
-            same_path=inode and not device and text(os.path.realpath(folder)) == origin.folder,
+            same_path=inode and not device and text(os.path.realpath(os.path.dirname(path))) == origin.folder,
         )
 
-    def _otherwise(self, folder: Path, name: str, kind: str, origin: Origin, facts: Facts) -> LivenessReport:
+    def _otherwise(self, folder: Path, kind: str, origin: Origin, facts: Facts) -> LivenessReport:
         """Rule 7: alive if the writer's lease renews here or where the journal was made, else unsure."""
         recorded = Path(origin.folder)
         places = [folder, recorded] if recorded.is_absolute() and recorded != folder else [folder]
@@ -263,6 +261,14 @@ class Observer:
         if known is None or now - known[0] >= _FRESH_S:
             known = self._kinds[folder] = now, self.file_system(folder)
         return known[1]
+
+
+@functools.cache
+def _by_rule(rule: Rule, original: bool, same_file: bool) -> LivenessReport:
+    """Return the report of a rule that needs no lease; there are few, and many journals."""
+    assert rule.says is not None, "Invariant: without a word of its own a rule asks the lease"
+    certain = rule.says is Liveness.DEAD and rule.number in (2, 3) and same_file
+    return LivenessReport(rule.says, rule.reason, rule=rule.number, original=original, certain=certain)
 
 
 def _by_lease(rule: Rule, sight: LeaseSight, name: str, facts: Facts) -> LivenessReport:
