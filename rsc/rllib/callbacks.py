@@ -97,6 +97,7 @@ class EpisodeCallbacks(RLlibCallback):
             "initial_portfolio_value": capital if math.isfinite(capital) else None,
             "env_index": int(env_index),
             "trial_id": self._trial_id,
+            "start_env_steps": getattr(env_runner, "num_env_steps_sampled_lifetime", None),
         }
 
     def _take(self, journal_id: str) -> dict[str, Any] | None:

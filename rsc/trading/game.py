@@ -56,6 +56,8 @@ class Game:
             periods_per_year=self.market.periods_per_year,
             env_config=self._config_json,
             start_market_time_us=int(self.market.times_us[start]),
+            start_price=float(self.market.close[start]),
+            market=self.market.name or None,
         )
 
     @functools.cached_property

@@ -142,6 +142,9 @@ def test_attach__env_given_in_any_way__is_recorded(world: World, kind: str) -> N
     assert (first.status, first.end_reason, second.status) == ("completed", "time_limit", "started")
     assert first.env_class == ("TradingEnv" if kind == "class" else "Sub")
     assert first.total_steps == 20
+    assert (first.market, first.start_env_steps, first.env_index) == ("MSFT", 0, 0)
+    assert first.buy_and_hold_return == first.last_price / first.first_price - 1
+    assert first.market_start < first.market_end
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
