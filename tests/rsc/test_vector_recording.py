@@ -114,7 +114,11 @@ def test_vector_recorder__beside_single_recorders__same_returns_and_same_journal
 def _shape_of(info: Any) -> Any:
     """An info without the values that differ by journal."""
     if isinstance(info, dict):
-        return {key: _shape_of(value) for key, value in info.items() if key not in ("id", "previous", "start_time_us")}
+        return {
+            key: _shape_of(value)
+            for key, value in info.items()
+            if key not in ("id", "root_id", "previous", "start_time_us")
+        }
     return info.tolist()
 
 
