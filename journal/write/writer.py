@@ -7,42 +7,32 @@ import logging
 import os
 import struct
 import time
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from crc32c import crc32c
-from numpy.typing import NDArray
 
-from journal.errors import JournalError, JournalExistsError, JournalValueError, JournalWriteError
+from journal.errors import JournalValueError
 from journal.format.checksum import generation_seed, journal_seed
-from journal.format.footer import Footer
-from journal.format.frames import END_OF_STREAM, End, Seal, encode_header, encoder_of
-from journal.format.header import About, FileId, Header, microseconds
+from journal.format.frames import End
+from journal.format.header import About, Header, microseconds
 from journal.format.schema import (
     FORMAT_VERSION,
-    MAX_CHECKPOINT,
     MAX_END_MESSAGE,
     MAX_TAIL_BYTES,
-    MAX_TRADES_PER_STEP,
     UNKNOWN_TIME,
     EndReason,
     Trade,
 )
 from journal.format.slots import FLAGS_FROM_END, STEP, TERMINATED, TRADE, layout_of, pack_crc
 from journal.format.values import NAN, text
-from journal.host.files import NewFile, sync_folder, write_all
 from journal.host.identity import this_writer
-from journal.host.paths import failed_path, journal_path, new_journal_id, tail_path
-from journal.read.reader import Journal
-from journal.read.source import FileSource
+from journal.host.paths import journal_path, new_journal_id
 from journal.write import lease
 from journal.write.conversion import converted_step
-from journal.write.tail import Tail, open_tail
+from journal.write.sealing import RESERVE_SLOTS, SealingWriter, ended, nowhere, open_writers
 
 if TYPE_CHECKING:
     from journal.format.schema import Fold
@@ -53,13 +43,9 @@ Durability = Literal["process", "checkpoint", "step"]
 DURABILITIES: tuple[Durability, ...] = ("process", "checkpoint", "step")
 CHECKPOINT_EVERY_STEPS = 1024
 NO_EXTRA: tuple[float, ...] = ()
-# The slots of one step fit into this reserve unless it closes more trades at once; then the tail grows.
-_RESERVE_SLOTS = 32
-
-_open_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
 
 
-class JournalWriter:
+class JournalWriter(SealingWriter):
     """Append one episode to ``<root>/<run_id>/<journal_id>.arrows``.
 
         with JournalWriter("journals", "my-run", about=About("MyEnv", 10_000.0, 252)) as writer:
@@ -96,13 +82,7 @@ class JournalWriter:
         JournalValueError: ``about`` holds a value that no reader would accept.
     """
 
-    # Slots, because attribute access is measurable here, and a __dict__ of more than 30 keys is slow.
-    __slots__ = (
-        "__weakref__", "_crc", "_durability", "_fd", "_filled", "_finalizer", "_intended_bytes", "_journal_seed", "_kept",
-        "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_pack", "_place", "_put", "_rows",
-        "_sealed_steps", "_sealed_trades", "_sealing", "_stream_bytes", "_tail", "about", "closed", "failure", "fold",
-        "header", "journal_id", "path", "steps", "trades",
-    )  # fmt: skip
+    __slots__ = ()
 
     def __init__(
         self,
@@ -120,7 +100,7 @@ class JournalWriter:
             expected = f"one of {', '.join(DURABILITIES)}, and on_error warn or raise"
             raise JournalValueError("durability", (durability, on_error), expected)
         self._layout = layout_of(about.extra_columns)
-        self._most_slots = MAX_TAIL_BYTES // self._layout.size - _RESERVE_SLOTS
+        self._most_slots = MAX_TAIL_BYTES // self._layout.size - RESERVE_SLOTS
         if not 1 <= checkpoint_every_steps <= self._most_slots:
             limits = f"from 1 to {self._most_slots}"
             raise ValueError(f"checkpoint_every_steps must be {limits}, got {checkpoint_every_steps}")
@@ -129,26 +109,26 @@ class JournalWriter:
         self.about = about
         self.fold = fold
         self.steps = self.trades = 0
-        self.failure: OSError | None = None
+        self.failure = None
         self.closed = False
         self._durability = durability
         self._on_error = on_error
         self._limit = checkpoint_every_steps
         self._pack = self._layout.pack
-        self._rows: list[bytes] = []
+        self._rows = []
         self._filled = 0  # slots since the last seal
         self._sealing = False
         self._sealed_steps = self._sealed_trades = 0
-        self._kept: dict[int, tuple[Any, ...]] = {}
-        self._last: tuple[int, int, int] = (
+        self._kept = {}
+        self._last = (
             0, UNKNOWN_TIME if about.start_market_time_us is None else about.start_market_time_us, 0,
         )  # fmt: skip
         self._journal_seed = self._mask = journal_seed(self.journal_id)
         self._crc = generation_seed(self.journal_id, 1)
         self._fd = -1
-        self._tail: Tail | None = None
-        self._put: Callable[[bytes], int] = _nowhere
-        self._lost: OSError | None = None
+        self._tail = None
+        self._put = nowhere
+        self._lost = None
         self._place = lease.keep(self.path.parent)
         self.header = Header(
             FORMAT_VERSION,
@@ -165,7 +145,7 @@ class JournalWriter:
             self._open()
         except OSError as error:
             self._fail(error)
-        _open_writers.add(self)
+        open_writers.add(self)
 
     def append(
         self,
@@ -248,7 +228,7 @@ class JournalWriter:
     def checkpoint(self) -> None:
         """Seal now: move the steps since the last seal into the stream, with the metrics up to here."""
         if self.closed:
-            _ended(b"")
+            ended(b"")
         self._seal(None)
 
     def close(self, reason: EndReason | str | None = None, message: str = "") -> None:
@@ -268,7 +248,7 @@ class JournalWriter:
             self._seal_without_fold_if_it_fails(end)
         finally:
             self._release()
-            _open_writers.discard(self)
+            open_writers.discard(self)
 
     def __enter__(self) -> JournalWriter:
         return self
@@ -305,76 +285,6 @@ class JournalWriter:
         """All trades of the episode, in schema.TRADE_COLUMNS order, if the journal failed; else nothing."""
         return [row for _, row in sorted(self._kept.items())]
 
-    def held_files(self) -> tuple[str, ...]:
-        """Return the names of the files that must be there, for the thread that renews this process's lease."""
-        tail = self._tail
-        if self.closed or tail is None or self._put is _nowhere:
-            return ()
-        return self.path.name, tail.path.name
-
-    def hand_over(self, error: OSError) -> None:
-        """Take an error that the renewing thread found: the next step, or the close, ends journaling by it."""
-        if self.closed or self.failure is not None or self._lost is not None:
-            return
-        self._lost = error
-
-        def put(data: bytes) -> int:
-            raise error
-
-        self._put = put
-
-    def _open(self) -> None:
-        """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
-        try:
-            with NewFile(self.path) as stream:
-                self._fd = stream.fd
-                self._finalizer = weakref.finalize(self, os.close, self._fd)  # a forgotten writer frees its lock
-                self._finalizer.atexit = False
-                capacity = (self._limit + _RESERVE_SLOTS) * self._layout.size
-                self._tail = open_tail(tail_path(self.path), capacity, sync_each_step=self._durability == "step")
-                info = os.fstat(self._fd)
-                file_id = FileId(info.st_dev, info.st_ino)
-                self.header = replace(self.header, stream=file_id, tail_mapped=self._tail.mapped)
-                header = encode_header(self.header.to_json(), self.about.extra_columns)
-                write_all(self._fd, header)
-                self._place.hold(self.path.name, self)
-                stream.publish()
-        except FileExistsError as error:
-            self._undo_open()
-            hint = "each episode needs a journal id of its own"
-            raise JournalExistsError(f"{self.path} exists already", hint=hint) from error
-        except ValueError:
-            self._undo_open()
-            raise
-        self._put = self._tail.put
-        self._stream_bytes = self._intended_bytes = len(header)
-        if self._durability != "process":
-            os.fsync(self._fd)
-            sync_folder(self.path.parent)
-            sync_folder(self.path.parent.parent)
-
-    def _undo_open(self) -> None:
-        if self._tail is not None:
-            self._tail.discard()
-        self._release()
-
-    def _make_room(self, trades: int) -> None:
-        """Seal if the tail's share of slots is used up, or if this step does not fit behind what is there."""
-        if self._put is _ended:
-            _ended(b"")
-        most = min(MAX_TRADES_PER_STEP, self._most_slots)
-        if trades > most:
-            raise JournalValueError("the number of trades of a step", trades, f"at most {most}")
-        size = (trades + 1) * self._layout.size
-        if self._filled >= self._limit or (self._tail is not None and not self._tail.fits(size)):
-            self._seal(None)
-        if self._tail is not None and not self._tail.fits(size):
-            try:
-                self._tail.grow(size)
-                self._put = self._tail.put
-            except OSError as error:
-                self._fail(error)
-
     def _with_trades(self, trades: Sequence[Trade], body: bytes, step: int, market_time: Any) -> tuple[bytes, int]:
         """Return the slots of a step that closed trades, in one piece, and the running CRC behind them. On the hot path."""
         crc, number, mask, pack_trade = self._crc, self.trades, self._mask, self._layout.pack_trade
@@ -391,178 +301,5 @@ class JournalWriter:
         pieces += (body, pack_crc(crc ^ mask))
         return b"".join(pieces), crc
 
-    def _take_back(self) -> None:
-        """Blank a slot whose step is not counted, because an exception such as Ctrl-C left `append`."""
-        if self._tail is not None:
-            try:
-                self._tail.rewind(self._filled * self._layout.size)
-            except OSError as error:
-                self._fail(error)
-
-    def _seal(self, end: End | None) -> None:
-        """Move the rows since the last seal from the tail into the stream, with a checkpoint behind them."""
-        if self._sealing:
-            self._settle()
-        if not self._rows and end is None:
-            return
-        self._sealing = True
-        self._filled = self._limit  # if an exception leaves, the next step comes here first
-        data = b"".join(self._rows)
-        steps, trades = self._layout.columns(np.frombuffer(data, self._layout.dtype))
-        if self.fold is not None and self._rows:
-            self.fold.fold(steps, trades)
-        if len(steps["step"]):
-            terminal = int(steps["terminated"][-1]) | int(steps["truncated"][-1]) << 1
-            self._last = (int(steps["wall_time"][-1]), int(steps["market_time"][-1]), terminal)
-        seal = self._seal_of(len(steps["step"]), len(trades["pnl"]), end)
-        if self.failure is None:
-            message = encoder_of(self.about.extra_columns).encode(steps, trades, seal, self._journal_seed)
-            try:
-                self._write_seal(message, seal)
-            except OSError as error:
-                self._keep(trades)
-                self._fail(error)
-        else:
-            self._keep(trades)
-        self._rows = []
-        self._filled = 0
-        self._sealing = False
-
-    def _settle(self) -> None:
-        """Finish a seal that an exception such as Ctrl-C left.
-
-        What it wrote counts. How much it folded is unknown, so no more checkpoints follow, and readers fold the rows.
-        """
-        self._sealing = False
-        self.fold = None
-        if self._tail is None:
-            return
-        try:
-            size = os.fstat(self._fd).st_size
-            if size != self._stream_bytes and size != self._intended_bytes:
-                raise OSError(errno.EINTR, "a seal was interrupted in its write")
-            if size != self._stream_bytes:
-                self._stream_bytes, self._rows = size, []
-                self._sealed_steps, self._sealed_trades = self.steps, self.trades
-                self._crc = generation_seed(self.journal_id, self.steps + 1)
-            if not self._rows:
-                if self._durability != "process":
-                    os.fdatasync(self._fd)
-                self._tail.restart()
-                self._filled = 0
-        except OSError as error:
-            self._fail(error)
-
-    def _seal_of(self, steps: int, trades: int, end: End | None) -> Seal:
-        state = self.fold.to_bytes() if self.fold is not None else None
-        if state is not None and len(state) > MAX_CHECKPOINT:
-            raise JournalValueError("fold.to_bytes()", len(state), f"at most {MAX_CHECKPOINT} bytes long")
-        return Seal(self._sealed_steps + 1, steps, self._sealed_trades + 1, trades, *self._last, state, end)
-
-    def _write_seal(self, message: bytes, seal: Seal) -> None:
-        """Invariant J1: the stream has the rows (and the disk, if asked) before the tail is used anew or removed."""
-        if self._tail is None:  # the fold forked, and this is the child
-            _ended(b"")
-        self._check_name()
-        if seal.end is not None:
-            stream_bytes = self._stream_bytes + len(message) + len(END_OF_STREAM)
-            footer = Footer(self.steps, self.trades, *self._last, seal.checkpoint, seal.end, stream_bytes)
-            message = message + END_OF_STREAM + footer.encode(self._journal_seed)
-        size, next_crc = self._stream_bytes + len(message), generation_seed(self.journal_id, self.steps + 1)
-        self._intended_bytes = size
-        write_all(self._fd, message)
-        self._stream_bytes = size  # no call from here to the rows' end, so that no signal comes between
-        self._sealed_steps, self._sealed_trades, self._rows, self._crc = self.steps, self.trades, [], next_crc
-        if self._durability != "process":
-            os.fdatasync(self._fd)
-        if seal.end is None:
-            self._tail.restart()
-        else:
-            tail, self._tail = self._tail, None  # first, because a signal could close it while it waits to be reused
-            tail.retire()
-
-    def _check_name(self) -> None:
-        """Invariant J6: a removed run folder ends journaling audibly; writes to a file without a name would succeed."""
-        if self._lost is not None:
-            raise self._lost
-        try:
-            found, own = os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)
-        except (FileNotFoundError, NotADirectoryError):
-            raise
-        except OSError:  # a network that fails for a moment is no loss; the write decides
-            return
-        if found.st_ino != own.st_ino and not own.st_nlink:
-            raise OSError(errno.ESTALE, "another file has taken its name")
-
-    def _fail(self, error: OSError) -> None:
-        """Invariant J6: the first failed write ends journaling for good. The lock stays until the episode ends."""
-        self.failure = error
-        self._put = _nowhere
-        if self._tail is not None:
-            self._keep_sealed_trades()
-            tail, self._tail = self._tail, None
-            try:
-                os.rename(tail.path, failed_path(self.path))
-            except OSError:  # a read-only file system; readers of this mount see what is stored in its pages
-                body = self._layout.pack_failed(self.steps + 1)
-                mark = body + pack_crc(crc32c(body, self._crc) ^ self._mask)
-                tail.put_mark(mark, sum(len(row) for row in self._rows))
-            tail.close()
-        reason = f"journal {self.path} is incomplete from step {self.steps + 1} on: {error.strerror or error}"
-        if self._on_error == "raise":
-            self.closed = True
-            self._release()
-            raise JournalWriteError(reason) from error
-        log.warning("%s; training goes on, and an episode that ends by itself is still recorded", reason)
-
-    def _keep(self, trades: Mapping[str, NDArray[Any]]) -> None:
-        rows = zip(*(column.tolist() for column in trades.values()), strict=True)
-        self._kept.update((row[0], row) for row in rows)
-
-    def _keep_sealed_trades(self) -> None:
-        """Read the trades before the failure back from the stream, which may have lost its name.
-
-        Trades that cannot be read back are missing, and are counted as such.
-        """
-        try:
-            fd = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
-            with FileSource(self.path, fd) as source:
-                sealed = Journal(source).trade_rows()
-        except (JournalError, OSError):
-            return
-        self._kept.update((row[0], row) for row in sealed if row[0] <= self._sealed_trades)
-
-    def _release(self) -> None:
-        self._put = _ended
-        self._place.release(self.path.name, self)
-        tail, self._tail = self._tail, None
-        if tail is not None:
-            tail.close()
-        if self._fd >= 0:
-            self._finalizer()
-            self._fd = -1
-
-    def _abandon(self) -> None:
-        """In a forked child: close the descriptors and nothing else. The journal, and its lock, are the parent's."""
-        self.closed = True
-        self._release()
-
     def __reduce__(self) -> Any:
         raise TypeError("an open journal belongs to its process and cannot be pickled")
-
-
-def _nowhere(data: bytes) -> int:
-    """Take the steps of a journal that failed: only the fold sees them."""
-    return len(data)
-
-
-def _ended(data: bytes) -> NoReturn:
-    raise ValueError("append to a journal that is closed, or that is the parent process's")
-
-
-def _abandon_all() -> None:
-    for writer in list(_open_writers):
-        writer._abandon()
-
-
-os.register_at_fork(after_in_child=_abandon_all)

@@ -68,7 +68,7 @@ def test_reader__that_looks_all_the_while__never_sees_a_hole(tmp_path: Path) -> 
 KILLER = """
 import json, os, signal, sys
 from pathlib import Path
-import journal.host.files, journal.write.tail, journal.write.writer
+import journal.host.files, journal.write.tail, journal.write.sealing
 from journals import append_step
 from journal import About, EndReason, JournalWriter
 
@@ -108,7 +108,7 @@ while not survived:
         listen, tell = os.pipe()
         child = os.fork()
         if child == 0:
-            journal.write.writer.os = journal.write.tail.os = journal.host.files.os = Os(fatal, when == "before")
+            journal.write.sealing.os = journal.write.tail.os = journal.host.files.os = Os(fatal, when == "before")
             episodes(root, tell)
             os._exit(0)
         os.close(tell)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import journal
-import journal.write.writer as writer_module
+import journal.write.sealing as sealing
 from journal import About, EndReason, JournalWriter, State, Trade, read_journal
 from journal.errors import JournalValueError
 from journal.format.schema import UNKNOWN_TIME
@@ -213,8 +213,8 @@ def test_read_only_file_system__a_mapped_tail_says_that_the_write_failed(
 
     for step in range(1, 14):
         append_step(writer, step)
-    monkeypatch.setattr(writer_module, "write_all", refuse)
-    monkeypatch.setattr(writer_module.os, "rename", refuse)
+    monkeypatch.setattr(sealing, "write_all", refuse)
+    monkeypatch.setattr(sealing.os, "rename", refuse)
     for step in range(14, 40):
         append_step(writer, step)
     monkeypatch.undo()

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import journal.host.files
+import journal.write.sealing
 import journal.write.tail
-import journal.write.writer
 from journal import (
     About,
     EndReason,
@@ -108,7 +108,7 @@ def test_on_error_raise__write_fails__is_told_at_once(tmp_path: Path) -> None:
 
 def test_fsync__fails__is_never_tried_again(tmp_path: Path) -> None:
     """The kernel has dropped the pages; the tail, which still has the rows, is kept."""
-    with failing(journal.write.writer, "fdatasync", 1, EIO) as fault:
+    with failing(journal.write.sealing, "fdatasync", 1, EIO) as fault:
         writer = writer_in(tmp_path, durability="checkpoint")
         for step in range(1, 60):
             append_step(writer, step)
@@ -174,7 +174,7 @@ def test_durability__order__stream_is_synced_before_the_tail_is_used_anew(
     """And files and folders before the first step is acknowledged."""
     lease.keep(tmp_path / "run")  # its own files are made before
     order = Order()
-    monkeypatch.setattr(journal.write.writer, "os", order)
+    monkeypatch.setattr(journal.write.sealing, "os", order)
     monkeypatch.setattr(journal.host.files, "os", order)
     writer = writer_in(tmp_path, durability=durability)
     restarts: list[int] = []
