@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -113,7 +114,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self._end(lanes, self._settings.reset_reason)
         observations, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # it takes None too
         self._over[lanes] = False
-        return observations, self._begin(lanes, info)
+        return observations, self._begin(lanes, info, seeds_of(seed, self.num_envs))
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """The hot path: journal each env's step, then return."""
@@ -240,7 +241,9 @@ class VectorRecorder(gym.vector.VectorWrapper):
         unknown = [NAN] * (1 + len(columns.names)) if columns.names else NAN
         return [unknown] * self.num_envs
 
-    def _begin(self, lanes: Sequence[int], info: dict[str, Any]) -> dict[str, Any]:
+    def _begin(
+        self, lanes: Sequence[int], info: dict[str, Any], seeds: Sequence[int | None] | None = None
+    ) -> dict[str, Any]:
         if self._stopped:
             say_once(f"run {self._settings.run_id} has ended, so its envs are no longer recorded")
             return info
@@ -254,7 +257,8 @@ class VectorRecorder(gym.vector.VectorWrapper):
         info = dict(info)
         for lane, about in zip(lanes, abouts, strict=True):
             try:
-                writer = begin_journal(self._settings, about, self.notes)
+                seeded = about if seeds is None or seeds[lane] is None else replace(about, seed=seeds[lane])
+                writer = begin_journal(self._settings, seeded, self.notes)
             except Exception as error:
                 could_not_record(self._settings, "the episode", error)
                 continue
@@ -345,3 +349,10 @@ def _mode_of(env: gym.vector.VectorEnv[Any, Any, Any]) -> AutoresetMode:
     name = type(env.unwrapped).__name__
     say_once(f"{name} has no autoreset mode in its metadata, and is taken to reset finished envs in their next step")
     return AutoresetMode.NEXT_STEP
+
+
+def seeds_of(seed: int | Sequence[int | None] | None, count: int) -> list[int | None]:
+    """Return each env's seed, as gymnasium derives them: env i of a single seed s gets s + i."""
+    if seed is None:
+        return [None] * count
+    return [seed + lane for lane in range(count)] if isinstance(seed, int | np.integer) else list(seed)
