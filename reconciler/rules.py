@@ -53,8 +53,8 @@ class Facts:
         damaged: Whether the journal has findings.
         settled: Whether a closed journal's callback cannot come any more, or had its grace period.
         young: Whether the row is younger than the grace period.
-        here: Whether the run's marker is in this root, and the writer's host can be judged from here.
-        more: Whether the journal holds more evidence than the row that the reconciler ended.
+        here: Whether the episode was written in this very folder: the marker is no copy, and the root ids are equal.
+        more: Whether the journal is better evidence than that on which the reconciler ended the row.
     """
 
     row: Row
@@ -116,7 +116,7 @@ def _judged(facts: Facts) -> bool:
 
 
 def _plain(facts: Facts, *states: JournalState) -> bool:
-    """Over, undamaged, and one of these."""
+    """Return True if the episode is over, and its journal undamaged and in one of these states."""
     return _judged(facts) and facts.over and not facts.damaged and facts.journal in states
 
 
@@ -221,7 +221,7 @@ CASES = (
 
 
 def _back(facts: Facts) -> bool:
-    """A writer that was taken for dead holds its lock, or renewed its lease and wrote on."""
+    """Return True if a writer that was judged dead holds its lock, or renews its lease and has written more."""
     return facts.journal is not JournalState.CLOSED and (
         facts.writer is Liveness.ALIVE or (facts.writer is Liveness.UNSURE and facts.more)
     )
@@ -232,7 +232,7 @@ def _lost(facts: Facts) -> bool:
 
 
 def decide(facts: Facts) -> Verdict:
-    """Apply the table. Invariants: unsure means wait (L4), and one row of the table fits, no more and no less."""
+    """Apply the table. Invariants: unsure means wait (L4), and exactly one row of the table fits."""
     assert facts.journal is not JournalState.MISSING or facts.row is not Row.NONE, (
         "Invariant: a journal without a row is a file"
     )
@@ -246,7 +246,7 @@ _remembered: dict[tuple[object, ...], Case] = {}
 
 
 def _case_of(facts: Facts) -> Case:
-    """The one that fits. There are few situations and many episodes, so each is decided once."""
+    """Return the case that fits. There are few situations and many episodes, so each situation is decided once."""
     situation = (
         facts.row, facts.journal, facts.writer, facts.status, facts.steps > 0, facts.damaged, facts.settled, facts.young,
         facts.here, facts.more,

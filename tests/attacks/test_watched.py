@@ -35,7 +35,7 @@ def test_lease__relative_root_and_chdir__is_renewed_where_it_is(watch: Watch) ->
     assert not list((watch.folder / "elsewhere").iterdir())
 
 
-@not_yet("spare tails of finished runs stay open")
+@not_yet("a finished run's disk stays busy")
 def test_finished_run__its_process_goes_on__the_disk_can_be_unmounted(watch: Watch) -> None:
     """What a run keeps for its next episode is let go when the run is over."""
     watch.wait(BEAT_S)

@@ -16,7 +16,7 @@ from tests.attacks.processes import Writer
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene
 
-LEASE_JUDGED_S = 44.0
+LEASE_JUDGED_S = 60.0
 """A lease is renewed every 10 s, and dead when it stood still for 30 s of watching."""
 BEAT_S = 16.0
 """A beat of the lease, and some room."""
