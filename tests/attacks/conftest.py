@@ -14,7 +14,9 @@ from tests.attacks.places import Place, place
 from tests.attacks.processes import AttackError, preloaded, run
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene
+from tests.attacks.trainings import Trainings
 from tests.attacks.watch import Watch
+from tests.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,7 +26,7 @@ def _server_of_commands() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for the watch comes behind all other attacks."""
+    """What waits for slow things comes behind all other attacks."""
     here = Path(__file__).parent
     mine = [item for item in items if item.path.is_relative_to(here)]
     places = [index for index, item in enumerate(items) if item.path.is_relative_to(here)]
@@ -33,15 +35,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[index] = item
 
 
+SLOW = ("watch_or_reason", "trainings")
+"""Fixtures that begin with the first attack and are judged by the last ones."""
+
+
 def _waits(item: pytest.Item) -> bool:
-    return "watch" in getattr(item, "fixturenames", ())
+    return bool(set(SLOW) & set(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _watch_begins(request: pytest.FixtureRequest) -> None:
-    """With the first attack, if any of those that are run waits for it."""
-    if any(_waits(item) for item in request.session.items):
-        request.getfixturevalue("watch_or_reason")
+def _slow_ones_begin(request: pytest.FixtureRequest) -> None:
+    """If any of the attacks that are run waits for them."""
+    for name in SLOW:
+        if any(name in getattr(item, "fixturenames", ()) for item in request.session.items):
+            request.getfixturevalue(name)
+
+
+@pytest.fixture(scope="session")
+def trainings(template: Path, postgres_server: PostgresServer) -> Iterator[Trainings]:
+    """Real trainings in the background, one after the other."""
+    path = Path(tempfile.mkdtemp(prefix="rsc-attack-"))
+    trainings = Trainings(path, postgres_server)
+    yield trainings
+    trainings.close()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

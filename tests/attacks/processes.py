@@ -18,6 +18,7 @@ from typing import Any
 from tests.attacks.places import Place
 
 ACTOR = Path(__file__).with_name("actor.py")
+TRAINER = Path(__file__).with_name("trainer.py")
 PRELOADED = Path(__file__).with_name("preloaded.py")
 TIMEOUT_S = 60.0
 
@@ -51,8 +52,9 @@ class Writer:
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
         prefix: tuple[str, ...] = (),
+        program: Path = ACTOR,
     ) -> None:
-        command = inside(place, [*prefix, sys.executable, str(ACTOR)])
+        command = inside(place, [*prefix, sys.executable, str(program)])
         # A file: a full pipe would stop the process.
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `close` closes it
         self.process = subprocess.Popen(
