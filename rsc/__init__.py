@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from journal import Trade
-    from rsc.recording.accounts import Account, AccountError, since_last
+    from rsc.recording.accounts import Account, AccountError, before, since_last
     from rsc.recording.recorder import Recorder
     from rsc.recording.vector import VectorRecorder
     from rsc.rllib.attach import attach
@@ -36,6 +36,7 @@ _MODULE_OF = {
     "TradingVectorEnv": "rsc.trading.vector_env",
     "VectorRecorder": "rsc.recording.vector",
     "attach": "rsc.rllib.attach",
+    "before": "rsc.recording.accounts",
     "load_market": "rsc.trading.market",
     "market_from_frame": "rsc.trading.market",
     "since_last": "rsc.recording.accounts",
@@ -56,6 +57,7 @@ __all__ = [
     "VectorRecorder",
     "__version__",
     "attach",
+    "before",
     "load_market",
     "market_from_frame",
     "since_last",

@@ -43,7 +43,14 @@ class SinceLast:
     figure: Figure
 
 
-Figure = str | Callable[[Any, Mapping[str, Any]], Any] | SinceLast | None
+@dataclass(frozen=True)
+class Before:
+    """The figure's value after the step before. Made by `before`."""
+
+    figure: Figure
+
+
+Figure = str | Callable[[Any, Mapping[str, Any]], Any] | SinceLast | Before | None
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,21 @@ def since_last(figure: Figure) -> SinceLast:
 
     >>> account = Account(value="net_worth", costs=since_last("total_fees"), trades=since_last(".closed_trades"))
     """
-    if not _is_figure(figure) or isinstance(figure, SinceLast):
-        raise AccountError(f"since_last takes a key of info, '.attribute' or a function, got {figure!r}")
-    return SinceLast(figure)
+    return SinceLast(_plain("since_last", figure))
+
+
+def before(figure: Figure) -> Before:
+    """Return a figure's value after the step before; in the first step, that after reset.
+
+    >>> account = Account(value="net_worth", position="units", price="close", fill_price=before("close"))
+    """
+    return Before(_plain("before", figure))
+
+
+def _plain(name: str, figure: Figure) -> Figure:
+    if not _is_figure(figure) or figure is None or isinstance(figure, SinceLast | Before):
+        raise AccountError(f"{name} takes a key of info, '.attribute' or a function, got {figure!r}")
+    return figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +127,7 @@ class Account:
                 "an account needs a value: Account(value='a key of info'), or Account.from_rewards(kind)"
             )
         for name, figure in self._all():
-            if not _is_figure(figure):
+            if not _is_figure(figure) or (isinstance(figure, Before) and name in ("time", "trades", "capital")):
                 raise AccountError(f"{name} must be a key of info, '.attribute', a function or None, got {figure!r}")
         if isinstance(self.capital, int | float) and not math.isfinite(self.capital):
             raise AccountError(f"capital must be a finite number, got {self.capital}")
@@ -173,8 +192,8 @@ class Account:
 
 def describe(figure: Any) -> str:
     """A figure in words."""
-    if isinstance(figure, SinceLast):
-        return f"since_last({describe(figure.figure)})"
+    if isinstance(figure, SinceLast | Before):
+        return f"{'before' if isinstance(figure, Before) else 'since_last'}({describe(figure.figure)})"
     if isinstance(figure, Rewards):
         return f"compounded from rewards ({figure.kind}, scale {figure.scale:g})"
     if isinstance(figure, str):
@@ -185,4 +204,4 @@ def describe(figure: Any) -> str:
 def _is_figure(figure: Any) -> bool:
     if isinstance(figure, str):
         return figure.strip(".") != ""
-    return figure is None or callable(figure) or isinstance(figure, SinceLast | Rewards)
+    return figure is None or callable(figure) or isinstance(figure, SinceLast | Before | Rewards)

@@ -26,7 +26,7 @@ FACTS = ("in_evaluation", "worker_index", "env_index", "trial_id")
 """Notes that have a field of their own in a journal's header."""
 
 # These scale or clip rewards, as `gymnasium.RewardWrapper` does, without being one.
-_REWARD_WRAPPERS = ("NormalizeReward", "VecNormalize")
+_REWARD_WRAPPERS = ("NormalizeReward",)
 _said: set[str] = set()
 
 

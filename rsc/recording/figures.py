@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from journal.format.header import microseconds
-from rsc.recording.accounts import Figure, SinceLast
+from rsc.recording.accounts import Before, Figure, SinceLast
 
 NAN = float("nan")
 _MICROSECONDS = np.dtype("datetime64[us]")
@@ -29,19 +29,19 @@ class Unreadable:
 
 
 def number(raw: Any) -> float:
-    """Convert a number of any type, or an array of one number, to float.
+    """Convert a number of any type, or an array of one number, to float. Truth values are 0 and 1.
 
     Raises:
-        TypeError: It is no number. Text and booleans are none.
+        TypeError: It is no number. Text is none.
         ValueError: It is an array of several.
     """
-    if isinstance(raw, _REAL) and raw is not True and raw is not False:
+    if isinstance(raw, _REAL):
         return float(raw)
     if hasattr(raw, "item"):  # numpy, torch and jax, scalars and arrays
         raw = raw.item()
     if isinstance(raw, Unreadable):
         raise TypeError(raw.why)
-    if raw is None or isinstance(raw, bool | str | bytes):
+    if raw is None or isinstance(raw, str | bytes):
         raise TypeError(f"expected a number, got {raw!r}")
     return float(raw)
 
@@ -67,7 +67,7 @@ def time_us(raw: Any) -> int:
 
 def getter(figure: Figure, env: gym.Env[Any, Any]) -> Getter:
     """Return a function of info that finds a figure in this env, and raises whatever happens if it is not there."""
-    if isinstance(figure, SinceLast):
+    if isinstance(figure, SinceLast | Before):
         return getter(figure.figure, env)
     if callable(figure):
         unwrapped, function = env.unwrapped, figure

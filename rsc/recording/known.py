@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from rsc.recording.accounts import Account, since_last
+from rsc.recording.accounts import Account, before, since_last
 
 NAN = float("nan")
 Info = Mapping[str, Any]
@@ -160,9 +160,6 @@ def _finrl(env: Any) -> Account:
         prices, shares = env.state[1 : count + 1], env.state[count + 1 : 2 * count + 1]
         return float(env.state[0] + sum(price * held for price, held in zip(prices, shares, strict=True)))
 
-    def filled(env: Any, info: Info) -> float:
-        return float(env.df.loc[max(env.day - 1, 0), "close"])
-
     shared: dict[str, Any] = {
         "value": value,
         "cash": ".state.0",
@@ -170,7 +167,9 @@ def _finrl(env: Any) -> Account:
         "time": lambda env, info: env._get_date(),
     }
     if count == 1:
-        return Account(**shared, position=".state.2", price=".state.1", fill_price=filled, periods_per_year=252)
+        return Account(
+            **shared, position=".state.2", price=".state.1", fill_price=before(".state.1"), periods_per_year=252
+        )
     extra = {f"price_{ticker}": f".state.{1 + place}" for place, ticker in enumerate(tickers)}
     extra |= {f"shares_{ticker}": f".state.{1 + count + place}" for place, ticker in enumerate(tickers)}
     return Account(**shared, extra=extra, periods_per_year=252)

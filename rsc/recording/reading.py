@@ -13,7 +13,7 @@ import numpy as np
 
 from journal import About, Trade
 from journal.format.schema import UNKNOWN_TIME
-from rsc.recording.accounts import COLUMN_OF, Account, AccountError, Figure, Rewards, SinceLast
+from rsc.recording.accounts import COLUMN_OF, Account, AccountError, Before, Figure, Rewards, SinceLast
 from rsc.recording.figures import NAN, Getter, Unreadable, getter, keys_seen, number, reader, time_us
 from rsc.recording.lots import UNKNOWN_TRADES, Lots, trades_told
 
@@ -45,6 +45,7 @@ class AccountState:
         self._places = [place for _, place, _ in numbers]
         self.figures: list[Figure] = [figure for _, _, figure in numbers]
         self._totals = [place for place, figure in enumerate(self.figures) if isinstance(figure, SinceLast)]
+        self._befores = [place for place, figure in enumerate(self.figures) if isinstance(figure, Before)]
         self._has_time, self._mode = account.time is not None, account.trades_known()
         self._tells_costs = account.costs is not None
         if self._has_time:
@@ -62,7 +63,7 @@ class AccountState:
             AccountError: Neither the value nor the capital is there.
         """
         self._step = 0
-        self._last = dict.fromkeys(self._totals, NAN)
+        self._last = dict.fromkeys((*self._totals, *self._befores), NAN)
         self._trades_seen = len(raws[-1]) if self._grows and _is_sized(raws[-1]) else 0
         self._position_told = True
         row = self._row_at_reset(raws)
@@ -91,8 +92,8 @@ class AccountState:
                 row[place] = raw if type(raw) is float else number(raw)
         except Exception:
             self._convert_each(row, raws)
-        if self._totals:
-            self._parts_of_totals(row)
+        if self._last:
+            self._compare_with_last(row)
         if self._rewards is not None:
             row[_VALUE] = self._compounded(reward)
         if not self._value_seen:
@@ -131,11 +132,11 @@ class AccountState:
     def _row_at_reset(self, raws: Sequence[Any]) -> list[float]:
         row = self._blank[:]
         self._convert_each(row, raws, quiet=True)
+        for index in self._last:
+            self._last[index] = row[self._places[index]]
         for index in self._totals:
-            place = self._places[index]
-            self._last[index] = row[place]
-            if place == _COSTS:
-                row[place] = 0.0
+            if self._places[index] == _COSTS:
+                row[_COSTS] = 0.0
         return row
 
     def _capital(self, row: list[float], raws: Sequence[Any], capital: Any, info: Mapping[str, Any]) -> float:
@@ -151,16 +152,18 @@ class AccountState:
         return told
 
     def _see_value(self, value: float, raws: Sequence[Any], info: Mapping[str, Any]) -> None:
-        if math.isfinite(value):
+        is_flag = self._rewards is None and isinstance(raws[0], bool | np.bool_)
+        if math.isfinite(value) and not is_flag:
             self._value_seen = True
             return
         why = raws[0].why if self._rewards is None and isinstance(raws[0], Unreadable) else f"it is {value}"
-        if self._rewards is None and value != value and not isinstance(raws[0], Unreadable):
+        if self._rewards is None and (value != value or is_flag) and not isinstance(raws[0], Unreadable):
             why = f"expected a number, got {raws[0]!r}"
         where = self.account.described()["value"]
+        first = " If info has it only after a step, add capital=." if self._step == 0 else ""
         raise AccountError(
             f"the account's value could not be read from {where}: {why}; {keys_seen(info)}. Say where it is: "
-            "account=rsc.Account(value='a key of info', '.attribute' or a function of (env, info))"
+            f"account=rsc.Account(value='a key of info', '.attribute' or a function of (env, info)).{first}"
         )
 
     def _convert_each(self, row: list[float], raws: Sequence[Any], *, quiet: bool = False) -> None:
@@ -173,8 +176,11 @@ class AccountState:
                 if not quiet and name != "value":
                     _warn(name, f"could not be read and is recorded as unknown: {error}")
 
-    def _parts_of_totals(self, row: list[float]) -> None:
+    def _compare_with_last(self, row: list[float]) -> None:
         """A total that was not there at reset is taken to have begun at 0."""
+        for index in self._befores:
+            place = self._places[index]
+            row[place], self._last[index] = self._last[index], row[place]
         for index in self._totals:
             place, last = self._places[index], self._last[index]
             total = self._last[index] = row[place]
@@ -311,7 +317,7 @@ def _number_or_nan(raw: Any) -> float:
 
 def _packs(raw: Any) -> bool:
     """Whether a journal takes it as it is."""
-    return isinstance(raw, float | int | np.number) and not isinstance(raw, bool | complex)
+    return isinstance(raw, float | int | np.number) and not isinstance(raw, complex)
 
 
 def _numbers_of(account: Account) -> list[tuple[str, int, Figure]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from journal import About
-from rsc.recording.accounts import Account, AccountError, Figure, SinceLast
+from rsc.recording.accounts import Account, AccountError, Before, Figure, SinceLast
 from rsc.recording.figures import Unreadable, getter
 from rsc.recording.reading import AccountState
 
@@ -90,13 +90,13 @@ class VectorAccountReader:
 
 
 def _is_key(figure: Figure) -> bool:
-    plain = figure.figure if isinstance(figure, SinceLast) else figure
+    plain = figure.figure if isinstance(figure, SinceLast | Before) else figure
     return isinstance(plain, str) and not plain.startswith(".")
 
 
 def _vector_getter(figure: Figure, env: Any) -> VectorGetter:
     count = env.num_envs
-    if isinstance(figure, SinceLast):
+    if isinstance(figure, SinceLast | Before):
         return _vector_getter(figure.figure, env)
     if not _is_key(figure):
         get = getter(figure, env)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from journal import Trade
 from journal.format.schema import UNKNOWN_STEP, UNKNOWN_TIME
 from rsc.recording import reading
-from rsc.recording.accounts import Account, AccountError, since_last
+from rsc.recording.accounts import Account, AccountError, before, since_last
 from rsc.recording.figures import number, time_us
 from rsc.recording.lots import UNKNOWN_TRADES, Lots, trades_told
 from rsc.recording.reading import AccountReader
@@ -118,7 +118,7 @@ def test_number__any_numeric_type__is_a_float(raw: Any) -> None:
         assert type(number(raw)) is float
 
 
-@pytest.mark.parametrize("raw", [None, "3", b"3", True, np.True_, [3.0], np.array([1.0, 2.0]), 3j, object()])
+@pytest.mark.parametrize("raw", [None, "3", b"3", [3.0], np.array([1.0, 2.0]), 3j, object()])
 def test_number__anything_else__is_refused(raw: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         number(raw)
@@ -475,3 +475,17 @@ def test_read__plain_keys__fast_form_gives_what_the_general_one_gives(drawn: lis
         fast.clean()
         assert [*map(repr, fast.journal_row)] == [*map(repr, general.journal_row)]
         assert repr(list(fast.journal_trades)) == repr(list(general.journal_trades))
+
+
+def test_before__in_each_step__is_the_value_of_the_step_before() -> None:
+    """In the first step that of the reset; an opening lot was opened at the price of the reset."""
+    account = Account(value="v", position="p", price="c", fill_price=before("c"), extra={"last": before("c")})
+    reader = told(account, holding(1, 1, 2, 0, price=[10, 11, 12, 13]))
+    assert reader.extras == [[10.0], [11.0], [12.0]]  # type: ignore[attr-defined]
+    trades = [(one.entry_price, one.exit_price) for step in reader.trades for one in step]  # type: ignore[attr-defined]
+    assert trades == [(10.0, 12.0), (11.0, 12.0)]
+    for wrong in (before, since_last):
+        with pytest.raises(AccountError):
+            wrong(before("c"))
+    with pytest.raises(AccountError, match="time must be"):
+        Account(value="v", time=before("c"))
