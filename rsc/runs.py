@@ -80,7 +80,7 @@ class Run:
         atexit.register(self._end_at_exit)
 
     def record(self, env: Any, account: Account | None = None, *, in_evaluation: bool | None = None) -> Any:
-        """Return an env or a vector env with a recorder around it.
+        """Return an env, a vector env or an env of TorchRL with a recorder around it.
 
         Args:
             env: The env, with any wrappers.
@@ -88,7 +88,7 @@ class Run:
             in_evaluation: Whether its episodes evaluate a policy, for their rows.
 
         Raises:
-            TypeError: It is no env of gymnasium.
+            TypeError: It is no env of gymnasium or TorchRL.
         """
         return record_env(env, self._settings, account, _notes(in_evaluation))
 

@@ -23,11 +23,11 @@ MakeEnv = str | EnvSpec | type[gym.Env[Any, Any]] | Callable[..., Any]
 
 def record_env(
     env: Any, settings: JournalSettings, account: Account | None = None, notes: Mapping[str, Any] | None = None
-) -> Recorder | VectorRecorder:
-    """Return an env with a recorder around it.
+) -> Any:
+    """Return an env of gymnasium or TorchRL with a recorder around it.
 
     Raises:
-        TypeError: It is no env of gymnasium, or one that is recorded already; the message says what to do.
+        TypeError: It is no such env, or one that is recorded already; the message says what to do.
     """
     layer = env
     while isinstance(layer, gym.Wrapper | gym.vector.VectorWrapper):
@@ -43,6 +43,12 @@ def record_env(
         )
     if isinstance(env, gym.vector.VectorEnv):
         return _remembered(VectorRecorder(env, settings, dict(notes or {}), account), settings)
+    if any(cls.__module__.startswith("torchrl.") for cls in type(env).__mro__):
+        from rsc.recording.torchrl import record_torchrl  # torchrl is no requirement of this package
+
+        recorded = record_torchrl(env, settings, account, dict(notes or {}))
+        _remembered(recorded.transform.recorder, settings)
+        return recorded
     if hasattr(env, "step_async"):  # a VecEnv of Stable-Baselines3
         raise TypeError(
             f"record each env of a {type(env).__name__}: make_vec_env(run.recorded(...), n_envs=...), or make it of"
@@ -85,7 +91,7 @@ class RecordedMaker:
         elif not callable(self.make) and not isinstance(self.make, EnvSpec):
             raise TypeError(f"expected an env's id, its class, or a function that makes it, got {self.make!r}")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Recorder | VectorRecorder:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = {**self.kwargs, **kwargs}
         env = gym.make(self.make, **given) if isinstance(self.make, EnvSpec) else self.make(*args, **given)  # type: ignore[operator]
         return record_env(env, self.settings, self.account, self.notes)

@@ -175,9 +175,28 @@ def _finrl(env: Any) -> Account:
     return Account(**shared, extra=extra, periods_per_year=252)
 
 
+def _torchtrade(env: Any) -> Account:
+    """TorchTrade's offline envs of one asset. An order fills at the close of the bar before; slippage is a cost.
+
+    The env does not tell its fees, so the pnl of trades is before fees and slippage.
+    """
+
+    def value(env: Any, info: Info) -> float:
+        return float(env._get_portfolio_value())
+
+    def price(env: Any, info: Info) -> float:
+        return float(env._cached_base_features["close"])
+
+    return Account(
+        value=value, position=".position.position_size", price=price, fill_price=before(price),
+        cash=".balance" if env.leverage == 1 else None, time=".current_timestamp",
+    )  # fmt: skip
+
+
 KNOWN: dict[tuple[str, str], Of] = {
     ("gym_anytrading", "StocksEnv"): _anytrading_stocks,
     ("gym_anytrading", "ForexEnv"): _anytrading_forex,
     ("gym_trading_env", "TradingEnv"): _gym_trading_env,
     ("finrl", "StockTradingEnv"): _finrl,
+    ("torchtrade", "SequentialTradingEnv"): _torchtrade,
 }

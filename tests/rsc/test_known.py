@@ -21,6 +21,7 @@ import pytest
 from journal import Journal, journal_path, list_journals, read_journal
 from rsc.metrics import metrics_of
 from rsc.recording.episode import JournalSettings
+from rsc.recording.factory import record_env
 from rsc.recording.known import account_of
 from rsc.recording.recorder import Recorder
 
@@ -130,16 +131,16 @@ def test_gym_trading_env__limit_orders__leave_pnls_unknown(tmp_path: Path) -> No
 
 
 @functools.cache
-def stock_trading_env() -> Any:
-    """FinRL's env stands in one file; its package imports brokers that are not needed here."""
-    spec = importlib.util.find_spec("finrl")
+def without_brokers(module: str, *packages: str) -> Any:
+    """Import a module of a package that imports brokers which are not needed here: its packages stay empty."""
+    spec = importlib.util.find_spec(packages[0])
     if spec is None or spec.submodule_search_locations is None:
-        pytest.skip("finrl is not installed")
-    for name in ("finrl", "finrl.meta", "finrl.meta.env_stock_trading"):
-        module = types.ModuleType(name)
-        module.__path__ = [str(Path(spec.submodule_search_locations[0], *name.split(".")[1:]))]
-        sys.modules[name] = module
-    return importlib.import_module("finrl.meta.env_stock_trading.env_stocktrading").StockTradingEnv
+        return None
+    for name in packages:
+        package = types.ModuleType(name)
+        package.__path__ = [str(Path(spec.submodule_search_locations[0], *name.split(".")[1:]))]
+        sys.modules[name] = package
+    return importlib.import_module(module)
 
 
 def finrl_env(tickers: list[str], seed: int) -> Any:
@@ -154,7 +155,11 @@ def finrl_env(tickers: list[str], seed: int) -> Any:
     data = pd.concat(frames).sort_values(["date", "tic"], ignore_index=True)
     data.index = data["date"].factorize()[0]
     count = len(tickers)
-    return stock_trading_env()(
+    module = "finrl.meta.env_stock_trading.env_stocktrading"
+    package = without_brokers(module, "finrl", "finrl.meta", "finrl.meta.env_stock_trading")
+    if package is None:
+        pytest.skip("finrl is not installed")
+    return package.StockTradingEnv(
         df=data, stock_dim=count, hmax=10, initial_amount=100_000, num_stock_shares=[0] * count,
         buy_cost_pct=[0.001] * count, sell_cost_pct=[0.001] * count, reward_scaling=1e-4, state_space=1 + 3 * count,
         action_space=count, tech_indicator_list=["macd"], print_verbosity=10**9,
@@ -184,6 +189,47 @@ def test_finrl__several_stocks__value_counts_and_each_has_its_columns(tmp_path: 
     last = journal.steps().to_pylist()[-1]
     value = last["cash"] + last["price_AAA"] * last["shares_AAA"] + last["price_BBB"] * last["shares_BBB"]
     assert value == pytest.approx(metrics.final_portfolio_value, rel=1e-12)
+
+
+@pytest.mark.parametrize("leverage", [1, 3])
+@pytest.mark.parametrize("fee", [0.0, 0.001])
+@pytest.mark.filterwarnings("ignore")
+def test_torchtrade__value_and_trades__are_its_history(tmp_path: Path, fee: float, leverage: int) -> None:
+    """An env of TorchRL, played by a rollout."""
+    pytest.importorskip("torchrl")
+    package = without_brokers("torchtrade.envs.offline", "torchtrade", "torchtrade.envs", "torchtrade.envs.live")
+    if package is None:
+        pytest.skip("torchtrade is not installed")
+    data = frame(1, 100, 0.002).rename(columns=str.lower).rename_axis("timestamp").reset_index()
+    data["timestamp"] = pd.date_range("2024-01-01", periods=BARS, freq="1min")
+    config = package.SequentialTradingEnvConfig(
+        time_frames=["1Min"], window_sizes=[10], execute_on="1Min", transaction_fee=fee, max_traj_length=100,
+        leverage=leverage, action_levels=[-1.0, 0.0, 1.0] if leverage > 1 else [0.0, 1.0],
+    )  # fmt: skip
+    env = package.SequentialTradingEnv(data, config)
+    recorded = record_env(env, JournalSettings(str(tmp_path), "run"))
+    rollout = recorded.rollout(1000, break_when_any_done=True)
+    recorded.transform.close()
+    (name,) = list_journals(tmp_path, "run")
+    journal = read_journal(journal_path(tmp_path, "run", name))
+    metrics, steps = metrics_of(journal), journal.steps().to_pydict()
+    history = env.history  # its first entry is the reset
+    assert metrics.total_steps == len(rollout) == len(history) - 1
+    assert [metrics.initial_portfolio_value, *steps["portfolio_value"]] == history.portfolio_values
+    assert steps["position"] == history.positions[1:]
+    assert steps["price"] == history.base_prices[1:]
+    assert steps["reward"] == pytest.approx(rollout["next", "reward"].flatten().tolist())
+    assert steps["action"] == rollout["action"].tolist()
+    # Trades, and what is still held, earn what the value did, but for the fees.
+    held, price, before = (
+        np.array(values) for values in (history.positions, history.base_prices, history.base_prices[:-1])
+    )
+    earned = float(np.sum(held[1:] * (price[1:] - before)))
+    assert (earned == pytest.approx(metrics.pnl, abs=1e-6)) == (fee == 0.0)
+    if held[-1] == 0.0:
+        assert sum(trade[9] for trade in journal.trade_rows()) == pytest.approx(earned, abs=1e-6)
+    assert metrics.total_trades
+    assert "total_fees" in metrics.not_told
 
 
 @pytest.mark.parametrize("wrap", [lambda env: env, lambda env: gym.wrappers.TimeLimit(env, 5)], ids=["bare", "wrapped"])
