@@ -195,6 +195,7 @@ def start_run(
     durability: Durability = "process",
     checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS,
     on_error: Literal["warn", "raise"] = "warn",
+    observations: bool = False,
     parameters: Mapping[str, Any] | None = None,
 ) -> Run:
     """Start a run, for envs of any trainer.
@@ -207,6 +208,8 @@ def start_run(
         durability: What survives a power cut: see docs/reference.md.
         checkpoint_every_steps: Steps between the checkpoints in a journal.
         on_error: What a journal that cannot be written does: a warning, or JournalWriteError from the env's step.
+        observations: Record observations as extra columns, `observation_0` and so on; that of the reset stands in the
+            journal's header. Not for vector envs of your own.
         parameters: Facts about the run for its row.
 
     Returns:
@@ -219,7 +222,9 @@ def start_run(
     run_id = new_run_id() if name is None else name
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
     root, marker = register_run(run_id, root, url, dict(parameters or {}), provenance(), resume=resume)
-    settings = JournalSettings(str(root), run_id, durability, checkpoint_every_steps, on_error, EndReason.RESET)
+    settings = JournalSettings(
+        str(root), run_id, durability, checkpoint_every_steps, on_error, EndReason.RESET, observations
+    )
     return Run(settings, url, marker)
 
 

@@ -1,4 +1,4 @@
-"""Flatten an action of any space to the numbers that a journal records: `action`, `action_1`, `action_2`, ..."""
+"""Flatten actions and observations of any space to the numbers that a journal records."""
 
 from __future__ import annotations
 
@@ -64,6 +64,42 @@ class ActionColumns:
         except Exception:
             return self._unknown
         return numbers if len(numbers) == len(self._unknown) else self._unknown
+
+
+class ObservationColumns:
+    """How the observations of a space are recorded: flattened like actions, as `observation_0`, `observation_1`, ...
+
+    Attributes:
+        names: Names of the extra columns; empty for a space that has no fixed few numbers.
+        described: The space and what each column holds, for the journal's header.
+    """
+
+    def __init__(self, space: gym.Space[Any], *, taken: int = 0) -> None:
+        """``taken`` is how many extra columns the journal has already."""
+        labels, self._flatten = _columns_of(space, "")
+        self.described: dict[str, Any] = {"space": _text(space)}
+        if not labels or len(labels) > MAX_EXTRA_COLUMNS - taken:
+            self.described["unknown"] = f"a journal has room for 1 to {MAX_EXTRA_COLUMNS - taken} numbers"
+            labels = []
+        elif labels != [""]:
+            self.described["columns"] = labels
+        self.names = tuple(f"observation_{place}" for place in range(len(labels)))
+        self._unknown = [NAN] * len(labels)
+
+    def numbers(self, observation: Any) -> list[float]:
+        """Return the observation's numbers; NaN for each if it is none of its space. Never raises."""
+        if not self.names:
+            return self._unknown
+        try:
+            numbers = self._flatten(observation)
+        except Exception:
+            return self._unknown
+        return numbers if len(numbers) == len(self.names) else self._unknown
+
+    def in_about(self, about: About, first: Any) -> About:
+        """The journal's header with these columns, and with the observation of the reset."""
+        notes = {**about.notes, "observations": {**self.described, "first": self.numbers(first)}}
+        return replace(about, extra_columns=(*about.extra_columns, *self.names), notes=notes)
 
 
 def _columns_of(space: gym.Space[Any], label: str) -> tuple[list[str], Flatten]:

@@ -34,7 +34,7 @@ _said: set[str] = set()
 class JournalSettings:
     """Where and how episodes are journaled; picklable, so that it travels to env runners.
 
-    ``reset_reason`` is how an episode ends over which its env is reset.
+    ``reset_reason`` is how an episode ends over which its env is reset; ``observations`` records them as extra columns.
     """
 
     root: str
@@ -43,6 +43,7 @@ class JournalSettings:
     checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS
     on_error: Literal["warn", "raise"] = "warn"
     reset_reason: EndReason = EndReason.SUPERSEDED
+    observations: bool = False
 
 
 def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]) -> JournalWriter:

@@ -13,7 +13,7 @@ import gymnasium as gym
 
 from journal import About, EndReason, JournalWriteError, JournalWriter, Trade
 from rsc.recording.accounts import Account, AccountError
-from rsc.recording.actions import ActionColumns
+from rsc.recording.actions import ActionColumns, ObservationColumns
 from rsc.recording.careful import careful_row
 from rsc.recording.episode import (
     JournalSettings,
@@ -82,6 +82,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._actions: ActionColumns | None = None
         self._number: Callable[[Any], float] = float
         self._rest: Sequence[float] = ()  # the numbers of an action behind the first
+        self._observations: ObservationColumns | None = None
         self._extra = False
         self._latest = ""  # the id of the journal that was begun last
         self._stopped = False
@@ -101,7 +102,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._unrecorded = ""
         self._end(self._settings.reset_reason)
         observation, info = self.env.reset(seed=seed, options=options)
-        told = self._begin(info, seed)
+        told = self._begin(observation, info, seed)
         return observation, ({**info, **told} if told else info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -127,7 +128,10 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
                 say_once(f"steps until the next reset are not recorded: {self._unrecorded}")
             return result
         try:
-            _, reward, terminated, truncated, info = result
+            observation, reward, terminated, truncated, info = result
+            rest = self._rest
+            if self._observations is not None:
+                rest = (*rest, *self._observations.numbers(observation))
             reader, source = self._reader, self._source
             if reader is not None:
                 reader.read(reward, info)
@@ -135,7 +139,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             writer.append(
                 number_of_action, reward if type(reward) is float else number(reward), value, price, cash, position, fees,
                 unrealized, time_us, terminated, truncated, source.journal_trades,
-                (*source.journal_extra, *self._rest) if self._extra else self._rest,
+                (*source.journal_extra, *rest) if self._extra else rest,
             )  # fmt: skip
             over = terminated or truncated
         except Exception as error:
@@ -155,12 +159,14 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._stopped = True
         self._end(EndReason.CLOSED)
 
-    def _begin(self, info: dict[str, Any], seed: int | None) -> dict[str, Any]:
+    def _begin(self, observation: Any, info: dict[str, Any], seed: int | None) -> dict[str, Any]:
         if self._stopped:
             say_once(f"run {self._settings.run_id} has ended, so its envs are no longer recorded")
             return {}
         try:
             about = self._about(info)
+            if self._observations is not None:
+                about = self._observations.in_about(about, observation)
             if seed is not None:
                 about = replace(about, seed=seed)
             previous = self._latest
@@ -193,6 +199,11 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         columns = account.extra_columns() if account is not None else source.journal_about().extra_columns
         self._actions = actions = ActionColumns(self.env.action_space, taken=len(columns))
         self._number = actions.one_number or self._split
+        if self._settings.observations:
+            taken = len(columns) + len(actions.names)
+            self._observations = ObservationColumns(self.env.observation_space, taken=taken)
+            if not self._observations.names:
+                say_once(f"observations are not recorded: {self._observations.described['unknown']}")
         if wrappers := reward_wrappers(self.env, account):
             self._notes["reward_wrappers"] = wrappers
         self._source = self._reader or source
@@ -212,12 +223,15 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             raise error
         try:
             could_not_record(self._settings, f"step {writer.steps + 1} of journal {writer.journal_id}", error)
-            own = len(writer.about.extra_columns) - len(self._rest)
+            rest, seen = self._rest, self._observations
+            if seen is not None:
+                rest = (*rest, *seen.numbers(result[0] if isinstance(result, tuple) and result else None))
+            own = len(writer.about.extra_columns) - len(rest)
             row = careful_row(self._source, reader, result, own)
             value, price, cash, position, fees, unrealized, time_us = row.account
             writer.append(
                 number_of_action, row.reward, value, price, cash, position, fees, unrealized, time_us, row.terminated,
-                row.truncated, row.trades, (*row.extra, *self._rest),
+                row.truncated, row.trades, (*row.extra, *rest),
             )  # fmt: skip
         except Exception as worse:
             with contextlib.suppress(Exception):
@@ -261,4 +275,11 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         """Without what the next reset finds again."""
         if self._writer is not None:
             raise TypeError("a recorder with an open journal cannot be pickled; its episode belongs to this process")
-        return {**self.__dict__, "_source": None, "_reader": None, "_actions": None, "_number": float}
+        return {
+            **self.__dict__,
+            "_source": None,
+            "_reader": None,
+            "_actions": None,
+            "_observations": None,
+            "_number": float,
+        }

@@ -76,7 +76,8 @@ class VectorRecorder(gym.vector.VectorWrapper):
             (`VectorJournaled`).
 
     Raises:
-        ValueError: The env tells its accounts itself, and its autoreset mode is not NEXT_STEP.
+        ValueError: The env tells its accounts itself, and its autoreset mode is not NEXT_STEP; or observations are to
+            be recorded.
         AccountError: The account has figures that cannot be read in this autoreset mode.
     """
 
@@ -89,6 +90,8 @@ class VectorRecorder(gym.vector.VectorWrapper):
     ) -> None:
         super().__init__(env)
         self.notes = dict(notes or {})
+        if settings.observations:
+            raise ValueError("to record observations, record each env of a vector env")
         self._settings = settings
         self._account = account
         self._mode = _mode_of(env)

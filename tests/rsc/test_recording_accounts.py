@@ -364,3 +364,52 @@ def test_info__of_a_reset__is_the_envs_own_but_for_one_key(tmp_path: Path) -> No
     _, info = recorder(tmp_path, Foreign()).reset()
     info.pop(INFO_KEY)
     assert info == expected
+
+
+class Seen(Foreign):
+    """Its observations count its steps."""
+
+    def step(self, action: Any) -> Any:
+        super().step(action)
+        self.given = ({"a": np.array([self.t, -self.t], np.float32), "b": self.t % 2}, *self.given[1:])
+        return self.given
+
+
+OBSERVED = spaces.Dict({"a": spaces.Box(-9, 9, (2,)), "b": spaces.Discrete(2)})
+
+
+def test_observations__asked_for__are_columns_behind_the_others(tmp_path: Path) -> None:
+    env = Seen(spaces.MultiBinary(2), observation={"a": np.zeros(2, np.float32), "b": 0})
+    env.observation_space = OBSERVED
+    given = play(recorder(tmp_path, env, Account(value="value", extra={"vol": "vol"}), observations=True))
+    assert given[-1][0]["b"] == 1
+    journal = only(tmp_path)
+    about = journal.header.about
+    assert about.extra_columns == ("vol", "action_1", "observation_0", "observation_1", "observation_2")
+    assert about.notes["observations"]["columns"] == ["a[0]", "a[1]", "b"]
+    assert about.notes["observations"]["first"] == [0.0, 0.0, 0.0]
+    steps = journal.steps().to_pydict()
+    assert steps["observation_0"] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert steps["observation_1"] == [-1.0, -2.0, -3.0, -4.0, -5.0]
+    assert steps["observation_2"] == [1.0, 0.0, 1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("space", [spaces.Text(5), spaces.Box(0, 255, (84, 84, 3), np.uint8)], ids=["text", "image"])
+def test_observations__that_do_not_fit__are_left_out_and_said(
+    tmp_path: Path, space: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    env = Foreign(observation=space.sample())
+    env.observation_space = space
+    with caplog.at_level(logging.WARNING, "rsc"):
+        play(recorder(tmp_path, env, observations=True))
+    assert "observations are not recorded" in caplog.text
+    assert only(tmp_path).step_count == 5
+
+
+def test_observations__that_are_none_of_the_space__are_unknown(tmp_path: Path) -> None:
+    env = Foreign(observation="?", reward="much")
+    env.observation_space = spaces.Box(0, 1, (2,))
+    play(recorder(tmp_path, env, observations=True))
+    steps = only(tmp_path).steps().to_pydict()
+    assert all(math.isnan(value) for name in ("observation_0", "observation_1", "reward") for value in steps[name])
+    assert steps["portfolio_value"][-1] == 105.0
