@@ -23,6 +23,7 @@ _MAX_EMPTY = 1 / 3
 _RANGE_ERROR, _RANGE_ERRORS = 0.01, 0.05
 """Open or close may be outside of low to high by this part of the price, in this part of the bars."""
 _EXACT = 1e-9
+_MANY_FLAT = 0.1
 _MAX_ENDS = 20
 
 
@@ -72,10 +73,18 @@ def bars_of(sheet: Sheet, symbol: str | None = None, remarks: list[str] | None =
         raise MarketError(f"{len(us)} rows are too few, at least {MIN_BARS} are needed")
     numbers["volume"] = _known_volume(numbers["volume"], remarks)
     _check_prices(numbers, remarks)
+    _remark_flat_bars(numbers, remarks)
     numbers = adjusting.adjusted(numbers, remarks)
     remarks.extend(adjusting.jumps(us, numbers["close"]))
     columns = {"date": " + ".join(each.name.strip() for each in times.columns), **fields.titles}
     return Bars(us, **numbers, extra=extra, remarks=tuple(dict.fromkeys(remarks)), columns=columns)
+
+
+def _remark_flat_bars(numbers: Mapping[str, Floats], remarks: list[str]) -> None:
+    """Remark bars without a trade, which some vendors fill in on weekends."""
+    flat = (numbers["high"] == numbers["low"]) & (numbers["volume"] == 0)
+    if flat.mean() > _MANY_FLAT:
+        remarks.append(f"{int(flat.sum())} of {len(flat)} bars do not move and have no volume")
 
 
 def _without_footers(sheet: Sheet, times: Times, remarks: list[str]) -> tuple[Sheet, Times]:
@@ -123,7 +132,7 @@ def _numbers(
     used = {id(column) for column in times.columns}
     others = {f"extra {key}": column for key, column in fields.others.items() if id(column) not in used}
     values = {key: column.values for key, column in {**fields.columns, **others}.items()}
-    numbers, refused = floats_of(values)
+    numbers, refused = floats_of(values, values.keys() - {*PRICES, "adj_close"})
     for key, value in refused.items():
         if key in (*PRICES, "volume", "adj_close"):
             raise MarketError(

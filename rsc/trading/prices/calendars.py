@@ -45,9 +45,15 @@ class Moments:
 
 def spread(moments: Moments, known: Bools) -> Moments:
     """Give the moments of the known rows their places among all rows."""
+    if known.all():
+        return replace(moments, known=known)
     wall = np.zeros(len(known), np.int64)
     wall[known] = moments.wall
-    return replace(moments, wall=wall, known=known)
+    if moments.offset is None:
+        return replace(moments, wall=wall, known=known)
+    offset = np.zeros(len(known), np.int64)
+    offset[known] = moments.offset
+    return replace(moments, wall=wall, known=known, offset=offset, zoned=known)
 
 
 def only_order(orders: Iterable[Order], clock: Ints, known: Bools, example: str) -> Moments | None:

@@ -12,7 +12,7 @@ from rsc.trading.prices.calendars import DAY_US, FIRST_US, LAST_US, DateError, M
 from rsc.trading.prices.date_parts import Bools, Ints
 from rsc.trading.prices.errors import MarketError, listed
 from rsc.trading.prices.moments import moments_of, times_of_day
-from rsc.trading.prices.names import WEAK, is_unnamed, normalised, rank_of
+from rsc.trading.prices.names import CLOSING_TIMES, WEAK, is_unnamed, normalised, rank_of
 from rsc.trading.prices.sheet import Column, Sheet
 
 _DAILY = 0.95
@@ -50,27 +50,35 @@ def times_of(sheet: Sheet, remarks: list[str]) -> Times:
     return Times(us, known, (column,) if joined is None else (column, joined))
 
 
-def _candidates(sheet: Sheet) -> list[Column]:
+def _candidates(sheet: Sheet) -> list[list[Column]]:
+    """Return columns that may hold dates in groups, and by their names within: named, without a name, closing times."""
     ranked = [(rank, column) for column in sheet.columns if (rank := rank_of(column.name, "date")) is not None]
     named = [column for _, column in sorted(ranked, key=lambda pair: pair[0])]
-    return named + [column for column in sheet.columns if is_unnamed(column.name)]
+    closing = [column for column in named if normalised(column.name) in CLOSING_TIMES]
+    unnamed = [column for column in sheet.columns if is_unnamed(column.name)]
+    return [[column for column in named if column not in closing], unnamed, closing]
 
 
 def _dates(sheet: Sheet) -> tuple[Column, Moments]:
-    """Return the first column, by its name, that holds a date for each bar; else the first that holds dates at all."""
-    readable: list[tuple[Column, Moments]] = []
+    """Return the first column that holds a date for each bar; else the first that holds dates at all.
+
+    Closing times are taken only if no other column can be meant.
+    """
     refusals: list[DateError] = []
-    for column in _candidates(sheet):
-        try:
-            moments = moments_of(column.values)
-        except DateError as error:
-            refusals.append(error)
-            continue
-        if _is_running(moments) and not is_unnamed(column.name):
-            return column, moments
-        readable.append((column, moments))
-    if readable:
-        return readable[0]
+    for columns in _candidates(sheet):
+        if refusals and columns and normalised(columns[0].name) in CLOSING_TIMES:
+            break
+        readable: list[tuple[Column, Moments]] = []
+        for column in columns:
+            try:
+                readable.append((column, moments_of(column.values)))
+            except DateError as error:
+                refusals.append(error)
+                continue
+            if _is_running(readable[-1][1]):
+                return readable[-1]
+        if readable:
+            return readable[0]
     if others := _by_content(sheet):
         return others
     if refusals:
@@ -82,7 +90,9 @@ def _by_content(sheet: Sheet) -> tuple[Column, Moments] | None:
     """Return the only column with a date for each bar, whatever its name is."""
     found = []
     for column in sheet.columns:
-        if column.is_text or pa.types.is_temporal(column.values.type):
+        if normalised(column.name) not in CLOSING_TIMES and (
+            column.is_text or pa.types.is_temporal(column.values.type)
+        ):
             try:
                 moments = moments_of(column.values)
             except DateError:

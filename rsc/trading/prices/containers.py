@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -30,6 +31,20 @@ _REFUSED = (
     (b"Obj\x01", "Avro, which is not read; write Parquet"),
     (b"RDX", f"a workspace of R, which is not read; {_AS_CSV}"),
 )
+# What pyarrow and the standard library raise for files that are damaged. MarketError is a ValueError, too.
+_DAMAGE = (
+    pa.ArrowException,
+    EOFError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    OverflowError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in (2, 3, 4, 5))
 
 
@@ -44,20 +59,30 @@ def open_file(path: Path) -> Any:
             return _folder(path)
         with path.open("rb") as file:
             head = file.read(8)
-        if head[:4] == b"PAR1":
-            return parquet.read_table(path)
-        if head[:6] == b"ARROW1" or head[:4] == b"FEA1":
-            return feather.read_table(path)
-        if head[:4] == b"\xff\xff\xff\xff":
-            return pa.ipc.open_stream(path.read_bytes()).read_all()
-        return _text(path.read_bytes())
-    except (pa.ArrowException, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        table = _table(path, head)
+        if table is None:
+            return _text(path.read_bytes())
+        table.validate(full=True)  # text that is no UTF-8
+        return table
+    except MarketError:
+        raise
+    except _DAMAGE as error:
         raise MarketError(f"the file is damaged or cut short ({first_line(error)}); download it again") from error
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise MarketError(f"cannot be read: {reason}") from error
     except RuntimeError as error:  # zipfile raises it for a password
         raise MarketError(f"the archive cannot be read ({first_line(error)}); unpack it") from error
+
+
+def _table(path: Path, head: bytes) -> Any:
+    if head[:4] == b"PAR1":
+        return parquet.read_table(path)
+    if head[:6] == b"ARROW1" or head[:4] == b"FEA1":
+        return feather.read_table(path)
+    if head[:4] == b"\xff\xff\xff\xff":
+        return pa.ipc.open_stream(path.read_bytes()).read_all()
+    return None
 
 
 def _folder(path: Path) -> Any:

@@ -16,6 +16,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _SAMPLE = 200
+_LONGEST = 100
 _FEW_DISTINCT = 0.5
 _MAX_UNIFORM_WIDTH = 64
 # What Python's regular expressions and RE2 both understand. Letters: no digit, no blank, no punctuation of dates.
@@ -71,11 +72,12 @@ class Parts:
 def parts_of(text: Any, layouts: Mapping[str, str] = _LAYOUTS) -> Parts | None:
     """Split a column of text by the layout that most of it has; None if no layout fits."""
     sample = [value for value in text[:: max(1, len(text) // _SAMPLE)].to_pylist() if value]
-    counts = {name: sum(bool(re.match(layout, value)) for value in sample) for name, layout in layouts.items()}
+    short = [value for value in sample if len(value) <= _LONGEST]
+    counts = {name: sum(bool(re.match(layout, value)) for value in short) for name, layout in layouts.items()}
     name = max(counts, key=lambda each: counts[each])
     if not sample or counts[name] * 2 <= len(sample):
         return None
-    example = next(value for value in sample if re.match(layouts[name], value))
+    example = next(value for value in short if re.match(layouts[name], value))
     uniform = _uniform(text, example)
     if uniform is not None:
         return _from_letters(name, layouts[name], uniform, example)

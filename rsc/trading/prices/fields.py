@@ -54,7 +54,9 @@ def fields_of(sheet: Sheet) -> Fields:
         )
     for field in _OPTIONAL:
         column = _volume(usable, remarks) if field == "volume" else _best(usable, field, remarks)
-        if column is not None and column not in columns.values():
+        if column is not None and field != "volume" and column.values.null_count == len(column.values):
+            remarks.append(f"the column {column.title} is empty and left out")
+        elif column is not None and column not in columns.values():
             columns[field] = column
     return Fields(columns, _others(usable, columns), tuple(remarks))
 

@@ -18,6 +18,8 @@ from rsc.trading.prices.sheet import Column, Sheet, distinct
 _CURE = "put a line of names on top, such as date,open,high,low,close,volume"
 _MAX_LABELS = 2
 _LIKE_A_PRICE = 0.9
+_MAX_RANGE = 2.0
+"""High over low of a usual bar. Where it is more, one of the columns is something else, such as volume."""
 
 
 def named(sheet: Sheet, remarks: list[str]) -> Sheet:
@@ -83,12 +85,22 @@ def _is_time(column: Column, dates: Moments) -> bool:
 
 def _order(prices: list[Floats], dates: Moments) -> list[str]:
     """Return which of four columns are open, high, low and close."""
+    if not all((each[np.isfinite(each)] > 0).any() and (each[np.isfinite(each)] > 0).all() for each in prices):
+        raise MarketError(
+            f"there is no line of names, and one of the first four columns of numbers is no price; {_CURE}"
+        )
     highs, lows = (_extreme(prices, ufunc) for ufunc in (np.fmax, np.fmin))
     if len(highs) != 1 or len(lows) != 1:
         raise MarketError(f"there is no line of names, and the first four columns of numbers are no bars; {_CURE}")
+    if np.nanmedian(prices[highs[0]] / prices[lows[0]]) > _MAX_RANGE:
+        raise MarketError(f"there is no line of names, and column {highs[0] + 1} of the numbers is no price; {_CURE}")
     first, last = (i for i in range(4) if i not in (highs[0], lows[0]))
+    whole = np.isfinite(prices[first]) & np.isfinite(prices[last])
+    if not whole.any():
+        raise MarketError(f"there is no line of names, and no row has four prices; {_CURE}")
     steps = np.diff(dates.wall[dates.known])
-    opened, closed = (prices[i] if np.median(steps) >= 0 else prices[i][::-1] for i in (first, last))
+    falls = len(steps) > 0 and np.median(steps) < 0
+    opened, closed = (prices[i][whole][::-1] if falls else prices[i][whole] for i in (first, last))
     if _jump(opened, closed) > _jump(closed, opened):
         raise MarketError(
             f"there is no line of names, and which column is open and which is close is not clear; {_CURE}"
@@ -107,7 +119,7 @@ def _extreme(prices: list[Floats], ufunc: Any) -> list[int]:
 
 def _jump(opened: Floats, closed: Floats) -> float:
     """Return how far bars open from the close before, by the median."""
-    return float(np.nanmedian(np.abs(opened[1:] - closed[:-1])))
+    return float(np.median(np.abs(opened[1:] - closed[:-1]))) if len(opened) > 1 else 0.0
 
 
 def _behind(columns: list[Column], low: Floats, high: Floats) -> list[str]:

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from rsc.trading.prices.errors import MarketError, listed, quoted
 from rsc.trading.prices.names import is_header, rank_of
 
-_SEPARATORS = (",", ";", "\t", "|")
+_SEPARATORS = (";", "\t", "|", ",")
+"""The comma last: it may stand in numbers and dates that something else separates."""
 BLANKS = " "
 """The separator of columns that are aligned by blanks."""
 _LINES = 200
 _HEADER_WITHIN = 60
 _MIN_WIDTH = 2
+_LONGEST_LINE = 100_000
+_LONGEST_NUMBER = 64
 _LABELS = {"ticker", "tickers", "symbol", "symbols", "price", "attributes", ""}
-_NUMBER = re.compile(r"[+-]?[$€£¥]?[\d.,' ]*\d[\d.,' ]*[KMBT%]?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?[$€£¥]?[\d.,'\s]*\d[\d.,'\s]*(?:[KMBT%]|[$€£¥]|[A-Z]{3})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def fields_of(line: str, separator: str) -> list[str]:
     """Split a line; a leading '#' does not count."""
     if separator == BLANKS:
         return line.split()
+    line = line[:_LONGEST_LINE]
     return next(csv.reader([line.lstrip("#") if line.startswith("#") else line], delimiter=separator), [])
 
 
@@ -72,19 +76,36 @@ def _without_bars(lines: list[str], separators: tuple[str, ...]) -> Layout:
     assert best is not None
     separator = best[2]
     table = [fields_of(line, separator) for line in lines]
-    width = Counter(map(len, filter(None, table))).most_common(1)[0][0]
+    width = max(Counter(map(len, filter(None, table))).items(), key=lambda item: item[1], default=(0, 0))[0]
+    if not width:
+        raise MarketError(f"the file is no table of prices: it begins with {quoted(lines[0])}; download it again")
     first = next(i for i, row in enumerate(table) if len(row) == width)
     row = table[first]
     if width < _MIN_WIDTH or (separator == BLANKS and len([line for line in lines if line.strip()]) == 1):
         raise MarketError(f"the file is no table of prices: it begins with {quoted(lines[first])}; download it again")
     skipped = tuple(line for line in lines[:first] if line.strip())
-    if sum(bool(_NUMBER.fullmatch(cell.strip())) for cell in row) * 2 >= width:
+    if _is_row(row):
         return Layout(separator, None, None, first, width, skipped)
     return Layout(separator, tuple(row), None, first + 1, width, skipped)
 
 
+def _is_row(row: list[str]) -> bool:
+    """Return True if half of the cells are numbers."""
+    return sum(_is_number(cell.strip()) for cell in row) * 2 >= len(row)
+
+
+def _is_number(cell: str) -> bool:
+    return len(cell) <= _LONGEST_NUMBER and bool(_NUMBER.fullmatch(cell))
+
+
 def _with_names(lines: list[str], table: list[list[str]], header: int, separator: str) -> Layout:
     names = list(table[header])
+    for number, row in enumerate(table[:header]):
+        if len(row) == len(names) and _is_row(row):
+            raise MarketError(
+                f"line {number + 1} looks like a row, but the line of names is line {header + 1}: "
+                "move it to the top, or read the two tables apart"
+            )
     skipped = [lines[i] for i in range(header) if lines[i].strip()]
     labels: list[list[str]] = []
     first = header + 1

@@ -12,7 +12,9 @@ PRICES = ("open", "high", "low", "close")
 _SPELLINGS = {
     "date": """date datetime date_time timestamp time_utc date_utc timestamp_utc datetime_utc utc gmt_time time
         local_time local_date time_period_start open_time time_open opentime timeopen start_time start begin bar_time
-        bar_start date_g ts_event window_start ts t unix unix_time unix_timestamp unixtime epoch epoch_time dt dates
+        bar_start date_g ts_event window_start ts t timestamp_ms timestamp_us timestamp_ns ts_ms unix_ms
+        epoch_ms open_timestamp start_timestamp started_at start_at candle_begin_time candle_date_time_utc
+        candle_date_time_kst unix unix_time unix_timestamp unixtime epoch epoch_time dt dates
         trade_date tradedate trading_date trading_day tradingday price_date pricedate date_price as_of asof as_of_date
         quote_date business_date effective_date formatted_date snapped_at datadate caldt dlycaldt dtyyyymmdd yyyymmdd
         day month
@@ -30,7 +32,7 @@ _SPELLINGS = {
         安値 저가""",
     "close": """close c close_price closeprice price_close closing closing_price close_last px_close close_rate
         schlusskurs schluss cloture chiusura fechamento cierre zamkniecie kapanis slot slotkoers закр закрытие 收盘
-        收盘价 終値 종가 last last_price lastprice px_last dlyclose prccd prc ltp zuletzt letzter dernier ultimo
+        收盘价 終値 종가 last last_price lastprice px_last dlyclose prccd prc ltp trade_price zuletzt letzter dernier ultimo
         laatste settle settlement settle_price""",
     "price": "price kurs prix precio prezzo preco preis цена simdi",
     "volume": """volume v vol real_volume volume_traded traded_volume total_volume tick_volume tickvolume tickvol
@@ -58,6 +60,9 @@ _WEAK = """first last last_price lastprice px_last ltp zuletzt letzter dernier u
     settle_price quantity qty max min hi lo adjusted adjusted_price adj_price period day month created_at
     time_close close_time closetime timeclose end_time"""
 WEAK = frozenset(_WEAK.split())
+CLOSING_TIMES = frozenset({"time_close", "close_time", "closetime", "timeclose", "end_time"})
+_LONGEST = 200
+"""Longer names are no names of columns; expressions would take long on them."""
 _ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|\{[^}]*\}")
 _NUMBERED = re.compile(r"^\s*\d+[a-z]?\.\s*")
 _TUPLE = re.compile(r"""^\(\s*(['"])(.*?)\1\s*,\s*(['"])(.*?)\3\s*\)$""")
@@ -70,7 +75,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 @functools.lru_cache(maxsize=4096)
 def normalised(name: str) -> str:
     """Return a name in lower case without accents, units, numbering and decoration: '1. Adj Close*' is 'adj_close'."""
-    text = _NUMBERED.sub("", name.strip().lstrip("\ufeff"))
+    text = _NUMBERED.sub("", name[:_LONGEST].strip().lstrip("\ufeff"))
     text = _ASIDE.sub(" ", text) if _ASIDE.sub(" ", text).strip() else text
     text = _CAMEL.sub("_", text).lower().replace("ß", "ss").replace("ł", "l").replace("ı", "i")
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if unicodedata.category(c) != "Mn")
@@ -94,9 +99,9 @@ def is_unnamed(name: str) -> bool:
 
 def split_asset(name: str) -> tuple[str, str] | None:
     """Return (field name, asset) of a name that holds both, such as 'AAPL_Close', 'BTC:open' or "('Close', 'AAPL')"."""
-    if found := _TUPLE.match(name.strip()):
+    if len(name) <= _LONGEST and (found := _TUPLE.match(name.strip())):
         return field_and_asset(found[2], found[4])
-    if means_anything(name):
+    if len(name) > _LONGEST or means_anything(name):
         return None
     words = _CAMEL.sub("_", name.strip())
     if found := _BEHIND.match(words):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,11 @@ NULLS = (
     *("", "null", "NULL", "Null", "NaN", "nan", "NAN", "None", "none", "N/A", "n/a", "NA", "na", "<NA>", "NaT", "nil"),
     *("#N/A", "#N/A N/A", "#VALUE!", "#DIV/0!", "-", "--", "\u2014", "\u2013", ".", "..", "?", "*", "-nan", "1.#QNAN"),
 )
-# Blanks and apostrophes between thousands, currency signs, and codes of currencies at either end.
-_DECORATION = r"[\s\x{00a0}\x{202f}\x{2009}'\x{2019}_]|\p{Sc}|^[A-Z]{3}|[A-Z]{3}$|^R\$|^Rs\.?"
+# Currency signs and codes at either end.
+_CURRENCY = r"^(?:[A-Z]{3}|R\$|Rs\.?|\p{Sc})\s*|\s*(?:[A-Z]{3}|kr|\p{Sc})$"
+# A blank or an apostrophe between thousands. Elsewhere it may be a fraction: 101'16 is 101 and 16/32.
+_THOUSANDS = r"[\s\x{00a0}\x{202f}\x{2009}'\x{2019}_](\d{3})\b"
+_THIRTY_SECONDS = r"^\d{2,3}'\d{2}[0257]$"
 _SCALES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 # Values that only one decimal mark can explain, as a regular expression each.
 _ONLY_COMMA = "|".join(
@@ -34,10 +37,16 @@ _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|NaN|inf|Inf|Infini
 _SAMPLE = 1000
 
 
-def floats_of(columns: Mapping[str, Any]) -> tuple[dict[str, Floats], dict[str, str]]:
-    """Return the columns as float64, null as NaN, and of those that are no numbers their first such value.
+def floats_of(columns: Mapping[str, Any], others: Collection[str] = ()) -> tuple[dict[str, Floats], dict[str, str]]:
+    """Read columns as numbers; text with one decimal mark for all columns.
 
-    Text is read with one decimal mark for all columns.
+    Args:
+        columns: Arrow arrays.
+        others: The columns that have a say in the decimal mark only if the rest has none. One that shows another mark is
+            read with that.
+
+    Returns:
+        The columns as float64, null as NaN, and of those that are no numbers their first such value.
 
     Raises:
         MarketError: if the decimal mark cannot be told.
@@ -48,10 +57,11 @@ def floats_of(columns: Mapping[str, Any]) -> tuple[dict[str, Floats], dict[str, 
     if not odd:
         return {key: read for key, read in numbers.items() if read is not None}, {}
     texts.update({key: _undecorated(texts[key]) for key in odd if _is_decorated(texts[key])})
-    comma = _decimal_comma(texts)
+    comma = _decimal_comma(texts, others)
     refused: dict[str, str] = {}
     for key in texts if comma else odd:
-        read = _of_text(texts[key], comma)
+        contrary = key in others and _example({key: texts[key]}, _ONLY_POINT if comma else _ONLY_COMMA) is not None
+        read = _of_text(texts[key], comma is not contrary)
         if isinstance(read, int):
             refused[key] = str(columns[key][read])
             numbers[key] = None
@@ -84,11 +94,14 @@ def _without_nulls(values: Any) -> Any:
 
 def _undecorated(text: Any) -> Any:
     """Return text that may be numbers, without what only decorates them."""
-    return pc.replace_substring_regex(pc.replace_substring(text, "\u2212", "-"), _DECORATION, "")
+    if pc.all(pc.match_substring_regex(_sample(text), _THIRTY_SECONDS)).as_py():
+        return text
+    plain = pc.replace_substring_regex(pc.replace_substring(text, "\u2212", "-"), _CURRENCY, "")
+    return pc.replace_substring_regex(plain, _THOUSANDS, r"\1")
 
 
 def _is_decorated(text: Any) -> bool:
-    return bool(pc.any(pc.match_substring_regex(_sample(text), _DECORATION + "|\u2212")).as_py())
+    return bool(pc.any(pc.match_substring_regex(_sample(text), f"{_CURRENCY}|{_THOUSANDS}|\u2212")).as_py())
 
 
 def _sample(text: Any) -> Any:
@@ -100,24 +113,29 @@ def _casts(text: Any) -> Floats | None:
     return None if numbers is None else np.ascontiguousarray(numbers.to_numpy(zero_copy_only=False), np.float64)
 
 
-def _decimal_comma(texts: Mapping[str, Any]) -> bool:
+def _decimal_comma(texts: Mapping[str, Any], others: Collection[str]) -> bool:
     """Return True if the decimal mark of a file is the comma, False if it is the point.
 
     Raises:
         MarketError: if some values have the one and some the other, or all values can have either.
     """
     numeric = {key: text for key, text in texts.items() if _is_numeric_text(text)}
-    comma, point = (_example(numeric, pattern) for pattern in (_ONLY_COMMA, _ONLY_POINT))
+    first = {key: text for key, text in numeric.items() if key not in others}
+    rest = {key: text for key, text in numeric.items() if key in others}
+    comma, point = (_example(first, pattern) for pattern in (_ONLY_COMMA, _ONLY_POINT))
     if comma and point:
         raise MarketError(
             f"numbers such as {quoted(comma)} and {quoted(point)} have different decimal marks; "
             "write all with a decimal point"
         )
-    if not comma and not point and (unclear := _example(numeric, ",")):
+    if comma or point:
+        return bool(comma)
+    comma, point = (_example(rest, pattern) for pattern in (_ONLY_COMMA, _ONLY_POINT))
+    if (unclear := _example(first, ",")) and bool(comma) is bool(point):
         raise MarketError(
             f"numbers such as {quoted(unclear)} can have a decimal comma or thousands; write them with a decimal point"
         )
-    return bool(comma)
+    return bool(comma) and not point
 
 
 def _is_numeric_text(text: Any) -> bool:

@@ -71,8 +71,13 @@ def arrow_of(values: Any) -> Any:
 
 
 def decoded(values: Any) -> Any:
-    """Return the values of a dictionary-encoded column; others as they are."""
-    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+    """Return the values of a dictionary-encoded column, and bytes as text where they are; others as they are."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        text = cast_or_none(values, pa.string())
+        return values if text is None else text
+    return values
 
 
 def is_text_type(kind: Any) -> bool:

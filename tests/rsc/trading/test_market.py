@@ -162,7 +162,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "low above high": (put("low", 5, 1000.0), "row 6 has low = 1000 above high"),
     "open outside": (put("open", 5, 50.0), "row 6 has open or close outside of low to high"),
     "negative volume": (put("volume", 5, -5.0), "row 6 has volume = -5; use 0 where it is unknown"),
-    "NaN adj_close": (lambda c: c.update(adj_close=np.full(150, np.nan)), "row 1 has adj_close = nan"),
+    "NaN adj_close": (lambda c: c.update(adj_close=np.where(np.arange(150), 1.0, np.nan)), "row 1 has adj_close = nan"),
     "text price": (lambda c: c.update(close=np.full(150, "high")), "column 'close' holds 'high', which is no number"),
     "too few rows": (lambda c: c.update({k: v[:99] for k, v in c.items()}), "99 rows are too few, at least 100"),
 }

@@ -202,6 +202,14 @@ REFUSED: dict[str, Refused] = {
         lambda: text(NAMES, iso, [*COIN_HOURS[:100], *walk([COIN_HOURS[99].time], 30_000.0, 3), *COIN_HOURS[100:]]),
         "end of summer time; write times in UTC",
     ),
+    "opening times that fit two orders beside closing times": Refused(
+        lambda: text(
+            "open_time,open,high,low,close,close_time",
+            lambda b: [f"{b.time:%d/%m/%Y}", *b.ohlc, unix(b, 1000) + 59_999],
+            ONES,
+        ),
+        "can be day, month, year or month, day, year",
+    ),
     # Numbers
     "zero price": Refused(changed(3, 1, 0), r"row 4 has open = 0 \(1 such rows\); prices must be positive numbers"),
     "negative price": Refused(changed(3, 4, -37.63), "row 4 has close = -37.63"),
@@ -254,6 +262,18 @@ REFUSED: dict[str, Refused] = {
         ),
         "decimal comma or thousands",
     ),
+    "fractions of bonds": Refused(
+        lambda: text(NAMES, lambda b: [f"{b.time:%Y-%m-%d}", *(f"{p:.0f}'{p % 1 * 32:02.0f}" for p in b.ohlc), 1]),
+        "holds .* which is no number",
+    ),
+    "fractions of bonds, to a quarter": Refused(
+        lambda: text(NAMES, lambda b: [f"{b.time:%Y-%m-%d}", *(f"{p:.0f}'{p % 1 * 32:02.0f}5" for p in b.ohlc), 1]),
+        "holds .* which is no number",
+    ),
+    "fractions of old shares": Refused(
+        lambda: text(NAMES, lambda b: [f"{b.time:%Y-%m-%d}", *(f"{p:.0f} 1/8" for p in b.ohlc), 1]),
+        "holds .* which is no number",
+    ),
     # Files
     "pickle": Refused(lambda: pickle.dumps({"a": 1}), "a pickle, which can run code"),
     "xlsx": Refused(
@@ -298,6 +318,9 @@ REFUSED: dict[str, Refused] = {
         lambda: text("date,open,high,low,close,close", lambda b: [*plain(b)[:5], b.close * 2]),
         "two columns are named 'close'",
     ),
+    "rows above the line of names": Refused(
+        lambda: text(None, plain, DAYS[:20]) + text(NAMES, plain, DAYS[20:]), "line 1 looks like a row"
+    ),
     # No line of names
     "no names, other order": Refused(
         lambda: text(None, lambda b: [f"{b.time:%Y-%m-%d}", b.close, b.open, b.volume, b.high, b.low]),
@@ -309,6 +332,9 @@ REFUSED: dict[str, Refused] = {
     ),
     "no names, an adjusted close": Refused(
         lambda: text(None, lambda b: [*plain(b)[:5], round(b.close * 0.8, 2), b.volume]), "may be an adjusted close"
+    ),
+    "no names, volume before close": Refused(
+        lambda: text(None, lambda b: [f"{b.time:%Y-%m-%d}", b.open, b.high, b.low, b.volume, b.close]), "is no price"
     ),
     "no names, one price": Refused(
         lambda: text(None, lambda b: [f"{b.time:%Y-%m-%d}", b.close]), "too few for bars|no line of names"
