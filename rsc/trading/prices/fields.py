@@ -68,12 +68,22 @@ def _best(columns: list[Column], field: str, remarks: list[str]) -> Column | Non
         return None
     best = min(rank for rank, _ in ranked)
     found = [column for rank, column in ranked if rank == best]
-    for other in found[1:]:
+    twins = [column for column in columns if _is_twin(column.name, found[0].name)]
+    for other in (*found[1:], *twins):
         if not found[0].values.equals(other.values):
             raise MarketError(f"two columns are named {found[0].title} and differ; remove one of them")
     if normalised(found[0].name) in WEAK:
+        others = [column.title for _, column in ranked if column not in found]
+        if others and field in PRICES:
+            raise MarketError(f"{field} can be the column {found[0].title} or {others[0]}; name one of them {field}")
         remarks.append(f"{field} is the column {found[0].title}")
     return found[0]
+
+
+def _is_twin(name: str, other: str) -> bool:
+    """Return True if a name is what pandas and polars make of another one that stands twice."""
+    suffix = name.strip().removeprefix(other.strip())
+    return suffix != name.strip() and bool(re.fullmatch(r"\.\d+|_duplicated_\d+", suffix))
 
 
 def _volume(columns: list[Column], remarks: list[str]) -> Column | None:

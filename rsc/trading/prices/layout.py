@@ -17,6 +17,8 @@ BLANKS = " "
 _LINES = 200
 _HEADER_WITHIN = 60
 _MIN_WIDTH = 2
+_BLANKS_WEIGH = 0.9
+"""Blanks stand in dates and titles, too."""
 _LONGEST_LINE = 100_000
 _LONGEST_NUMBER = 64
 _LABELS = {"ticker", "tickers", "symbol", "symbols", "price", "attributes", ""}
@@ -66,15 +68,7 @@ def fields_of(line: str, separator: str) -> list[str]:
 
 def _without_bars(lines: list[str], separators: tuple[str, ...]) -> Layout:
     """Find the layout of a file whose names are not those of bars, or that has none."""
-    best: tuple[int, int, str] | None = None
-    for separator in (*separators, BLANKS):
-        widths = Counter(len(fields_of(line, separator)) for line in lines if line.strip())
-        width, count = max(widths.items(), key=lambda item: (item[1] if item[0] > 1 else 0, item[0]), default=(0, 0))
-        score = (count if width > 1 else 0, width if separator != BLANKS else 0, separator)
-        if best is None or score[:2] > best[:2]:
-            best = score
-    assert best is not None
-    separator = best[2]
+    separator = max((*separators, BLANKS), key=lambda each: _regularity(lines, each))
     table = [fields_of(line, separator) for line in lines]
     width = max(Counter(map(len, filter(None, table))).items(), key=lambda item: item[1], default=(0, 0))[0]
     if not width:
@@ -87,6 +81,15 @@ def _without_bars(lines: list[str], separators: tuple[str, ...]) -> Layout:
     if _is_row(row):
         return Layout(separator, None, None, first, width, skipped)
     return Layout(separator, tuple(row), None, first + 1, width, skipped)
+
+
+def _regularity(lines: list[str], separator: str) -> tuple[float, int]:
+    """Return how many lines a separator splits into the same number of fields, and that number."""
+    widths = Counter(len(fields_of(line, separator)) for line in lines if line.strip())
+    width, count = max(widths.items(), key=lambda item: (item[1] if item[0] > 1 else 0, item[0]), default=(0, 0))
+    if width < _MIN_WIDTH:
+        return 0.0, width
+    return (count * _BLANKS_WEIGH, 0) if separator == BLANKS else (float(count), width)
 
 
 def _is_row(row: list[str]) -> bool:

@@ -95,7 +95,7 @@ def _refuse_markup(data: bytes) -> None:
     """Refuse what a server or a program wrote instead of a table."""
     head = data[:400].decode(errors="replace").lstrip()
     lowered = head.lower()
-    if lowered.startswith(("<!doc", "<html", "<?xml", "<head", "<body", "<div", "<script")):
+    if re.match(r"<(!doctype|\?xml|html|head|body|div|script|style|meta|table|span|p|br)\b", lowered):
         raise MarketError("the file is a web page, not prices: the download went wrong; open the address in a browser")
     if re.match(r'\{\s*"|\[\s*[\[{"\d]|\{\s*\}|\[\s*\]', head):
         raise MarketError(

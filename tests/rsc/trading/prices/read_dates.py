@@ -118,6 +118,9 @@ DATES: dict[str, Read] = {
     "date: ISO with microseconds": Read(
         lambda: text(NAMES, dated("%Y-%m-%d %H:%M:%S.000000"), COIN_HOURS), COIN_HOURS, 8766.0
     ),
+    "date: offset and UTC behind": Read(
+        lambda: text(NAMES, dated("%Y-%m-%d %H:%M:%S +0000 UTC"), COIN_HOURS), COIN_HOURS, 8766.0
+    ),
     "date: UTC behind": Read(lambda: text(NAMES, dated("%Y-%m-%d %H:%M:%S UTC"), COIN_HOURS), COIN_HOURS, 8766.0),
     "date: some with offsets": Read(
         lambda: text(

@@ -135,6 +135,17 @@ REFUSED: dict[str, Refused] = {
         lambda: text("timestamp,bid,ask", lambda b: [unix(b), b.close, b.open]), "no columns for open, high, low, close"
     ),
     "no close": Refused(lambda: text("date,open,high,low,volume", lambda b: [*plain(b)[:4], 1]), "no column for close"),
+    "two tickers whose names are lost": Refused(
+        lambda: text(
+            "Date," + ",".join(f"{name},{name}.1" for name in ("Open", "High", "Low", "Close", "Volume")),
+            lambda b: [f"{b.time:%Y-%m-%d}", *(x for p in (*b.ohlc, b.volume) for x in (p, p * 3))],
+        ),
+        "two columns are named 'Open' and differ",
+    ),
+    "last and settlement price": Refused(
+        lambda: text("Date,Open,High,Low,Last,Settle,Volume", lambda b: [*plain(b)[:5], b.close - 0.01, 1]),
+        "close can be the column 'Last' or 'Settle'; name one of them close",
+    ),
     # Dates
     "dates that fit two orders": Refused(
         lambda: text(NAMES, dated("%d/%m/%Y"), ONES),
@@ -299,6 +310,7 @@ REFUSED: dict[str, Refused] = {
         lambda: b'{"date": "2021-01-04", "open": 1}\n{"date": "2021-01-05", "open": 1}\n', "JSON, which is not read"
     ),
     "json error": Refused(lambda: b'{"Note": "Thank you for using this API"}', "Thank you for using this API"),
+    "html table": Refused(lambda: b"<table><tr><td>Date</td></tr></table>", "a web page"),
     "html": Refused(lambda: b"\n<!DOCTYPE html><html><body>Too Many Requests</body></html>", "a web page"),
     "git lfs": Refused(
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n", "git lfs pull"
