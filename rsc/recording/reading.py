@@ -32,6 +32,14 @@ class AccountState:
         journal_extra: The account's own columns.
     """
 
+    # Beyond 30 attributes each object of a class has a hash table of its own, and reading one takes longer.
+    __slots__ = (
+        "_befores", "_blank", "_end", "_fill", "_grows", "_has_time", "_last", "_lots", "_mode", "_names", "_places",
+        "_position_told", "_rewards", "_start_price", "_step", "_tells_costs", "_tells_trades", "_totals", "_trades_seen",
+        "_value_seen", "account", "capital", "figures", "journal_extra", "journal_row", "journal_trades", "start_time_us",
+        "value",
+    )  # fmt: skip
+
     def __init__(self, account: Account) -> None:
         self.account = account
         self.journal_row: tuple[Any, ...] = ()
@@ -239,6 +247,8 @@ class AccountState:
 
 class AccountReader(AccountState):
     """`AccountState` of a single env: finds the figures itself."""
+
+    __slots__ = ("_arrange", "_env_name", "_fast", "_find_capital", "_keys", "_read")
 
     def __init__(self, account: Account, env: gym.Env[Any, Any]) -> None:
         super().__init__(account)

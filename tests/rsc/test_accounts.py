@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import Trade
+from journal import About, Trade
 from journal.format.schema import UNKNOWN_STEP, UNKNOWN_TIME
 from rsc.recording import reading
 from rsc.recording.accounts import Account, AccountError, before, since_last
@@ -45,22 +46,34 @@ class Script(gym.Env[int, int]):
         return 0, 0.0, False, False, next(self._left)
 
 
-def told(account: Account, infos: Iterable[Info], rewards: Iterable[Any] = (), env: Any = None) -> AccountReader:
-    """An account that has read all infos, the first at reset; ``rows``, ``extras`` and ``trades`` have each step."""
+@dataclass
+class Told:
+    """What an account read: of the reset, and of each step."""
+
+    about: About
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    extras: list[list[float]] = field(default_factory=list)
+    trades: list[list[Trade]] = field(default_factory=list)
+
+    @property
+    def capital(self) -> float:
+        return self.about.initial_portfolio_value
+
+
+def told(account: Account, infos: Iterable[Info], rewards: Iterable[Any] = (), env: Any = None) -> Told:
+    """Read all infos, the first at reset."""
     first, *rest = infos
     account_reader = AccountReader(account, env if env is not None else Script([]))
-    account_reader.about_it = account_reader.begin(first)  # type: ignore[attr-defined]
-    rows, extras, trades = [], [], []
+    found = Told(account_reader.begin(first))
     for info, reward in zip(rest, [*rewards, *[0.0] * len(rest)], strict=False):
         account_reader.read(reward, info)
-        rows.append(account_reader.journal_row)
-        extras.append(list(account_reader.journal_extra))
-        trades.append(list(account_reader.journal_trades))
-    vars(account_reader).update(rows=rows, extras=extras, trades=trades)
-    return account_reader
+        found.rows.append(account_reader.journal_row)
+        found.extras.append(list(account_reader.journal_extra))
+        found.trades.append(list(account_reader.journal_trades))
+    return found
 
 
-def values(reader: Any) -> list[float]:
+def values(reader: Told) -> list[float]:
     return [row[0] for row in reader.rows]
 
 
@@ -94,7 +107,7 @@ def test_figure__attribute__outermost_layer_first_and_read_anew() -> None:
     reader = AccountReader(account, wrapped)
     assert reader.begin({}).initial_portfolio_value == 11.0
     wrapped.nav = 12.0
-    env.portfolio.cash[1] = 8.0  # type: ignore[attr-defined]
+    env.portfolio.cash[1] = 8.0
     reader.read(0.0, {})
     assert reader.journal_row[0] == 12.0
     assert reader.journal_row[2] == 8.0
@@ -104,7 +117,7 @@ def test_figure__attribute__outermost_layer_first_and_read_anew() -> None:
 def test_figure__function__gets_the_bare_env_and_info() -> None:
     env = Script([], nav=3.0)
     account = Account(value=lambda env, info: env.nav + info["more"])
-    assert told(account, [{"more": 1.0}, {"more": 2.0}], env=Named(env)).rows[0][0] == 5.0  # type: ignore[attr-defined]
+    assert told(account, [{"more": 1.0}, {"more": 2.0}], env=Named(env)).rows[0][0] == 5.0
 
 
 @pytest.mark.parametrize(
@@ -185,7 +198,7 @@ def test_value__missing_later__is_unknown_and_nothing_else(caplog: pytest.LogCap
     infos = [{"v": 1.0, "c": 2.0}, {"c": 3.0}, {"v": None, "c": 4.0}, {"v": 5.0, "c": 5.0}]
     reader = told(Account(value="v", cash="c"), infos)
     assert [math.isnan(value) for value in values(reader)] == [True, True, False]
-    assert [row[2] for row in reader.rows] == [3.0, 4.0, 5.0]  # type: ignore[attr-defined]
+    assert [row[2] for row in reader.rows] == [3.0, 4.0, 5.0]
 
 
 def test_figure__that_fails__is_unknown_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -194,14 +207,14 @@ def test_figure__that_fails__is_unknown_with_one_warning(caplog: pytest.LogCaptu
 
     with caplog.at_level(logging.WARNING, "rsc"):
         reader = told(Account(value="v", price=price), [{"v": 1.0}] * 5)
-    assert all(math.isnan(row[1]) for row in reader.rows)  # type: ignore[attr-defined]
+    assert all(math.isnan(row[1]) for row in reader.rows)
     assert [record.getMessage() for record in caplog.records] == [
         "the account's price could not be read and is recorded as unknown: RuntimeError: no market today"
     ]
 
 
 def test_about__what_is_not_told__is_named_unknown() -> None:
-    about = told(Account(value="v", price="p"), [{"v": 1.0, "p": 2.0}]).about_it  # type: ignore[attr-defined]
+    about = told(Account(value="v", price="p"), [{"v": 1.0, "p": 2.0}]).about
     assert about.unknown == ("cash", "position", "fees", "unrealized_pnl", "market_time")
     assert about.trades == "unknown"
     assert about.periods_per_year is None
@@ -210,7 +223,7 @@ def test_about__what_is_not_told__is_named_unknown() -> None:
 
 
 def test_row__untold_columns__are_nan_and_not_a_time() -> None:
-    (row,) = told(Account(value="v"), [{"v": 1.0}] * 2).rows  # type: ignore[attr-defined]
+    (row,) = told(Account(value="v"), [{"v": 1.0}] * 2).rows
     assert row[0] == 1.0
     assert all(math.isnan(one) for one in row[1:6])
     assert row[6] == UNKNOWN_TIME
@@ -234,9 +247,10 @@ def test_from_rewards__kind__compounds_from_capital(
 
 
 def test_from_rewards__each_episode__begins_at_capital() -> None:
-    reader = told(Account.from_rewards("money", capital=10.0), [{}] * 3, [1.0, 1.0])
-    reader.begin({})
-    reader.read(5.0, {})
+    reader = AccountReader(Account.from_rewards("money", capital=10.0), Script([]))
+    for _ in range(2):
+        reader.begin({})
+        reader.read(5.0, {})
     assert reader.journal_row[0] == 15.0
 
 
@@ -248,12 +262,12 @@ def test_from_rewards__reward_that_is_none__is_unknown_from_there() -> None:
 def test_since_last__running_total__gives_this_steps_part() -> None:
     infos = [{"v": 1.0, "fees": total} for total in (7.0, 7.0, 9.5, 12.0)]
     reader = told(Account(value="v", costs=since_last("fees")), infos)
-    assert [row[4] for row in reader.rows] == [0.0, 2.5, 2.5]  # type: ignore[attr-defined]
+    assert [row[4] for row in reader.rows] == [0.0, 2.5, 2.5]
 
 
 def test_since_last__not_there_at_reset__began_at_zero() -> None:
     reader = told(Account(value="v", costs=since_last("fees")), [{"v": 1.0}, {"v": 1.0, "fees": 2.0}])
-    assert reader.rows[0][4] == 2.0  # type: ignore[attr-defined]
+    assert reader.rows[0][4] == 2.0
 
 
 def test_since_last__growing_list__gives_the_new_trades() -> None:
@@ -284,33 +298,33 @@ DERIVED = Account(value="v", position="p", price="c")
 def test_derived__first_in_first_out__with_reversal() -> None:
     infos = holding(0, 2, 3, -1, 0, price=[10, 11, 12, 13, 14])
     reader = told(DERIVED, infos)
-    found = [[tuple(one) for one in step] for step in reader.trades]  # type: ignore[attr-defined]
+    found = [[tuple(one) for one in step] for step in reader.trades]
     none = float("nan")
     assert [len(step) for step in found] == [0, 0, 2, 1]
     assert found[2][0][:7] == pytest.approx((1, 2.0, 1, UNKNOWN_TIME, 11.0, 13.0, 4.0))
     assert found[2][1][:7] == pytest.approx((1, 1.0, 2, UNKNOWN_TIME, 12.0, 13.0, 1.0))
     assert found[3][0] == pytest.approx((-1, 1.0, 3, UNKNOWN_TIME, 13.0, 14.0, -1.0, none), nan_ok=True)
-    assert reader.about_it.trades == "derived"  # type: ignore[attr-defined]
+    assert reader.about.trades == "derived"
 
 
 def test_derived__position_at_reset__is_an_opening_lot() -> None:
     reader = told(DERIVED, holding(4, 4, 1, price=[10, 11, 12]))
-    ((closed,),) = [step for step in reader.trades if step]  # type: ignore[attr-defined]
+    ((closed,),) = [step for step in reader.trades if step]
     assert closed[:3] == (1, 3.0, 0)
     assert closed.entry_price == 10.0
 
 
 def test_derived__position_not_told_at_reset__is_taken_as_flat_and_said() -> None:
     reader = told(DERIVED, [{"v": 1.0}, *holding(2, 0)])
-    assert [len(step) for step in reader.trades] == [0, 1]  # type: ignore[attr-defined]
-    assert reader.about_it.account["position at reset"] == "not told, taken as 0"  # type: ignore[attr-defined]
+    assert [len(step) for step in reader.trades] == [0, 1]
+    assert reader.about.account["position at reset"] == "not told, taken as 0"
 
 
 def test_derived__position_that_fails__makes_all_trades_unknown_once() -> None:
     infos = holding(0, 2, 0, 2)
     infos[3]["p"] = None
     reader = told(DERIVED, [*infos, *holding(0, 1, 0)])
-    steps = reader.trades  # type: ignore[attr-defined]
+    steps = reader.trades
     assert [len(step) for step in steps] == [0, 1, 1, 0, 0, 0]
     assert steps[2] == [UNKNOWN_TRADES]
 
@@ -318,21 +332,21 @@ def test_derived__position_that_fails__makes_all_trades_unknown_once() -> None:
 def test_derived__fill_price__is_what_trades_are_made_at() -> None:
     account = Account(value="v", position="p", price="c", fill_price="f")
     infos = [{**info, "f": fill} for info, fill in zip(holding(0, 1, 0, price=[10, 20, 30]), (1, 2, 5), strict=True)]
-    (closed,) = told(account, infos).trades[1]  # type: ignore[attr-defined]
+    (closed,) = told(account, infos).trades[1]
     assert (closed.entry_price, closed.exit_price) == (2.0, 5.0)
 
 
 def test_derived__weight_alone__derives_nothing() -> None:
     reader = told(Account(value="v", weight="p", price="c"), holding(0, 1, 0))
-    assert reader.about_it.trades == "unknown"  # type: ignore[attr-defined]
-    assert reader.extras == [[1.0], [0.0]]  # type: ignore[attr-defined]
-    assert reader.about_it.extra_columns == ("weight",)  # type: ignore[attr-defined]
+    assert reader.about.trades == "unknown"
+    assert reader.extras == [[1.0], [0.0]]
+    assert reader.about.extra_columns == ("weight",)
 
 
 def test_derived__costs__go_to_the_units_that_were_traded_or_held() -> None:
     account = Account(value="v", position="p", price="c", costs="k")
     infos = [{**info, "k": cost} for info, cost in zip(holding(0, 2, 2, 1, 0), (0, 2, 1, 3, 4), strict=True)]
-    first, second = (one for step in told(account, infos).trades for one in step)  # type: ignore[attr-defined]
+    first, second = (one for step in told(account, infos).trades for one in step)
     assert (first.costs, first.pnl) == (1.0 + 0.5 + 3.0, -4.5)
     assert (second.costs, second.pnl) == (1.0 + 0.5 + 4.0, -5.5)
 
@@ -409,8 +423,8 @@ def test_told__key_that_is_missing__makes_trades_unknown_once(caplog: pytest.Log
     infos = [{"v": 1.0}, {"v": 1.0, "t": [trade(1)]}, {"v": 1.0}, {"v": 1.0, "t": [trade(1)]}]
     with caplog.at_level(logging.WARNING, "rsc"):
         reader = told(Account(value="v", trades="t"), infos)
-    assert [len(step) for step in reader.trades] == [1, 1, 0]  # type: ignore[attr-defined]
-    assert reader.trades[1] == [UNKNOWN_TRADES]  # type: ignore[attr-defined]
+    assert [len(step) for step in reader.trades] == [1, 1, 0]
+    assert reader.trades[1] == [UNKNOWN_TRADES]
     assert "let the figure give None or an empty list" in caplog.text
 
 
@@ -481,8 +495,8 @@ def test_before__in_each_step__is_the_value_of_the_step_before() -> None:
     """In the first step that of the reset; an opening lot was opened at the price of the reset."""
     account = Account(value="v", position="p", price="c", fill_price=before("c"), extra={"last": before("c")})
     reader = told(account, holding(1, 1, 2, 0, price=[10, 11, 12, 13]))
-    assert reader.extras == [[10.0], [11.0], [12.0]]  # type: ignore[attr-defined]
-    trades = [(one.entry_price, one.exit_price) for step in reader.trades for one in step]  # type: ignore[attr-defined]
+    assert reader.extras == [[10.0], [11.0], [12.0]]
+    trades = [(one.entry_price, one.exit_price) for step in reader.trades for one in step]
     assert trades == [(10.0, 12.0), (11.0, 12.0)]
     for wrong in (before, since_last):
         with pytest.raises(AccountError):
