@@ -1,4 +1,4 @@
-"""The journal's error family: whatever happens to a file, callers see one of these."""
+"""Exceptions of the `journal` package. Readers raise only these."""
 
 from __future__ import annotations
 

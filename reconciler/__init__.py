@@ -1,0 +1,1 @@
+"""End the episodes that training left behind: passes, verdicts, daemon and command line."""

@@ -1,4 +1,4 @@
-"""Collect what the files say of one episode, as facts for the rules. Only reads, and holds nothing."""
+"""Collect what the files say of one episode, as facts for the rules. It keeps no file open and holds no lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run the slices of a pass one after the other, in this process or in forked processes.
+"""Run the slices of a pass, one by one in this process or in parallel in forked processes.
 
 A slice is a list of episodes. Each executor takes the function that reconciles one slice, and yields its results.
 """

@@ -1,4 +1,4 @@
-"""Restore the rows of runs that the database has lost, from their markers. Case J restores the episodes."""
+"""Recreate missing rows of runs from the run markers. A later pass recreates the episodes' rows (case J)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stop a pass by signals: after its batch by the first one, at once by a later one."""
+"""Stop a pass by signals. The first one stops it after the current batch, a later one at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a journal into its episode's final row and trades. Used by the RLlib callback and by the reconciler."""
+"""Turn a journal into its episode's final row and trades. Used by the callback, by `Run.end` and by the reconciler."""
 
 from __future__ import annotations
 

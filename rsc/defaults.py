@@ -1,4 +1,4 @@
-"""Defaults of the trading side, and where the database and the journals are when nobody says. docs/reference.md shows it."""
+"""Default settings, and the default locations of database and journals. docs/reference.md lists them."""
 
 from __future__ import annotations
 

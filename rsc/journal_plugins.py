@@ -1,4 +1,4 @@
-"""What `journal` asks of the trading side, through entry points: it imports nothing of ours, and needs no database."""
+"""Functions that `journal` calls through entry points. `journal` itself imports no `rsc` code."""
 
 from __future__ import annotations
 

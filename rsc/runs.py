@@ -4,7 +4,7 @@
         env = run.record(gym.make("stocks-v0", ...))
         ...
 
-Journals are written while it trains. Rows are written when the run ends, from the journals of the episodes that have
+Journals are written during training. Rows are written when the run ends, from the journals of the episodes that have
 ended; `reconcile --run-id my-run` writes those of all others, and all of them if the process dies.
 """
 

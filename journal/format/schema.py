@@ -1,6 +1,6 @@
-"""Names, limits, columns and suffixes of the journal format. No other module spells them.
+"""Names, columns, suffixes and size limits of the journal format. `docs/journal-format.md` describes it.
 
-`docs/journal-format.md` is the prose. Times are microseconds since the epoch, UTC, as int64.
+Times are microseconds since the epoch, UTC, as int64.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A new file: locked, and with all of its first content, before it has its name."""
+"""Create a file: lock it and write its first content, then give it its final name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a journal lies: (root, run id, journal id) <-> path. Refuses every name that it could not have made."""
+"""Convert (root, run id, journal id) to paths and back. Invalid run and journal ids are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check intact rows for values that do not fit together. The env causes them, not the file; no data is lost."""
+"""Check intact rows for values that do not fit together. Such values come from the env; they are not file damage."""
 
 from __future__ import annotations
 

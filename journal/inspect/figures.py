@@ -1,4 +1,4 @@
-"""Compute an episode's figures with the metrics that installed packages offer; `journal` has none of its own."""
+"""Compute an episode's metrics with functions that other packages register by entry points."""
 
 from __future__ import annotations
 

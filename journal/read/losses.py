@@ -1,4 +1,4 @@
-"""Count what was written and cannot be read. Steps and trades are numbered, so a gap tells its own size."""
+"""Count lost steps and trades from gaps in their numbers."""
 
 from __future__ import annotations
 

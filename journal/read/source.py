@@ -1,4 +1,4 @@
-"""Give a reader the bytes of a journal: the protocol that it needs, and files."""
+"""The `Source` protocol that readers use, and its implementation for files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tail file: the steps since the last seal, where a killed writer leaves them.
+"""The tail file stores the steps since the last seal. It remains if the writer is killed.
 
 On file systems that overwrite reserved blocks in place, the tail is reserved and mapped. A step is then a copy into the page
 cache, without a system call, and survives SIGKILL as a write does. Elsewhere, and where each step must reach the disk, a

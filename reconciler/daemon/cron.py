@@ -1,4 +1,4 @@
-"""Cron expressions with the meaning that cron gives them, as a trigger of APScheduler.
+"""An APScheduler trigger that follows the semantics of cron.
 
 APScheduler's own `CronTrigger.from_crontab` counts weekdays from Monday, and requires both day fields to match.
 """

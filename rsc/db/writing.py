@@ -1,6 +1,6 @@
 """Write episodes in batches: one transaction for all, and one by one where the database refuses the batch.
 
-The RLlib callback and the reconciler both write through `write_changes`.
+The RLlib callback, `Run.end` and the reconciler all write through `write_changes`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an environment's account is worth, and where it says so: `Account`, for environments that were not made for this.
+"""`Account` describes where an env, written without this package in mind, exposes its account's value.
 
 A *figure* says where a number is found:
 

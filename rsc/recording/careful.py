@@ -1,4 +1,4 @@
-"""Record a step of which something is no number: each value by itself, so that only that is unknown."""
+"""Record a step with an invalid value: convert each value separately, and store only the invalid ones as unknown."""
 
 from __future__ import annotations
 

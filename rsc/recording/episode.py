@@ -1,4 +1,4 @@
-"""An episode's journal as both recorders begin it, and what they tell the callback of it."""
+"""Shared by both recorders: open an episode's journal, and build the info entries for the callback."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Accounts of environments from public packages, which `attach` and `record` recognise by themselves.
 
-Each was compared with what the env itself reports at an episode's end (tests/rsc/recording/test_known.py).
+Each was compared with what the env itself reports at an episode's end (tests/rsc/test_known.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Share between the single and the vectorised env: market, spaces, and where episodes may start."""
+"""Code that both envs share: market, spaces, and where episodes may start."""
 
 from __future__ import annotations
 
