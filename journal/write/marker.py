@@ -21,6 +21,7 @@ from journal.host.identity import this_writer
 from journal.host.liveness import Liveness, LivenessReport, Observer
 from journal.host.paths import marker_path
 from journal.write import lease
+from journal.write.tail import discard_spares
 
 _MOST_BYTES = 1 << 24
 _held: weakref.WeakSet[RunMarker] = weakref.WeakSet()
@@ -81,8 +82,9 @@ class RunMarker:
         _held.add(self)
 
     def close(self) -> None:
-        """Release the lock: the driver is done. The marker stays."""
+        """Release the lock and this process's spare tails of the run: the driver is done. The marker stays."""
         if self._fd >= 0:
+            discard_spares(self.path.parent)
             self._place.release(self.path.name, self)
             os.close(self._fd)
             self._fd = -1

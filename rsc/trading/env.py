@@ -122,19 +122,18 @@ class TradingEnv(gym.Env[Observation, Any]):
         t = self._t + 1
         if t > self._end:
             raise ResetNeeded("the episode is over, or none has begun: call reset() first")
+        try:
+            target = _SIDES[action] if self._discrete else exposure_of(action)
+        except (IndexError, TypeError):
+            target = None
+        if target is None:  # nothing has changed yet, so a refused action consumes no bar
+            raise ValueError(f"expected an action of {self._game.actions_in_words()}, got {action!r}")
         self._t = t
         opened, high, low, close, time_us, carry = self._bars[t]
         ledger = self._ledger
         ledger.fees = 0.0
         side = ledger.side
         trades = _NO_TRADES
-
-        try:
-            target = _SIDES[action] if self._discrete else exposure_of(action)
-        except (IndexError, TypeError):
-            target = None
-        if target is None:
-            raise ValueError(f"expected an action of {self._game.actions_in_words()}, got {action!r}")
         wants = target != side or not self._discrete
 
         if wants and self._at_open:

@@ -173,7 +173,7 @@ given = [env.step(1)[1] for _ in range(20)]
 @pytest.mark.parametrize(
     "vectorised",
     [
-        pytest.param(False, id="TradingEnv", marks=not_yet("the bar is consumed before the action is looked at")),
+        pytest.param(False, id="TradingEnv"),
         pytest.param(True, id="TradingVectorEnv"),
     ],
 )

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from tests.attacks.needs import not_yet
 from tests.attacks.scene import until
 from tests.attacks.watch import BEAT_S, LEASE_JUDGED_S, Watch
 
@@ -35,7 +34,6 @@ def test_lease__relative_root_and_chdir__is_renewed_where_it_is(watch: Watch) ->
     assert not list((watch.folder / "elsewhere").iterdir())
 
 
-@not_yet("a finished run's disk stays busy")
 def test_finished_run__its_process_goes_on__the_disk_can_be_unmounted(watch: Watch) -> None:
     """What a run keeps for its next episode is let go when the run is over."""
     watch.wait(BEAT_S)
