@@ -14,7 +14,7 @@ import pytest
 
 from tests.attacks.needs import need_mounts, not_yet
 from tests.attacks.places import Place, place
-from tests.attacks.processes import TRAINER, AttackError, no_traceback, run, said
+from tests.attacks.processes import TRAINER, no_traceback, run, said
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene
 from tests.attacks.servers import admin, plain
@@ -209,7 +209,6 @@ play(True) == play(False)
 # --- the caller's own ways
 
 
-@not_yet("the journal ends with the exception, and nothing tells of the steps after it")
 def test_exception__caught_by_the_caller__steps_after_it_are_recorded_or_their_loss_is_told(stage: Stage) -> None:
     """A notebook that retries a step."""
     stage.do(
@@ -247,7 +246,6 @@ returned
     )
 
 
-@not_yet("a recorder with an open journal refuses to be copied", raises=AttackError)
 def test_deepcopy__of_a_running_recorded_env__works_and_leaves_the_record_alone(stage: Stage) -> None:
     """A planner that looks ahead with copies of its env."""
     stage.begin("configured(TradingEnv)", "copied")
