@@ -89,6 +89,9 @@ def facts_of(one: Overview, journal: Journal, batches: bool) -> dict[str, Any]:
         "env": header.about.env,
         "env_config": dict(header.about.env_config),
         "notes": dict(header.about.notes),
+        "account": dict(header.about.account),
+        "unknown": list(header.about.unknown),
+        "trades_known": header.about.trades,
         "initial_portfolio_value": header.about.initial_portfolio_value,
         "periods_per_year": header.about.periods_per_year,
         "extra_columns": list(header.about.extra_columns),
@@ -143,6 +146,9 @@ def _page(one: Overview, journal: Journal, batches: bool) -> Iterator[str]:
     facts = [("env", about.env), *((name, str(value)) for name, value in about.env_config.items())]
     facts += [(name, str(value)) for name, value in about.notes.items()]
     yield from _section("Episode", facts)
+    if about.account:
+        told = [(name, str(value)) for name, value in about.account.items()]
+        yield from _section("Account", [*told, ("unknown", ", ".join(about.unknown) or "nothing")])
     start = f"host {writer.host}, pid {writer.pid}, boot {writer.boot_id}"
     yield from _section("Writer", [("process", start), *_format(journal)])
     yield from _figures(one, journal)
@@ -169,13 +175,17 @@ def _extent(one: Overview, journal: Journal) -> list[tuple[str, str]]:
         ("started", time_text(journal.header.start_time)),
         ("last step", _last(journal)),
         *([("closed", time_text(journal.closed_at))] if journal.closed_at else []),
-        ("holds", f"{count_text(journal.step_count, 'step')}, {count_text(journal.trade_count, 'trade')}"),
+        ("holds", f"{count_text(journal.step_count, 'step')}, {_trades_text(journal)}"),
         *(lost if journal.steps_lost or journal.trades_lost else []),
         (
             "size",
             f"{size_text(journal.size_bytes)}: {batches}" + (f", {count_text(tail, 'step')} in the tail" * bool(tail)),
         ),
     ]
+
+
+def _trades_text(journal: Journal) -> str:
+    return "trades unknown" if journal.header.about.trades == "unknown" else count_text(journal.trade_count, "trade")
 
 
 def _last(journal: Journal) -> str:

@@ -54,7 +54,8 @@ def episode_lines(series: Series, look: Terminal) -> Iterator[str]:
     yield from _panel("reward", [(series, series.reward)], span, look, room * 2 // 10, base=0.0)
     yield _axis(span, look)
     win, loss = _marks(look)
-    legend = f"{win} trade closed with a gain   {loss} with a loss" if len(series.exit_step) else "no closed trades"
+    none = "no closed trades" if series.figures.get("total_trades", 0) is not None else "trades unknown"
+    legend = f"{win} trade closed with a gain   {loss} with a loss" if len(series.exit_step) else none
     yield " " * (_LABEL + 2) + legend + (f"   gaps: {_holes(series)}" if series.holes else "")
 
 
