@@ -26,6 +26,7 @@ TEST = [
     "psutil>=6.0",
     "croniter>=6.0",
     "stable-baselines3>=2.7",
+    "sb3-contrib>=2.7",
 ]
 
 setup(
