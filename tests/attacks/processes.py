@@ -69,10 +69,8 @@ class Writer:
 
     def do(self, code: str) -> Any:
         """Run the lines; return the value of the last one. Raises AttackError with what they raised."""
-        assert self.process.stdin is not None
+        self.send(code)
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"code": code}) + "\n")
-        self.process.stdin.flush()
         assert select.select([self.process.stdout], [], [], TIMEOUT_S)[0], f"no answer in {TIMEOUT_S} s: {code}"
         line = self.process.stdout.readline()
         if not line:
@@ -82,11 +80,15 @@ class Writer:
             raise AttackError(f"{reply['error']}\n{reply['trace']}")
         return reply.get("value")
 
+    def send(self, code: str) -> None:
+        """Have the lines run, and wait for nothing."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"code": code}) + "\n")
+        self.process.stdin.flush()
+
     def kill(self) -> None:
         """SIGKILL, by itself: from outside of a pid namespace its number is another."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"code": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"}) + "\n")
-        self.process.stdin.flush()
+        self.send("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
         self.process.wait(timeout=TIMEOUT_S)
 
     def slay(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.attacks.needs import need_file_system, need_loop_devices, need_mounts, need_program
+from tests.attacks.needs import need_file_system, need_fuse, need_loop_devices, need_mounts, need_program
 from tests.attacks.places import Place
 from tests.attacks.processes import AttackError, Writer, run, said
 from tests.attacks.scene import Scene
@@ -144,6 +144,26 @@ def test_relative_root__then_chdir__more_episodes_go_to_the_same_root(scene: Sce
     told = json.loads(run("journal", "ls", "r1", "--json", "--journal-root", scene.root).stdout)
     assert (told["state"], told["steps"]) == ("closed", 4)
     assert sorted(path.name for path in (scene.folder / "b").iterdir()) == []
+
+
+def test_fuse__its_server_dies_below_a_live_writer__training_lives_and_the_failure_is_told(
+    scene: Scene, make_place: MakePlace
+) -> None:
+    """A mount that is lost: every call on it fails with ENOTCONN from then on."""
+    need_fuse()
+    here, backing, mounted = make_place(), scene.folder / "backing", scene.folder / "mounted"
+    backing.mkdir()
+    server = here.bindfs(backing, mounted)
+    writer = scene.live(here, root=mounted)
+    server.kill()
+    server.wait(timeout=30)
+    survives(writer, "steps(w, 3000)")
+    assert survives(writer, "str(w.failure)") != "None"
+    survives(writer, "w.close(EndReason.CLOSED); v = begin(%r, 'r1', 'j2'); steps(v, 5)" % str(mounted))  # noqa: UP031
+    assert survives(writer, "str(v.failure)") != "None"
+    done = scene.reconcile(place=here)
+    assert done.returncode in (1, 3), said(done)
+    scene.assert_lives()
 
 
 def test_small_disk__of_900_kib__no_step_before_the_failure_is_lost(scene: Scene, make_place: MakePlace) -> None:

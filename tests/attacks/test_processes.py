@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.attacks.needs import need_fuse, need_mounts, need_namespaces, need_program
 from tests.attacks.places import Place
-from tests.attacks.scene import Scene
+from tests.attacks.scene import Scene, until
 
 MakePlace = Callable[..., Place]
 NOBODY = (
@@ -194,6 +195,15 @@ def test_forgotten_writer__its_process_lives__is_truncated(scene: Scene) -> None
     """An env that was dropped without a close frees its lock: the process's life is not the episode's."""
     writer = scene.live()
     writer.do("del w; import gc; gc.collect()")
+    scene.reconcile()
+    assert scene.records.episode("j1")["status"] == "truncated"
+
+
+def test_exec__in_the_writers_process__its_episode_is_truncated(scene: Scene) -> None:
+    """The process goes on as another program, with the same number and start time; its journal was left behind."""
+    writer = scene.live()
+    writer.send("os.execv('/bin/sleep', ['sleep', '60'])")
+    until(lambda: Path(f"/proc/{writer.process.pid}/comm").read_text() == "sleep\n", what="the other program")
     scene.reconcile()
     assert scene.records.episode("j1")["status"] == "truncated"
 

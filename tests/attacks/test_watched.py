@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.attacks.processes import run, said
 from tests.attacks.scene import until
 from tests.attacks.watch import BEAT_S, LEASE_JUDGED_S, Watch
 
@@ -89,6 +90,33 @@ def test_suspended_writer__fuse_there_and_its_backing_folder_here_at_the_same_pa
     """Path and inode are equal, the lease stands still, and the process is there for everybody to see."""
     watch.wait(LEASE_JUDGED_S)
     assert status(watch, "alias") == "started"
+
+
+def test_env_in_a_forked_process__shared_file_system__both_episodes_live(watch: Watch) -> None:
+    """The child's lease is its own; the fork does not end its parent's."""
+    watch.wait(LEASE_JUDGED_S)
+    assert status(watch, "forked") == "started"
+    assert status(watch, "forked-child") == "started"
+
+
+def test_training__its_disk_turned_read_only_and_it_was_killed__the_row_says_that_steps_are_lost(watch: Watch) -> None:
+    """After the next mount the journal holds what had reached the disk; that more was played is in the row."""
+    watch.wait(LEASE_JUDGED_S)
+    trainer, records = watch.writers["training"], watch.scene.records
+    trainer.do("runner.sample(num_timesteps=20, random_actions=True); None")
+    trainer.kill()
+    disk = watch.folder / "training"
+    watch.there.unmount(disk)
+    watch.there.image("ext4", watch.folder / "training.img", disk, size_kib=0)
+    arguments = ("--run-id", "training", "--grace", "0s", "--wait", "0s", "--database-url", records.url)
+    done = run("reconciler", *arguments, place=watch.there)
+    rows = records.episodes("training")
+    assert rows, said(done)
+    for row in rows:
+        assert row["status"] == "truncated", (row["status"], row["status_reason"], said(done))
+        told = "later steps" in (row["status_reason"] or "") or (row["steps_lost"] or 0) > 0
+        assert told or row["total_steps"] == 220, (row["total_steps"], row["steps_lost"], row["status_reason"])
+    assert done.returncode == 3, said(done)
 
 
 def test_disk_snapshot__mounted_at_the_recorded_path__lives(watch: Watch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.attacks.clocked import CASES, Clocked
 from tests.attacks.needs import need_fuse, need_loop_devices, need_namespaces
 from tests.attacks.places import Place
-from tests.attacks.processes import Writer
+from tests.attacks.processes import TRAINER, Writer
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene
 
@@ -54,7 +54,7 @@ class Watch:
         for start in (
             self._dead, self._same_pid, self._moved, self._copied, self._forgotten, self._suspended, self._alias,
             self._snapshot, self._remounted_overlay, self._read_only, self._removed, self._tail_removed, self._relative,
-            self._finished_run,
+            self._finished_run, self._forked, self._training,
         ):  # fmt: skip
             start()
         self.started = time.monotonic()
@@ -133,8 +133,7 @@ class Watch:
         disk = self.folder / "failing"
         self.there.image("ext4", self.folder / "failing.img", disk, size_kib=16_384, options="loop,errors=remount-ro")
         self._live("read-only", disk, self.there)
-        device = Path(self.there.run("findmnt", "-n", "-o", "SOURCE", disk).strip()).name
-        Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
+        self._fail(disk)
 
     def _removed(self) -> None:
         root = self.folder / "removed"
@@ -159,6 +158,38 @@ class Watch:
         disk = self.folder / "finished"
         self.there.image("ext4", self.folder / "finished.img", disk, size_kib=16_384)
         self._live("finished", disk, self.there).do("finish(w); m.close()")
+
+    def _forked(self) -> None:
+        """An env in a forked process, as AsyncVectorEnv has it: parent and child each play an episode."""
+        parent = self._live("forked", self.shared, self.there)
+        parent.do(
+            f"""
+child = os.fork()
+if child == 0:
+    import time
+    w = begin({str(self.shared)!r}, "forked", "forked-child")
+    steps(w, 20)
+    time.sleep(600)
+"""
+        )
+        self.scene.records.add_episode("forked", "forked-child")
+
+    def _training(self) -> None:
+        """The disk of a training fails: RLlib plays on, and no step after that reaches the disk."""
+        disk = self.folder / "training"
+        image = self.folder / "training.img"
+        self.there.image("ext4", image, disk, size_kib=16_384, options="loop,errors=remount-ro")
+        trainer = self.writers["training"] = self.scene.writer(self.there, program=TRAINER)
+        config = "configured(TradingEnv, episode_length=900)"
+        trainer.do(f"run, runner = recorded({config}, {str(disk)!r}, {self.scene.records.url!r}, 'training')")
+        trainer.do("runner.sample(num_timesteps=100, random_actions=True); None")
+        self._fail(disk)
+        trainer.do("runner.sample(num_timesteps=100, random_actions=True); None")
+
+    def _fail(self, disk: Path) -> None:
+        """Let the kernel find an error on this ext4, whose answer is to make it read-only."""
+        device = Path(self.there.run("findmnt", "-n", "-o", "SOURCE", disk).strip()).name
+        Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
 
     def leases_of_relative(self) -> list[tuple[str, int, str]]:
         """Name, time and content of each lease below the relative root."""
