@@ -29,6 +29,7 @@ class Scene:
     def __init__(self, folder: Path, records: Records) -> None:
         self.folder = folder
         self.root = folder / "journal"
+        self.log = folder / "daemon.log"
         self.records = records
         self.shared: Writer  # of a scene that several tests share
         self._writers: list[Writer] = []
@@ -82,15 +83,16 @@ class Scene:
         return done
 
     def daemon(self, *arguments: str | Path, place: Place | None = None, every: str = "0.2s") -> subprocess.Popen[str]:
-        """A daemon over all runs."""
+        """A daemon over all runs; what it says goes to the file `log`."""
         words = ["--all", "--every", every, "--database-url", self.records.url, *map(str, arguments)]
-        process = subprocess.Popen(
-            inside(place, [sys.executable, "-m", "reconciler", *words]),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-        )
+        with self.log.open("a") as log:
+            process = subprocess.Popen(
+                inside(place, [sys.executable, "-m", "reconciler", *words]),
+                text=True,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(),
+            )
         self._daemons.append(process)
         return process
 
@@ -119,6 +121,6 @@ class Scene:
     def close(self) -> None:
         for daemon in self._daemons:
             daemon.kill()
-            daemon.communicate(timeout=30)
+            daemon.wait(timeout=30)
         for writer in self._writers:
             writer.close()

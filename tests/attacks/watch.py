@@ -183,6 +183,7 @@ if child == 0:
         config = "configured(TradingEnv, episode_length=900)"
         trainer.do(f"run, runner = recorded({config}, {str(disk)!r}, {self.scene.records.url!r}, 'training')")
         trainer.do("runner.sample(num_timesteps=100, random_actions=True); None")
+        self.there.run("sync", "-f", disk)
         self._fail(disk)
         trainer.do("runner.sample(num_timesteps=100, random_actions=True); None")
 
