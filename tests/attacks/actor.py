@@ -65,6 +65,12 @@ def marker(root: str, run_id: str = "r1", parameters: dict[str, Any] | None = No
     return RunMarker(root, run_id, parameters or {})
 
 
+def root_id(root: str, run_id: str) -> str:
+    """The random id of a run's folder, which its file ``root`` holds."""
+    with open(os.path.join(root, run_id, "root")) as file:
+        return str(json.load(file)["root_id"])
+
+
 def answer(code: str, names: dict[str, Any]) -> Any:
     """Run the lines, and return the last one's value if it is an expression."""
     tree = ast.parse(code)

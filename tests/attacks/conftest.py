@@ -13,7 +13,7 @@ import pytest
 from tests.attacks.places import Place, place
 from tests.attacks.processes import AttackError, preloaded, run
 from tests.attacks.records import Records
-from tests.attacks.scene import Scene
+from tests.attacks.scene import Scene, spare
 from tests.attacks.trainings import Trainings
 from tests.attacks.watch import Watch
 from tests.postgres import PostgresServer
@@ -23,6 +23,7 @@ from tests.postgres import PostgresServer
 def _server_of_commands() -> Iterator[None]:
     yield
     preloaded.close()
+    spare.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,22 +6,21 @@ the fork. A request is one line of JSON on stdin, the answer one line with the e
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
+import importlib
 import json
 import os
 import runpy
 import sys
 from typing import Any
 
-import alembic.command
-import alembic.migration  # noqa: F401
-import click  # noqa: F401
-import numpy as np  # noqa: F401
-import pyarrow as pa  # noqa: F401
-import pyarrow.ipc  # noqa: F401
-import sqlalchemy.dialects.sqlite
-import sqlalchemy.orm  # noqa: F401
-
+_LIBRARIES = (
+    "alembic.command", "alembic.migration", "click", "concurrent.futures.process", "crc32c", "email.message", "msgspec",
+    "multiprocessing.context", "numpy", "psycopg", "pyarrow", "pyarrow.ipc", "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite", "sqlalchemy.orm", "sqlite3", "tenacity",
+)  # fmt: skip
 _KINDS = ("uts", "net", "time", "pid", "mnt")
 
 
@@ -61,6 +60,10 @@ def code_of(status: int) -> int:
 
 def main() -> None:
     out = os.fdopen(os.dup(1), "w")
+    for name in _LIBRARIES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.freeze()  # a child's collections and its exit leave alone what it inherited
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -23,6 +23,25 @@ def until(condition: Callable[[], Any], timeout_s: float = 30.0, what: str = "")
     return found
 
 
+class Spare:
+    """One writer process ahead of time."""
+
+    def __init__(self) -> None:
+        self._writer: Writer | None = None
+
+    def take(self) -> Writer:
+        """The one that waits, and start another one in its place."""
+        writer, self._writer = self._writer or Writer(), Writer()
+        return writer
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+spare = Spare()
+
+
 class Scene:
     """Run ``r1`` below ``root``, recorded in ``records``; `close` ends every process."""
 
@@ -36,7 +55,8 @@ class Scene:
         self._daemons: list[subprocess.Popen[str]] = []
 
     def writer(self, place: Place | None = None, **more: Any) -> Writer:
-        writer = Writer(place, **more)
+        """A writer process; one without settings has been started ahead, since imports take a while."""
+        writer = Writer(place, **more) if place or more else spare.take()
         self._writers.append(writer)
         return writer
 
@@ -70,9 +90,11 @@ class Scene:
         name: str = "w",
         **row: Any,
     ) -> None:
-        """A live episode of this process, with its row."""
-        writer.do(f"{name} = begin({str(root or self.root)!r}, {run_id!r}, {journal_id!r}); steps({name}, {steps})")
-        self.records.add_episode(run_id, journal_id, **row)
+        """A live episode of this process, with the row that a callback makes; it names the folder of the journal."""
+        root = root or self.root
+        begin = f"{name} = begin({str(root)!r}, {run_id!r}, {journal_id!r}); steps({name}, {steps})"
+        root_id = writer.do(f"{begin}; root_id({str(root)!r}, {run_id!r})")
+        self.records.add_episode(run_id, journal_id, **{"root_id": root_id, **row})
 
     def reconcile(self, *arguments: str | Path, wait: str = "0s", **more: Any) -> subprocess.CompletedProcess[str]:
         """One pass; over all runs if none is named."""

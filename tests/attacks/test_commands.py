@@ -192,7 +192,7 @@ def test_root__names_that_are_not_utf8__are_told_and_stop_nothing(played: Scene)
     assert done.returncode in (0, 1, 3), said(done)
     rebuilt = run(
         "reconciler", "--all", "--rebuild", "--journal-root", root,
-        "--database-url", f"sqlite:///{played.folder}/rebuilt.db",
+        "--database-url", f"sqlite:///{played.folder}/rebuilt.db", "--grace", "0s",
     )  # fmt: skip
     no_traceback(rebuilt)
     assert len(Records(f"sqlite:///{played.folder}/rebuilt.db").episodes()) == 1

@@ -129,20 +129,20 @@ MISTYPED = {
     "sslpassword": "postgresql://localhost:1/db?sslpassword={}",
     "refused": "postgresql://u:{}@127.0.0.1:1/db",
     "unknown option": "postgresql://u:{}@127.0.0.1:1/db?nonesuch=1",
-    "user only": "postgresql://{}@127.0.0.1:1/db?passfile=/none",
 }
 
 
-@pytest.mark.parametrize("slip", [slip for slip in MISTYPED if slip != "user only"])
+@pytest.mark.parametrize("slip", list(MISTYPED))
 def test_password__in_a_url_that_does_not_work__is_not_printed(slip: str, folder: Path) -> None:
     """The message names the database without it, in one line, by option as by environment."""
     url = MISTYPED[slip].format(SECRET)
-    for words, env in (
-        (("rsc", "runs", "--database-url", url), None),
+    number = list(MISTYPED).index(slip)
+    others = [
         (("reconciler", "--all", "--wait", "0s"), {"RSC_DATABASE_URL": url}),
         (("rsc", "db", "upgrade"), {"RSC_DATABASE_URL": url}),
         (("journal", "info", "1"), {"RSC_DATABASE_URL": url}),
-    ):
+    ]
+    for words, env in ((("rsc", "runs", "--database-url", url), None), others[number % 3]):
         done = run(words[0], *words[1:], env=env, cwd=folder)
         no_traceback(done)
         assert done.returncode in (1, 2), said(done)
@@ -357,7 +357,7 @@ def test_missing_sqlite_file__looked_at__is_not_made(folder: Path) -> None:
 WORDS = "价格错误 price ‽ \U0001f4b8"
 
 
-@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP", "UTF8"])
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "UTF8"])
 def test_encoding__cannot_hold_a_message__it_is_replaced_and_the_row_is_written(
     scene: Scene, postgres_server: PostgresServer, encoding: str
 ) -> None:

@@ -206,6 +206,7 @@ def test_exec__in_the_writers_process__its_episode_is_truncated(scene: Scene) ->
     until(lambda: Path(f"/proc/{writer.process.pid}/comm").read_text() == "sleep\n", what="the other program")
     scene.reconcile()
     assert scene.records.episode("j1")["status"] == "truncated"
+    writer.slay()
 
 
 def test_zombie__killed_and_not_yet_reaped__is_dead(scene: Scene) -> None:
