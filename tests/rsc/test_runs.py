@@ -37,6 +37,8 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run's folder and database, as a user's environment names them."""
     monkeypatch.setenv("RSC_JOURNAL_ROOT", str(tmp_path / "journals"))
     monkeypatch.setenv("RSC_DATABASE_URL", f"sqlite:///{tmp_path / 'rsc.db'}")
+    # Processes that envs are sent to import this package too. Last, so that it does not hide the installed ones.
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
     register()
 
 
