@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.attacks.needs import need_mounts
 from tests.attacks.places import Place, place
 from tests.attacks.processes import AttackError, preloaded, run
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene, spare
+from tests.attacks.stage import Stage
 from tests.attacks.trainings import Trainings
 from tests.attacks.watch import Watch
 from tests.postgres import PostgresServer
@@ -120,6 +122,18 @@ def scene(folder: Path, records: Records, make_place: Callable[..., Place]) -> I
     scene = Scene(folder, records)
     yield scene
     scene.close()
+
+
+@pytest.fixture(scope="session")
+def stage(template: Path) -> Iterator[Stage]:
+    """One training process for all attacks on it: it takes seconds to start."""
+    need_mounts()
+    path = Path(tempfile.mkdtemp(prefix="rsc-attack-"))
+    scene = Scene(path, Records.copy_of(template, path / "rsc.db"))
+    with place() as inside:
+        yield Stage(scene, inside)
+        scene.close()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,26 @@ import contextlib
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 
 from tests.attacks.needs import need_program
+from tests.attacks.processes import no_traceback, run
+from tests.attacks.records import Records
+from tests.attacks.scene import Scene
+from tests.postgres import PostgresServer
+
+TABLES = ("completed_trades", "episodes", "reconciler_passes", "training_runs")
+LOOKS = (
+    ("rsc", "runs"),
+    ("rsc", "check", "r1"),
+    ("reconciler", "status"),
+    ("reconciler", "--all", "--dry-run"),
+    ("reconciler", "--all", "--audit"),
+)
 
 
 def free_port() -> int:
@@ -95,3 +109,35 @@ def silent_server() -> Iterator[int]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         yield int(listener.getsockname()[1])
+
+
+def fresh(server: PostgresServer) -> str:
+    """An empty database."""
+    return server.create_database(f"attack_{uuid.uuid4().hex}")
+
+
+def tables_of(url: str) -> set[str]:
+    found = admin(url, "SELECT table_schema || '.' || table_name FROM information_schema.tables "
+                  "WHERE table_schema NOT IN ('pg_catalog', 'information_schema')")  # fmt: skip
+    return {str(name) for (name,) in found}
+
+
+def dead_episodes(scene: Scene, records: Records, count: int, **steps: object) -> None:
+    """A run with dead episodes, recorded in another database than the scene's."""
+    writer = scene.writer()
+    writer.do(f"m = marker({str(scene.root)!r})")
+    options = "".join(f", {name}={value!r}" for name, value in steps.items())
+    writer.do(
+        f"writers = [begin({str(scene.root)!r}, 'r1', f'j{{n}}') for n in range({count})]\n"
+        f"for w in writers:\n    steps(w, 5{options})"
+    )
+    records.add_run("r1", scene.root)
+    for number in range(count):
+        records.add_episode("r1", f"j{number}")
+    writer.kill()
+
+
+def reconcile(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = run("reconciler", "--all", "--wait", "0s", "--database-url", url, *arguments)
+    no_traceback(done)
+    return done
