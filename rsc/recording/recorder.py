@@ -98,6 +98,18 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         """The id of the running episode's journal, or of the last one; None before the first reset."""
         return self._latest or None
 
+    @property
+    def env_index(self) -> int | None:
+        """Number of this env in its vector env, for the headers of its journals; None if it was not set.
+
+        A vector env's ``set_attr`` reaches it in other processes, too.
+        """
+        return self._notes.get("env_index")
+
+    @env_index.setter
+    def env_index(self, index: int) -> None:
+        self._notes["env_index"] = index
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._unrecorded = ""
         self._end(self._settings.reset_reason)

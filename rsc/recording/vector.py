@@ -261,7 +261,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         for lane, about in zip(lanes, abouts, strict=True):
             try:
                 seeded = about if seeds is None or seeds[lane] is None else replace(about, seed=seeds[lane])
-                writer = begin_journal(self._settings, seeded, self.notes)
+                writer = begin_journal(self._settings, seeded, {**self.notes, "env_index": lane})
             except Exception as error:
                 could_not_record(self._settings, "the episode", error)
                 continue

@@ -70,6 +70,9 @@ class Recording:
             base.make_env()
         finally:
             self.config = config
+        made = self.env.unwrapped
+        if isinstance(made, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv):
+            made.set_attr("env_index", list(range(made.num_envs)))
 
     def stop(self) -> None:
         """Close the envs, and write the rows of all episodes that ended. Waits for at most `rows.DRAIN_S`."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.attacks.needs import not_yet
 from tests.attacks.processes import run, said
 from tests.attacks.records import Records
 from tests.attacks.servers import admin, plain
@@ -180,7 +179,6 @@ finally:
     assert len([row for row in records.episodes("stale") if row["status"] == "completed"]) >= 2
 
 
-@not_yet("the journal does not tell the env's index")
 def test_adopted_episode__its_row_was_lost__tells_what_the_lost_row_told(stage: Stage) -> None:
     """Evaluation or training, worker, env, market: all of it is in the journal, but RLlib's own id."""
     records = stage.begin("configured(TradingEnv, envs=2, evaluation=True)", "adopted")

@@ -49,7 +49,9 @@ def singles(root: Path, config: Any = CONFIG, market: Market | None = None) -> g
     def make() -> Recorder:
         return Recorder(IndependentSeeds(TradingEnv(config, market=market), 1), settings, {"who": 1})
 
-    return gym.vector.SyncVectorEnv([make] * N)
+    envs = gym.vector.SyncVectorEnv([make] * N)
+    envs.set_attr("env_index", list(range(N)))
+    return envs
 
 
 def journal_of(root: Path, journal_id: str) -> Journal:

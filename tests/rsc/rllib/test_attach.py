@@ -159,6 +159,9 @@ def test_attach__sub_envs_in_this_process_or_forked__each_row_is_its_journals(wo
         assert row.pnl == metrics_of(world.journals()[row.journal_id]).pnl
     assert len({row.pnl for row in done}) == 3
     assert sorted(row.env_index for row in done) == [0, 1, 2]
+    for row in world.rows():
+        about = world.journals()[row.journal_id].header.about
+        assert (about.worker_index, about.env_index) == (row.worker_index, row.env_index)
 
 
 def vector_runner_config(**settings: Any) -> Any:
@@ -178,7 +181,9 @@ def test_attach__vector_env__rows_and_journals_are_those_of_single_envs(world: W
         rows, journals = each.rows(), each.journals()
         assert all(row.worker_index == 1 and not row.in_evaluation for row in rows)
         assert {journal.header.about.worker_index for journal in journals.values()} == {1}
-        assert {row.journal_id for row in rows} == set(journals)
+        assert {row.journal_id: row.env_index for row in rows} == {
+            journal_id: journal.header.about.env_index for journal_id, journal in journals.items()
+        }
         done = [row for row in rows if row.status == "completed"]
         assert len(done) == 3
         for row in done:
