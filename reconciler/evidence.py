@@ -140,6 +140,8 @@ def gather_evidence(run: RunState, journal_id: str, row: Any, settings: Settings
         state, writer, journal = JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
     if state is JournalState.MISSING:
         return Evidence(_missing(run, row, settings, now), None, writer)
+    if state is JournalState.OPEN and _failure_of(row):
+        state = JournalState.FAILED
     known = {} if journal is None else _told_by(journal, writer, run, row, settings, now)
     assumed, young = _assumed(writer.liveness, settings), _is_young(row, settings, now)
     return Evidence(Facts(row_of(row), state, assumed, writer.reason, young=young, **known), journal, writer)
@@ -158,6 +160,11 @@ def row_of(row: Any) -> Row:
     if row.status == "started":
         return Row.STARTED
     return Row.OURS if row.finalized_by == RECONCILER else Row.ENDED
+
+
+def _failure_of(row: Any) -> str | None:
+    """What the row of a started episode says of its journal's failure: a disk that failed may show none of it."""
+    return row.status_reason if row is not None and row.status == "started" else None
 
 
 def _read(path: str, run: RunState, settings: Settings) -> tuple[JournalState, LivenessReport, Journal | None]:
@@ -224,7 +231,7 @@ def _told_by(
 ) -> dict[str, Any]:
     closed, final = journal.state is State.CLOSED, _is_final(writer, journal)
     return {
-        "ending": ending_of(journal),
+        "ending": ending_of(journal, _failure_of(row)),
         "steps": journal.last_step,
         "damaged": bool(journal.findings),
         "settled": closed and _is_settled(journal, run, settings, now),

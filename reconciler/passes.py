@@ -323,7 +323,7 @@ class Pass:
         else:
             ending = with_evidence(verdict.ending, evidence.writer.reason)
             ended = ended_from(evidence.journal, finalized_by=RECONCILER, ending=ending, final=evidence.final, **known)
-            start = start_row(evidence.journal) if row is None else None
+            start = start_row(evidence.journal.header) if row is None else None
         guard = Guard.LESS_EVIDENCE if verdict.action is Action.REPLACE else Guard.STARTED
         return _Work(verdict, Change(run.run_id, journal_id, start, ended, guard), ended, was)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection
 
 from journal import About, EndReason, Journal, State
+from journal.format.header import Header
 from journal.format.schema import TAIL_LOST
 from journal.format.values import from_microseconds
-from rsc.db.episodes import CALLBACK, KNOWN_AT_START, RECONCILER, Ended, end_episode_by_callback
+from rsc.db.episodes import CALLBACK, KNOWN_AT_START, RECONCILER, Ended
 from rsc.db.trades import TRADE_COLUMNS, Trades, trades_from
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
 
@@ -34,16 +34,20 @@ STATUS_OF = {
 }
 
 
-def ending_of(journal: Journal) -> Ending:
+def ending_of(journal: Journal, failure: str | None = None) -> Ending:
     """Return status, end reason and words as the journal says; a journal without an end belongs to a killed writer.
 
     If damage leaves no metrics of the episode's end, the episode is truncated, however it ended.
+
+    Args:
+        journal: The episode's journal.
+        failure: What the episode's row says of a failed write, which the journal itself may not show.
     """
     reason = journal.end_reason or journal.terminal
     words = (journal.end_message or _WORDS[reason]) if reason else "its writer died"
     status = STATUS_OF[reason] if reason else TRUNCATED
-    if journal.state is State.FAILED:
-        words += "; later steps lost, number unknown"
+    if journal.state is State.FAILED or failure:
+        words += "; later steps lost, number unknown" + (f"; {failure}" if failure else "")
     if journal.tail_lost:
         words += f"; {TAIL_LOST}"
     if journal.steps_lost or journal.trades_lost:
@@ -249,9 +253,9 @@ def _ending_row(
     }
 
 
-def start_row(journal: Journal) -> dict[str, Any]:
+def start_row(header: Header) -> dict[str, Any]:
     """What a started episode's row holds, as far as its journal knows it: for rows whose insert failed, and rebuilding."""
-    header, about = journal.header, journal.header.about
+    about = header.about
     return {
         "run_id": header.run_id,
         "journal_id": header.journal_id,
@@ -270,11 +274,3 @@ def start_row(journal: Journal) -> dict[str, Any]:
 def _integer(value: int | None) -> int | None:
     """Return the value, or None if it does not fit its column: a header comes from a file."""
     return value if value is not None and -_INTEGER <= value < _INTEGER else None
-
-
-def close_episode(
-    connection: Connection, journal: Journal, *, now: datetime, start: Mapping[str, Any] | None = None
-) -> bool:
-    """End an episode by its journal, as its callback; False if its callback ended it before."""
-    ended = ended_from(journal, finalized_by=CALLBACK, now=now)
-    return end_episode_by_callback(connection, ended, {**start_row(journal), **(start or {})})

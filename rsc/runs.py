@@ -14,6 +14,7 @@ import atexit
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,9 +28,11 @@ from journal import (
     EndReason,
     JournalError,
     JournalExistsError,
+    JournalWriter,
     Liveness,
     Observer,
     RunMarker,
+    State,
     journal_path,
     list_journals,
     read_journal,
@@ -38,7 +41,7 @@ from journal.host.identity import this_writer
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
 from rsc.provenance import provenance
-from rsc.recording.episode import JournalSettings
+from rsc.recording.episode import JournalSettings, listen_for_failures
 from rsc.recording.factory import MakeEnv, RecordedMaker, record_env, recorders_of
 
 if TYPE_CHECKING:
@@ -77,6 +80,7 @@ class Run:
         self._settings = settings
         self._marker: RunMarker | None = marker
         self._owner = os.getpid()
+        self._failures: dict[str, str] = {}  # by journal id
         atexit.register(self._end_at_exit)
 
     def record(self, env: Any, account: Account | None = None, *, in_evaluation: bool | None = None) -> Any:
@@ -132,6 +136,28 @@ class Run:
         finally:
             marker.close()
 
+    def journal_failed(self, writer: JournalWriter, reason: str) -> None:
+        """Record at once, in a thread, that later steps of an episode are lost: the disk may forget all of its journal."""
+        from rsc.closing import start_row
+
+        if os.getpid() == self._owner and self._marker is not None:
+            self._failures[writer.journal_id] = reason
+            row = {**start_row(writer.header), "status_reason": reason}
+            threading.Thread(target=self._record_failure, args=(row,), name="rsc-failure", daemon=True).start()
+
+    def _record_failure(self, row: Mapping[str, Any]) -> None:
+        from rsc.db.session import first_line, open_engine
+        from rsc.db.writing import Change, write_changes
+
+        try:
+            engine = open_engine(self.database_url, defaults.CALLBACK_TIMEOUT_S)
+            try:
+                write_changes(engine, [Change(self.run_id, row["journal_id"], row)])
+            finally:
+                engine.dispose()
+        except Exception as error:
+            log.warning("the database does not know that journal %s failed (%s)", row["journal_id"], first_line(error))
+
     def __enter__(self) -> Self:
         return self
 
@@ -156,7 +182,7 @@ class Run:
 
     def _settle(self, engine: Engine, deadline: float) -> tuple[int, int]:
         """Write the rows of episodes that have ended; return how many episodes there are, and how many are left."""
-        return _settle(engine, self.journal_root, self.run_id, deadline)
+        return _settle(engine, self.journal_root, self.run_id, deadline, self._failures)
 
     def _write(self, status: str, notes: str | None, deadline: float) -> None:
         from rsc.db import runs
@@ -225,7 +251,9 @@ def start_run(
     settings = JournalSettings(
         str(root), run_id, durability, checkpoint_every_steps, on_error, EndReason.RESET, observations
     )
-    return Run(settings, url, marker)
+    run = Run(settings, url, marker)
+    listen_for_failures(run_id, run)
+    return run
 
 
 def new_run_id() -> str:
@@ -275,7 +303,7 @@ def register_run(
         engine.dispose()
 
 
-def _settle(engine: Engine, root: Path, run_id: str, deadline: float) -> tuple[int, int]:
+def _settle(engine: Engine, root: Path, run_id: str, deadline: float, failures: Mapping[str, str]) -> tuple[int, int]:
     """Write the rows of all episodes of a run that have ended; return how many episodes there are, and how many are left."""
     from rsc.db.episodes import settled_journals
     from rsc.db.session import reading
@@ -287,7 +315,7 @@ def _settle(engine: Engine, root: Path, run_id: str, deadline: float) -> tuple[i
     written = len(settled.intersection(journals))
     waiting = iter(one for one in journals if one not in settled)
     while (batch := list(islice(waiting, _BATCH))) and time.monotonic() < deadline:
-        changes = list(_changes(root, run_id, batch, deadline))
+        changes = list(_changes(root, run_id, batch, deadline, failures))
         result = write_changes(engine, changes, attempts=1)
         written += len(changes) - len(result.refused)
         for journal_id, said in result.refused.items():
@@ -295,7 +323,9 @@ def _settle(engine: Engine, root: Path, run_id: str, deadline: float) -> tuple[i
     return len(journals), len(journals) - written
 
 
-def _changes(root: Path, run_id: str, journal_ids: Iterable[str], deadline: float) -> Iterator[Change]:
+def _changes(
+    root: Path, run_id: str, journal_ids: Iterable[str], deadline: float, failures: Mapping[str, str]
+) -> Iterator[Change]:
     from rsc.closing import ended_from, start_row
     from rsc.db.episodes import CALLBACK
     from rsc.db.writing import Change, Guard
@@ -307,14 +337,23 @@ def _changes(root: Path, run_id: str, journal_ids: Iterable[str], deadline: floa
         path = journal_path(root, run_id, journal_id)
         try:
             journal = read_journal(path)
-            ending = None if journal.end_reason is not None else _FORGOTTEN
+            ending = _ending_of_open(journal, failures.get(journal_id))
             if ending is not None and not _is_forgotten(path, journal, observer):
                 continue
             ended = ended_from(journal, finalized_by=CALLBACK, now=datetime.now(UTC), ending=ending)
         except (JournalError, ValueError) as error:
             log.warning("episode %s: %s", journal_id, error)
             continue
-        yield Change(run_id, journal_id, start_row(journal), ended, Guard.CALLBACK)
+        yield Change(run_id, journal_id, start_row(journal.header), ended, Guard.CALLBACK)
+
+
+def _ending_of_open(journal: Journal, failure: str | None) -> tuple[str, str, str] | None:
+    """Return the ending of an episode whose journal does not say it; None if the journal does."""
+    if journal.end_reason is not None:
+        return None
+    if failure is None and journal.state is not State.FAILED:
+        return _FORGOTTEN
+    return "truncated", "closed", f"{failure or 'a write to its journal failed'}; later steps lost, number unknown"
 
 
 def _is_forgotten(path: Path, journal: Journal, observer: Observer) -> bool:

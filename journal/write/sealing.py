@@ -46,9 +46,9 @@ class SealingWriter:
     # Slots, because attribute access is measurable here, and a __dict__ of more than 30 keys is slow.
     __slots__ = (
         "__weakref__", "_crc", "_durability", "_fd", "_filled", "_finalizer", "_intended_bytes", "_journal_seed", "_kept",
-        "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_pack", "_place", "_put", "_rows",
-        "_sealed_steps", "_sealed_trades", "_sealing", "_stream_bytes", "_tail", "about", "closed", "failure", "fold",
-        "header", "journal_id", "path", "steps", "trades",
+        "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_on_failure", "_pack", "_place", "_put",
+        "_rows", "_sealed_steps", "_sealed_trades", "_sealing", "_stream_bytes", "_tail", "about", "closed", "failure",
+        "fold", "header", "journal_id", "path", "steps", "trades",
     )  # fmt: skip
 
     path: Path
@@ -75,6 +75,7 @@ class SealingWriter:
     _mask: int
     _most_slots: int
     _on_error: str
+    _on_failure: Callable[[Any, OSError], object] | None
     _place: Place
     _put: Callable[[bytes], int]
     _rows: list[bytes]  # the writes since the last seal
@@ -101,6 +102,16 @@ class SealingWriter:
             raise error
 
         self._put = put
+        self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        """Call `on_failure`, once: its caller may record that steps are lost, while this process lives."""
+        tell, self._on_failure = self._on_failure, None
+        if tell is not None:
+            try:
+                tell(self, error)
+            except Exception:
+                log.exception("the failure of journal %s is not told", self.path)
 
     def _open(self) -> None:
         """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
@@ -271,6 +282,7 @@ class SealingWriter:
                 mark = body + pack_crc(crc32c(body, self._crc) ^ self._mask)
                 tail.put_mark(mark, sum(len(row) for row in self._rows))
             tail.close()
+        self._tell(error)
         reason = f"journal {self.path} is incomplete from step {self.steps + 1} on: {error.strerror or error}"
         if self._on_error == "raise":
             self.closed = True

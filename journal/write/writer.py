@@ -7,7 +7,7 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -68,6 +68,8 @@ class JournalWriter(SealingWriter):
             ("checkpoint"), or each step ("step").
         checkpoint_every_steps: Slots between two seals. A step takes one slot, and each trade one.
         on_error: Whether a failed write logs a warning or raises JournalWriteError.
+        on_failure: Called once when journaling ends early, in the thread that noticed it: that of `append`, or the one
+            that renews the lease. It gets the writer and the error.
 
     Attributes:
         path: The journal's stream, an absolute path.
@@ -95,6 +97,7 @@ class JournalWriter(SealingWriter):
         durability: Durability = "process",
         checkpoint_every_steps: int = CHECKPOINT_EVERY_STEPS,
         on_error: Literal["warn", "raise"] = "warn",
+        on_failure: Callable[[JournalWriter, OSError], object] | None = None,
     ) -> None:
         if durability not in DURABILITIES or on_error not in ("warn", "raise"):
             expected = f"one of {', '.join(DURABILITIES)}, and on_error warn or raise"
@@ -113,6 +116,7 @@ class JournalWriter(SealingWriter):
         self.closed = False
         self._durability = durability
         self._on_error = on_error
+        self._on_failure = on_failure
         self._limit = checkpoint_every_steps
         self._pack = self._layout.pack
         self._rows = []

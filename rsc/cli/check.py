@@ -196,7 +196,7 @@ def _report(run_id: str, status: str, findings: _Findings, listed: list[dict[str
 def missing_of(row: dict[str, Any], stored_trades: int) -> list[str]:
     """Return what an episode's row lacks to be complete, as text; an empty list if it is complete."""
     if row["status"] == "started":
-        return ["still started"]
+        return ["still started" + (f", {row['status_reason']}" if row["status_reason"] else "")]
     lacks = [f"no {name}" for name in KEY_METRICS if row[name] is None and name not in not_told(row)]
     if row["total_trades"] is not None and stored_trades + (row["trades_lost"] or 0) < row["total_trades"]:
         lacks.append(f"{stored_trades} of {row['total_trades']} trades stored")

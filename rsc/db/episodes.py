@@ -50,6 +50,8 @@ def rank_of(row: Mapping[str, Any]) -> Rank:
 def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
     """Insert a started episode; return False if its row has ended. Fill in the RLlib id of a row that has none.
 
+    A ``status_reason`` says that the episode's journal failed; it is stored in a row that exists, too.
+
     Raises IntegrityError if the run is unknown, or the RLlib id belongs to another journal.
     """
     marks = ", ".join([mark(connection)] * len(row))
@@ -62,7 +64,15 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
         " RETURNING status",
         tuple(values_of(connection, episodes, row)),
     )
-    return made.scalar_one_or_none() == "started"
+    started = made.scalar_one_or_none() == "started"
+    if row.get("status_reason") is not None and not started:
+        each = mark(connection)
+        told = connection.exec_driver_sql(
+            f"UPDATE episodes SET status_reason = {each} WHERE journal_id = {each} AND status = 'started'",
+            (row["status_reason"], row["journal_id"]),
+        )
+        return bool(told.rowcount)
+    return started
 
 
 def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping[str, Any] | None) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import gymnasium as gym
 
@@ -28,6 +30,31 @@ FACTS = ("in_evaluation", "worker_index", "env_index", "trial_id")
 # These scale or clip rewards, as `gymnasium.RewardWrapper` does, without being one.
 _REWARD_WRAPPERS = ("NormalizeReward",)
 _said: set[str] = set()
+
+
+class FailureListener(Protocol):
+    """Learns at once that a journal of its run failed."""
+
+    def journal_failed(self, writer: JournalWriter, reason: str) -> None:
+        """Record that the episode's later steps are lost. May be called in another thread, and may not block."""
+        ...
+
+
+_listeners: dict[str, weakref.WeakSet[FailureListener]] = {}
+
+
+def listen_for_failures(run_id: str, listener: FailureListener) -> None:
+    """Tell a listener of each journal of this run that fails in this process, for as long as the listener exists."""
+    _listeners.setdefault(run_id, weakref.WeakSet()).add(listener)
+
+
+def _tell_listeners(writer: JournalWriter, error: OSError) -> None:
+    reason = f"its journal failed after step {writer.steps}: {error.strerror or error}"
+    for listener in list(_listeners.get(writer.header.run_id, ())):
+        listener.journal_failed(writer, reason)
+
+
+os.register_at_fork(after_in_child=_listeners.clear)
 
 
 @dataclass(frozen=True)
@@ -61,6 +88,7 @@ def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]
         durability=settings.durability,
         checkpoint_every_steps=settings.checkpoint_every_steps,
         on_error=settings.on_error,
+        on_failure=_tell_listeners,
     )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
+from journal import JournalWriter
 from journal.format.header import from_microseconds
-from rsc.recording.episode import FAILED_KEY, INFO_KEY
+from rsc.recording.episode import FAILED_KEY, INFO_KEY, listen_for_failures
 from rsc.rllib.rows import Entry, RowWriter, State
 from rsc.rllib.settings import RecordingSettings
 
@@ -46,6 +47,7 @@ class EpisodeCallbacks(RLlibCallback):
         self._rows = rows
         self._trial_id = trial_id
         self._running: dict[str, dict[str, Any]] = {}  # the row of each running episode, by RLlib's id
+        listen_for_failures(settings.run_id, self)
 
     @_never_raising
     def on_episode_start(self, *, episode: Any, env_runner: Any, env_index: int, **kwargs: Any) -> None:
@@ -76,6 +78,13 @@ class EpisodeCallbacks(RLlibCallback):
         for row in self._running.values():
             self._put(row, State.LEFT)
         self._running.clear()
+
+    def journal_failed(self, writer: JournalWriter, reason: str) -> None:
+        """Hand over at once that later steps of a running episode are lost: the disk may forget all of its journal."""
+        for row in list(self._running.values()):
+            if row["journal_id"] == writer.journal_id:
+                row["status_reason"] = reason
+                self._put(row, State.STARTED)
 
     def _put(self, row: dict[str, Any], state: State, kept: str | None = None) -> None:
         if self._rows is not None:

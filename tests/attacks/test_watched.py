@@ -104,7 +104,6 @@ def test_env_in_a_forked_process__shared_file_system__both_episodes_live(watch: 
     assert status(watch, "forked-child") == "started"
 
 
-@not_yet("the row is as if nothing had failed")
 def test_training__its_disk_turned_read_only_and_it_was_killed__the_row_says_that_steps_are_lost(watch: Watch) -> None:
     """After the next mount the journal holds what had reached the disk; that more was played is in the row."""
     watch.wait(LEASE_JUDGED_S)

@@ -356,6 +356,19 @@ def test_failed_journal__writer_dead__is_truncated_and_says_that_steps_are_lost(
     assert "later steps lost, number unknown" in row.status_reason
 
 
+def test_row_says_that_its_journal_failed__writer_dead__is_truncated_and_says_that_steps_are_lost(world):
+    """A disk that turned read-only shows the journal as it was before."""
+    writer = world.episode(25)
+    world.insert(writer.journal_id, status_reason="its journal failed after step 31: Read-only file system")
+    assert world.reconcile().ended == {}
+    abandon(writer)
+    assert world.explain()[writer.journal_id].case == "M"
+    report = world.reconcile()
+    row = world.row(writer.journal_id)
+    assert (row.status, row.evidence_steps, report.exit_code) == ("truncated", 25, 3)
+    assert "later steps lost, number unknown; its journal failed after step 31: Read-only file" in row.status_reason
+
+
 def test_unreadable_header__lock_free__is_an_error_after_the_grace_period(world):
     journal_id = world.dead(25)
     damage(world.path(journal_id), 700)

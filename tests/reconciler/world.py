@@ -19,7 +19,7 @@ from journal.host.roots import read_root_id
 from reconciler.passes import Pass
 from reconciler.report import Hooks, Item, PassReport
 from reconciler.settings import Settings
-from rsc.closing import close_episode
+from rsc.closing import ended_from, start_row
 from rsc.db import episodes, runs
 from rsc.db.models import completed_trades, training_runs
 from rsc.db.models import episodes as episodes_table
@@ -143,7 +143,9 @@ class World:
         from journal import read_journal
 
         with self.engine.begin() as connection:
-            return close_episode(connection, read_journal(self.path(journal_id)), now=datetime.now(UTC))
+            journal = read_journal(self.path(journal_id))
+            ended = ended_from(journal, finalized_by=episodes.CALLBACK, now=datetime.now(UTC))
+            return episodes.end_episode_by_callback(connection, ended, start_row(journal.header))
 
     def reconcile(self, settings: Settings = LATER, *, run_ids: list[str] | None = None, **more: Any) -> PassReport:
         """One pass."""

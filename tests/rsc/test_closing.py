@@ -11,7 +11,7 @@ from sqlalchemy import text, update
 
 from journal import EndReason, read_journal
 from rsc import closing
-from rsc.closing import close_episode, ended_from, ended_from_memory, ending_of, start_row
+from rsc.closing import ended_from, ended_from_memory, ending_of, start_row
 from rsc.db.episodes import end_episode_by_callback
 from rsc.db.models import episodes as table
 from rsc.db.session import reading
@@ -85,10 +85,12 @@ def test_failed_journal__its_kept_trades__say_how_many_are_missing():
     assert ended.row["trades_lost"] == 2
 
 
-def test_close_episode__row_missing__makes_it_from_the_journal(world):
+def test_start_row__row_missing__makes_it_from_the_journal(world):
     journal_id = world.ended(EndReason.CLOSED, row=False)
     with world.engine.begin() as connection:
-        assert close_episode(connection, read_journal(world.path(journal_id)), now=NOW)
+        journal = read_journal(world.path(journal_id))
+        ended = ended_from(journal, finalized_by="callback", now=NOW)
+        assert end_episode_by_callback(connection, ended, start_row(journal.header))
     row = world.row(journal_id)
     assert (row.status, row.env_class, row.rllib_episode_id) == ("truncated", "TradingEnv", None)
 
@@ -119,7 +121,7 @@ def test_rows__have_every_metric_and_nothing_unknown(world):
     journal = read_journal(world.path(world.dead(row=False)))
     ended = ended_from(journal, finalized_by="reconciler", now=NOW)
     assert set(METRIC_NAMES) <= set(ended.row) <= set(episodes.columns.keys())
-    assert set(start_row(journal)) <= set(episodes.columns.keys())
+    assert set(start_row(journal.header)) <= set(episodes.columns.keys())
 
 
 def test_closing__is_the_only_place_that_computes_final_metrics():

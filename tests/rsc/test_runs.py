@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -399,3 +401,57 @@ def test_run__account_that_tells_little__is_complete_and_says_what_is_not_told()
     assert done.returncode == 0
     assert "not told by this env: annual_return, sharpe_ratio" in done.stdout
     assert "trades unknown" in done.stdout
+
+
+def test_run__a_journal_fails__its_row_says_so_at_once_and_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Invariant J6: the disk may show nothing of it later, so the database is told."""
+    with start_run("r1") as run:
+        env = run.record(Walk(), ACCOUNT)
+        play(env, 5)
+        writer = env._writer
+        os.rename(writer.path.parent, f"{writer.path.parent}-gone")
+        writer.hand_over(OSError(errno.ENOENT, "j.arrows was removed"))
+        deadline = time.monotonic() + 30
+        while not rows("r1") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        ((status_, reason),) = [(row.status, row.status_reason) for row in rows("r1")]
+        assert (status_, reason) == ("started", "its journal failed after step 5: j.arrows was removed")
+        os.rename(f"{writer.path.parent}-gone", writer.path.parent)
+        for _ in range(3):
+            env.step(0)
+        env.close()
+    (row,) = rows("r1")
+    assert (row.status, row.evidence_steps) == ("truncated", 5)
+    assert "later steps lost, number unknown" in row.status_reason
+
+
+def test_run__killed_after_a_journal_failed__reconcile_says_that_steps_are_lost(tmp_path: Path) -> None:
+    """The disk shows the journal as it was before the failure, as after a remount."""
+    code = f"""
+        import errno, os, signal, sys, time
+        import rsc
+        sys.path.append({str(ROOT)!r})
+        from tests.support.walks import ACCOUNT, Walk
+        run = rsc.start_run("r1")
+        env = run.record(Walk(), ACCOUNT)
+        env.reset(seed=1)
+        for _ in range(5):
+            env.step(0)
+        env._writer.hand_over(OSError(errno.EROFS, "Read-only file system"))
+        print("failed", flush=True)
+        sys.stdin.read()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "failed\n"
+        deadline = time.monotonic() + 30
+        while not rows("r1") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        killed.kill()
+    done = command("reconciler", "--run-id", "r1", "--wait", "30s")
+    assert done.returncode == 3, done.stdout + done.stderr
+    (row,) = rows("r1")
+    assert (row.status, row.evidence_steps) == ("truncated", 5)
+    assert "later steps lost, number unknown; its journal failed after step 5" in row.status_reason

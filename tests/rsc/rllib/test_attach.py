@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
@@ -438,3 +439,17 @@ def test_callbacks__journal_failed_and_episode_ended_by_itself__row_is_exact(wor
     assert (row.status, row.end_reason, row.total_steps) == ("completed", "time_limit", 20)
     assert "incomplete" in row.status_reason
     assert row.pnl == fold.result().pnl  # type: ignore[union-attr]
+
+
+def test_callbacks__journal_failed__the_row_says_so_while_the_episode_plays(world: World) -> None:
+    """Invariant J6: if the process is killed now, a disk that failed may show nothing of the failure."""
+    with world.runner(config_of(envs=2)) as runner:
+        sample(runner, 10)
+        recorder = recorders(runner)[1]
+        assert recorder._writer is not None
+        recorder._writer.hand_over(OSError(errno.EROFS, "Read-only file system"))
+        said = {row.env_index: (row.status, row.status_reason) for row in world.rows()}
+        assert said == {0: ("started", None), 1: ("started", "its journal failed after step 5: Read-only file system")}
+        sample(runner, 40)
+    ended = {row.env_index: row for row in world.rows() if row.status == "completed"}
+    assert "incomplete" in ended[1].status_reason
