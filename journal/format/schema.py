@@ -88,6 +88,11 @@ STEP_FLOATS = (
     "unrealized_pnl",
 )
 
+# Extra columns that metrics read, where a journal has them.
+FILL_PRICE = "fill_price"  # the price at which orders filled in the step; without it that is `price`
+COSTS = "costs"  # all costs of the step; without it they are `fees`
+EXIT_COSTS = "exit_costs"  # what closing the position at `price` would cost
+
 # Columns of a block of steps, as `Journal.steps` and a fold see them: numpy type codes, so that no numpy is imported.
 STEP_COLUMNS: dict[str, str] = {
     "step": "<i8",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from journal import About
+from journal.format.schema import FILL_PRICE
 
 RewardKind = Literal["simple", "log", "money"]
 TradesKnown = Literal["told", "derived", "unknown"]
@@ -30,6 +31,8 @@ COLUMN_OF = {
     "unrealized_pnl": "unrealized_pnl",
 }
 WEIGHT = "weight"
+POSITION_AT_RESET = "position at reset"
+"""Key of `About.account`: the position before the first step, if it is not 0."""
 
 
 class AccountError(ValueError):
@@ -163,7 +166,8 @@ class Account:
 
     def extra_columns(self) -> tuple[str, ...]:
         """Names of the columns that this account adds to the journal."""
-        return (*((WEIGHT,) if self.weight is not None else ()), *self.extra)
+        weight = (WEIGHT,) if self.weight is not None else ()
+        return (*weight, *self.extra, *((FILL_PRICE,) if self.fill_price is not None else ()))
 
     def unknown(self) -> tuple[str, ...]:
         """Names of the columns that every journal has and that this account does not tell."""

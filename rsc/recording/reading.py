@@ -13,7 +13,16 @@ import numpy as np
 
 from journal import About, Trade
 from journal.format.schema import UNKNOWN_TIME
-from rsc.recording.accounts import COLUMN_OF, Account, AccountError, Before, Figure, Rewards, SinceLast
+from rsc.recording.accounts import (
+    COLUMN_OF,
+    POSITION_AT_RESET,
+    Account,
+    AccountError,
+    Before,
+    Figure,
+    Rewards,
+    SinceLast,
+)
 from rsc.recording.figures import NAN, Getter, Unreadable, getter, keys_seen, number, reader, time_us
 from rsc.recording.lots import UNKNOWN_TRADES, Lots, trades_told
 
@@ -35,9 +44,9 @@ class AccountState:
     # Beyond 30 attributes each object of a class has a hash table of its own, and reading one takes longer.
     __slots__ = (
         "_befores", "_blank", "_end", "_fill", "_grows", "_has_time", "_last", "_lots", "_mode", "_names", "_places",
-        "_position_told", "_rewards", "_start_price", "_step", "_tells_costs", "_tells_trades", "_totals", "_trades_seen",
-        "_value_seen", "account", "capital", "figures", "journal_extra", "journal_row", "journal_trades", "start_time_us",
-        "value",
+        "_position", "_position_told", "_rewards", "_start_price", "_step", "_tells_costs", "_tells_trades", "_totals",
+        "_trades_seen", "_value_seen", "account", "capital", "figures", "journal_extra", "journal_row", "journal_trades",
+        "start_time_us", "value",
     )  # fmt: skip
 
     def __init__(self, account: Account) -> None:
@@ -61,7 +70,7 @@ class AccountState:
         if self._mode == "told":
             self.figures.append(account.trades)
         self._grows = isinstance(account.trades, SinceLast)
-        self._fill = self._end if account.fill_price is not None else _PRICE
+        self._fill = self._end - 1 if account.fill_price is not None else _PRICE
         self._value_seen = False
 
     def start(self, raws: Sequence[Any], capital: Any, info: Mapping[str, Any]) -> None:
@@ -80,11 +89,11 @@ class AccountState:
         self._start_price = row[_PRICE]
         self.start_time_us = self._time(raws, quiet=True) if self._has_time else None
         self._lots: Lots | None = None
+        self._position = row[_POSITION] if row[_POSITION] == row[_POSITION] else 0.0
         if self._mode == "derived":
             self._position_told = row[_POSITION] == row[_POSITION]
-            held = row[_POSITION] if self._position_told else 0.0
             begun = UNKNOWN_TIME if self.start_time_us is None else self.start_time_us
-            self._lots = Lots(held, row[self._fill], begun, row[_COSTS])
+            self._lots = Lots(self._position, row[self._fill], begun, row[_COSTS])
         self._tells_trades = self._mode == "told"
 
     def step(self, raws: Sequence[Any], reward: Any, info: Mapping[str, Any]) -> None:
@@ -122,9 +131,9 @@ class AccountState:
     def about(self, env: str) -> About:
         """What the journal's header says of the episode that `start` began."""
         account = self.account
-        told = account.described()
-        if not self._position_told:
-            told["position at reset"] = "not told, taken as 0"
+        told: dict[str, Any] = dict(account.described())
+        if self._position or not self._position_told:
+            told[POSITION_AT_RESET] = self._position if self._position_told else "not told, taken as 0"
         return About(
             env,
             self.capital,
@@ -261,13 +270,7 @@ class AccountReader(AccountState):
         plain = all(isinstance(figure, str) and "." not in figure for figure in self.figures)
         mode, count = account.trades_known(), len(self._places)
         self._keys = None
-        if (
-            plain
-            and count == len(self.figures) > 1
-            and self._end == _ROW
-            and account.fill_price is None
-            and mode != "told"
-        ):
+        if plain and count == len(self.figures) > 1 and self._end == _ROW and mode != "told":
             self._keys = itemgetter(*self.figures)
             places = [self._places.index(place) if place in self._places else count for place in range(_ROW)]
             self._arrange = itemgetter(*places, count + 1)

@@ -39,6 +39,8 @@ class Journaled(Protocol):
     """After each step: portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us."""
     journal_trades: Sequence[Trade]
     """The trades that the last step closed."""
+    journal_extra: Sequence[float]
+    """After each step: the extra columns that `journal_about` names, if it names any."""
 
     def journal_about(self) -> About:
         """What the journal's header says of the episode; asked after each reset."""
@@ -151,7 +153,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             writer.append(
                 number_of_action, reward if type(reward) is float else number(reward), value, price, cash, position, fees,
                 unrealized, time_us, terminated, truncated, source.journal_trades,
-                (*source.journal_extra, *rest) if self._extra else rest,
+                (*source.journal_extra, *rest) if self._extra and rest else source.journal_extra if self._extra else rest,
             )  # fmt: skip
             over = terminated or truncated
         except Exception as error:

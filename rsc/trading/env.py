@@ -60,7 +60,7 @@ class TradingEnv(gym.Env[Observation, Any]):
     open position is not closed then; its value is in the unrealized pnl.
 
     ## Information
-    Empty. After a step, `journal_row` and `journal_trades` hold the details.
+    Empty. After a step, `journal_row`, `journal_trades` and `journal_extra` hold the details.
 
     ## Arguments
     ``config``: a TradingConfig or a mapping with its keys (RLlib's env_config); ``market``: bars instead of the
@@ -91,6 +91,8 @@ class TradingEnv(gym.Env[Observation, Any]):
         self._at_open = config.fill == "open"
         self._has_stops = config.stop_loss is not None or config.take_profit is not None
         self._plain_log = config.reward == "log" and not config.trade_penalty and not config.drawdown_penalty
+        self._cost_rate = game.terms.cost_rate
+        self._tells_costs = game.terms.costs_more_than_fees
         self._per_capital = 1.0 / config.capital
         self._account_offset = game.tape.width * np.dtype(np.float32).itemsize
         self._bars, self._rows = game.tape.bars, game.tape.rows
@@ -113,6 +115,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         self._reward = Reward(config.reward, config.sharpe_window, config.trade_penalty, config.drawdown_penalty)
         self.journal_row = (capital, self._bars[t][3], capital, 0.0, 0.0, 0.0, self._bars[t][4])
         self.journal_trades: Sequence[Trade] = _NO_TRADES
+        self.journal_extra: Sequence[float] = ()
         observation = self._rows[t].copy()
         _write_account(observation, self._account_offset, 0.0, 0.0, 0.0, 0.0)
         return observation, {}
@@ -131,7 +134,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         self._t = t
         opened, high, low, close, time_us, carry = self._bars[t]
         ledger = self._ledger
-        ledger.fees = 0.0
+        ledger.fees = ledger.spent = 0.0
         side = ledger.side
         trades = _NO_TRADES
         wants = target != side or not self._discrete
@@ -152,11 +155,14 @@ class TradingEnv(gym.Env[Observation, Any]):
         if side:
             size = ledger.size
             worth = size * close
+            exit_costs = worth * self._cost_rate
             if side > 0:
                 position = size
                 unrealized = worth - ledger.entry_value - ledger.costs
             else:
-                ledger.cash -= ledger.borrow * worth
+                owed = ledger.borrow * worth
+                ledger.cash -= owed
+                ledger.spent += owed
                 owed = ledger.borrow * (size * (carry + close) - ledger.carries)
                 unrealized = ledger.entry_value - worth - ledger.costs - owed
                 position = -size
@@ -164,7 +170,7 @@ class TradingEnv(gym.Env[Observation, Any]):
             cash = ledger.cash
             value = cash + worth
         else:
-            position = worth = unrealized = 0.0
+            position = worth = unrealized = exit_costs = 0.0
             value = cash = ledger.cash
 
         before, self._value = self._value, value
@@ -181,6 +187,8 @@ class TradingEnv(gym.Env[Observation, Any]):
             reward = self._reward(StepOutcome(before, value, worth, drawdown, fees, traded))
         self.journal_row = (value, close, cash, position, fees, unrealized, time_us)
         self.journal_trades = trades
+        fill = opened if self._at_open else close
+        self.journal_extra = (fill, exit_costs, ledger.spent) if self._tells_costs else (fill, exit_costs)
 
         observation = self._rows[t].copy()
         if value <= 0.0:

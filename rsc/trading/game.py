@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from journal.format.header import About
+from journal.format.schema import COSTS, EXIT_COSTS, FILL_PRICE
 from rsc.trading.config import ConfigError, TradingConfig
 from rsc.trading.indicators import CLIP
 from rsc.trading.market import Market, load_market, market_from_frame, with_periods
@@ -55,10 +56,16 @@ class Game:
             initial_portfolio_value=float(self.config.capital),
             periods_per_year=self.market.periods_per_year,
             env_config=self._config_json,
+            extra_columns=self.journal_columns,
             start_market_time_us=int(self.market.times_us[start]),
             start_price=float(self.market.close[start]),
             market=self.market.name or None,
         )
+
+    @functools.cached_property
+    def journal_columns(self) -> tuple[str, ...]:
+        """Return the names of what `TradingEnv.journal_extra` holds."""
+        return (FILL_PRICE, EXIT_COSTS, *((COSTS,) if self.terms.costs_more_than_fees else ()))
 
     @functools.cached_property
     def _config_json(self) -> dict[str, Any]:

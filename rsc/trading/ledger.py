@@ -40,6 +40,11 @@ class Terms:
         """Return the immediate costs of a traded value: fee and slippage."""
         return self.fee + self.slippage
 
+    @functools.cached_property
+    def costs_more_than_fees(self) -> bool:
+        """Return whether there can be costs that are no fees."""
+        return self.slippage > 0.0 or self.borrow > 0.0
+
     def levels(self, side: int) -> tuple[float, float]:
         """Return the factors from entry price to stop and take-profit. A missing level is never reached."""
         stop = math.inf if self.stop_loss is None else self.stop_loss
@@ -55,7 +60,8 @@ class Ledger:
     """One account in one asset.
 
     ``side`` is +1 long, -1 short, 0 flat; ``size`` the position's absolute quantity. ``stop`` and ``take`` are the
-    prices at which the position is to be closed. ``fees`` accumulates until it is set to 0.
+    prices at which the position is to be closed. ``fees`` accumulates until it is set to 0, and so does ``spent``: all
+    costs, which are fees, slippage and borrow cost.
 
     The carry index is the running sum of closing prices over the bars of the market: a lot that was short over the
     closes of bars a to b owes ``size * borrow * (carry[b] - carry[a - 1])``. So borrow cost needs no work per lot and bar.
@@ -79,6 +85,7 @@ class Ledger:
         "fees",
         "side",
         "size",
+        "spent",
         "stop",
         "take",
     )
@@ -87,7 +94,7 @@ class Ledger:
         self.cash = cash
         self.side = 0
         self.size = 0.0
-        self.fees = 0.0
+        self.fees = self.spent = 0.0
         self.stop = self.take = 0.0
         self._lots: list[Lot] = []
         self.entry_value = self.costs = self.carries = 0.0
@@ -114,9 +121,15 @@ class Ledger:
             return self.size * price - self.entry_value - self.costs
         return self.entry_value - self.size * price - self.costs - self.borrow * (self.size * carry - self.carries)
 
+    def exit_costs(self, price: float) -> float:
+        """Return what closing the position at this price would cost."""
+        return self.size * price * self._cost_rate
+
     def charge_borrow(self, close: float) -> None:
         """Pay the borrow cost of a short position held over this close."""
-        self.cash -= self.borrow * (self.size * close)
+        owed = self.borrow * (self.size * close)
+        self.cash -= owed
+        self.spent += owed
 
     def turn(self, side: int, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
         """Close what is open, then open a full position on ``side`` (0: none). Return the trades closed.
@@ -137,6 +150,7 @@ class Ledger:
                 value = size * price
                 exit_costs = value * self._cost_rate
                 costs += exit_costs
+                self.spent += exit_costs
                 fees += value * self._fee
                 if held > 0:
                     cash += value - exit_costs
@@ -156,6 +170,7 @@ class Ledger:
                 costs = value * self._cost_rate
                 self.cash = cash - value - costs if side > 0 else cash + value - costs
                 self.fees = fees + value * self._fee
+                self.spent += costs
                 self.side = side
                 self.size = size
                 self.entry_value = value
@@ -178,6 +193,7 @@ class Ledger:
         costs = value * self._cost_rate
         self.cash -= side * value + costs
         self.fees += value * self._fee
+        self.spent += costs
         self.side = side
         self.size += size
         self.entry_value += value
@@ -193,8 +209,10 @@ class Ledger:
         """Close every lot."""
         side = self.side
         value = self.size * price
-        self.cash += side * value - value * self._cost_rate
+        costs = value * self._cost_rate
+        self.cash += side * value - costs
         self.fees += value * self._fee
+        self.spent += costs
         self.side = 0
         self.size = self.entry_value = self.costs = self.carries = 0.0
         lots = self._lots
@@ -247,8 +265,10 @@ class Ledger:
             self.carries -= part * entry_carry
             trades.append(self._closed(self.side, lot, price, carry))
         value = closed * price
-        self.cash += self.side * value - value * self._cost_rate
+        costs = value * self._cost_rate
+        self.cash += self.side * value - costs
         self.fees += value * self._fee
+        self.spent += costs
         self.size -= closed
         entry = self.entry_value / self.size
         down, up = self._levels[self.side]

@@ -36,6 +36,8 @@ class Accounts(Protocol):
     worth: Floats
     unrealized: Floats
     fees: Floats
+    spent: Floats
+    """All costs, if `Terms.costs_more_than_fees`."""
 
     @property
     def traded(self) -> Flags:
@@ -92,7 +94,7 @@ class DiscreteAccounts:
         self._lower = _by_action(0.0, long_stop, short_take)
         self._upper = _by_action(0.0, long_take, short_stop)
         self._lots, self._spare = np.zeros((_ROWS, n)), np.zeros((_ROWS, n))
-        self.position, self.worth, self.unrealized, self.fees = (np.zeros(n) for _ in range(4))
+        self.position, self.worth, self.unrealized, self.fees, self.spent = (np.zeros(n) for _ in range(5))
         self._value = np.zeros(n)
         self._wants = np.zeros(n, np.bool_)
         self._actions: Any = None
@@ -138,7 +140,9 @@ class DiscreteAccounts:
                 targets[stopped.lanes] = 0.0
             self._turn(targets, bars[CLOSE], bars[CARRY], steps)
         if stopped is not None:
-            self.fees[stopped.lanes] += stopped.lots[_SIZE] * stopped.price * self._terms.fee
+            value = stopped.lots[_SIZE] * stopped.price
+            self.fees[stopped.lanes] += value * self._terms.fee
+            self.spent[stopped.lanes] += value * self._terms.cost_rate
         self._mark(bars[CLOSE], bars[CARRY])
 
     def _turn(self, targets: Floats, price: Floats, carry: Floats, steps: Integers) -> None:
@@ -154,6 +158,9 @@ class DiscreteAccounts:
         money -= costs
         money += cash
         np.multiply(left, self._fee, out=fees)
+        tells_costs = self._terms.costs_more_than_fees
+        if tells_costs:
+            np.copyto(self.spent, costs)
 
         np.multiply(money, self._fraction, out=size)
         size /= price
@@ -170,6 +177,9 @@ class DiscreteAccounts:
         np.multiply(value, self._fee, out=left)
         fees += left
         fees *= wants
+        if tells_costs:
+            self.spent += costs
+            self.spent *= wants
 
         np.copyto(entry, price)
         np.copyto(carried, carry)
@@ -206,7 +216,9 @@ class DiscreteAccounts:
         unrealized -= costs
         if self._terms.borrow:
             rate = np.multiply(side < 0.0, self._terms.borrow, out=self._value)
-            cash -= worth * rate
+            owed = worth * rate
+            cash -= owed
+            self.spent += owed
             owed = carry + close
             owed *= size
             owed -= size * carried
@@ -261,7 +273,7 @@ class LedgerAccounts:
         self._at_open = game.config.fill == "open"
         self._has_stops = game.config.stop_loss is not None or game.config.take_profit is not None
         self._ledgers = [Ledger(game.config.capital, game.terms) for _ in range(n)]
-        self.cash, self.position, self.worth, self.unrealized, self.fees = (np.zeros(n) for _ in range(5))
+        self.cash, self.position, self.worth, self.unrealized, self.fees, self.spent = (np.zeros(n) for _ in range(6))
         self._traded = np.zeros(n, np.bool_)
         self._trades: Trades = {}
 
@@ -281,7 +293,7 @@ class LedgerAccounts:
         self._traded.fill(False)
         for lane, (target, bar, step) in enumerate(zip(targets.tolist(), bars.T.tolist(), steps.tolist(), strict=True)):
             ledger = self._ledgers[lane]
-            ledger.fees = 0.0
+            ledger.fees = ledger.spent = 0.0
             if idle is None or not idle[lane]:
                 before = ledger.side * ledger.size
                 trades = self._orders(ledger, target, bar, step)
@@ -307,6 +319,7 @@ class LedgerAccounts:
         self.worth[lane] = ledger.side * (ledger.size * close)
         self.unrealized[lane] = ledger.unrealized(close, carry + close) if ledger.side else 0.0
         self.fees[lane] = ledger.fees
+        self.spent[lane] = ledger.spent
 
     def trades(self, times_us: Integers, starts: Integers) -> Trades:
         return {

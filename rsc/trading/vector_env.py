@@ -21,6 +21,7 @@ from rsc.trading.market import Market
 from rsc.trading.tape import ACCOUNT_COLUMNS
 from rsc.trading.vector_accounts import (
     CLOSE,
+    OPEN,
     Accounts,
     DiscreteAccounts,
     Flags,
@@ -49,6 +50,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
 
     - ``journal_played``: bool, shape (n,): the envs that played a step (the others were reset by it);
     - ``journal_rows()``: a `rsc.recording.recorder.Journaled.journal_row` for each env;
+    - ``journal_extras()``: the `journal_extra` of each env;
     - ``journal_trades()``: by env, the trades that the step closed, for envs that closed any;
     - ``journal_about(i)``: the `Journaled.journal_about` of env i.
     """
@@ -195,6 +197,15 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         columns = (self._value, self._bars[CLOSE], accounts.cash, accounts.position, accounts.fees, accounts.unrealized)
         times = self.market.times_us[self._t]
         return list(zip(*(column.tolist() for column in columns), times.tolist(), strict=True))
+
+    def journal_extras(self) -> list[tuple[float, ...]]:
+        """Per env: price at which orders filled, costs of an exit now, and all costs of the step if they exceed fees."""
+        accounts, terms = self._accounts, self._game.terms
+        fill = self._bars[OPEN if self.config.fill == "open" else CLOSE]
+        columns = [fill, np.abs(accounts.worth) * terms.cost_rate]
+        if terms.costs_more_than_fees:
+            columns.append(accounts.spent)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
 
     def journal_trades(self) -> Trades:
         """Return the trades that the last step closed, by env. Envs without any are left out."""

@@ -495,7 +495,7 @@ def test_before__in_each_step__is_the_value_of_the_step_before() -> None:
     """In the first step that of the reset; an opening lot was opened at the price of the reset."""
     account = Account(value="v", position="p", price="c", fill_price=before("c"), extra={"last": before("c")})
     reader = told(account, holding(1, 1, 2, 0, price=[10, 11, 12, 13]))
-    assert reader.extras == [[10.0], [11.0], [12.0]]
+    assert reader.extras == [[10.0, 10.0], [11.0, 11.0], [12.0, 12.0]]
     trades = [(one.entry_price, one.exit_price) for step in reader.trades for one in step]
     assert trades == [(10.0, 12.0), (11.0, 12.0)]
     for wrong in (before, since_last):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from journal.format.schema import Trade
-from tests.rsc.markets import WARM_BARS, env_of, flat_bars, market_of, play
+from tests.rsc.markets import WARM_BARS, env_of, flat_bars, market_of, play, random_market
 
 FLAT, LONG, SHORT = 0, 1, 2
 
@@ -116,6 +116,32 @@ def test_borrow__is_paid_at_each_close_that_a_short_is_held_over() -> None:
     assert [round(row[2] - 2000.0, 9) for row, *_ in played[:2]] == [-1.0, -2.1]
     assert trades_of(played)[0].costs == pytest.approx(2.1)
     assert played[-1][0][5] == 0.0
+
+
+@pytest.mark.parametrize("actions", ["discrete", "continuous"])
+@pytest.mark.parametrize("fill", ["open", "close"])
+@pytest.mark.parametrize("slippage_bps", [0.0, 20.0])
+def test_journal_extra__is_fill_price_exit_costs_and_all_costs(actions: str, fill: str, slippage_bps: float) -> None:
+    """What was spent is what trades and open lots bear; leaving at the close would cost what is told."""
+    market = random_market(11, bars=300)
+    costs = {"fee": 0.002, "slippage_bps": slippage_bps, "borrow_rate": 0.5 if slippage_bps else 0.0}
+    env = env_of(market, actions=actions, fill=fill, stop_loss=0.03, fraction=0.9, **costs)
+    env.reset(seed=0)
+    random, columns = np.random.default_rng(3), env.journal_about().extra_columns
+    assert columns == ("fill_price", "exit_costs", "costs")[: 2 + bool(slippage_bps)]
+    spent = borne = 0.0
+    for step in range(1, 200):
+        env.step(int(random.integers(3)) if actions == "discrete" else random.uniform(-1, 1, 1))
+        extra = dict(zip(columns, env.journal_extra, strict=True))
+        _, price, _, position, fees, unrealized, _ = env.journal_row
+        bar = env._start + step
+        assert extra["fill_price"] == (market.open if fill == "open" else market.close)[bar]
+        assert extra["exit_costs"] == pytest.approx(abs(position) * price * (0.002 + slippage_bps / 10_000))
+        spent += extra.get("costs", fees)
+        borne += sum(trade.costs for trade in env.journal_trades)
+        gain = sum(env._ledger.side * size * (price - entry) for size, entry, *_ in env._ledger.lots)
+        assert spent == pytest.approx(borne + gain - unrealized)
+    assert spent > 100
 
 
 def test_borrow__longs_pay_none() -> None:
