@@ -1,4 +1,4 @@
-"""`python -m reconciler` is `reconcile`."""
+"""`python -m reconciler`: the same as the `reconcile` program."""
 
 from reconciler.cli import main
 

@@ -1,4 +1,4 @@
-"""`python -m rsc` is `rsc`."""
+"""`python -m rsc`: the same as the `rsc` program."""
 
 import sys
 

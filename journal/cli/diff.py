@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @options.as_json
 @options.root
 def command(left: str, right: str, tolerance: float, wall_time: bool, as_json: bool, journal_root: Path | None) -> int:
-    """Compare two episodes step by step: the first step that differs, how often each column does, and their metrics.
+    """Compare two episodes: show the first step that differs, how many rows differ in each column, and their metrics.
 
     Exit status: 0 equal, 1 different, 3 equal in all rows that are not damaged.
 

@@ -37,7 +37,7 @@ def command(
     """Write steps, closed trades and one row per episode, partitioned by run.
 
     The folders are DIR/steps/run_id=RUN/, DIR/trades/run_id=RUN/ and DIR/episodes/run_id=RUN/; `journal_id` joins
-    them. Live episodes are exported as they are now. DIR appears when it is complete.
+    them. Live episodes are exported as they are now. DIR gets its name when the export is complete.
 
     \b
     Examples:

@@ -78,7 +78,7 @@ def command(
 ) -> int:
     """List the runs, or the episodes of each TARGET (a run, an episode or a file).
 
-    Of a closed journal only the footer is read; `journal verify` checks the rest. Fields for --where and --sort are
+    Only the footer of a closed journal is read; `journal verify` checks the rest. Fields for --where and --sort are
     id, run, state (closed, open, torn, failed, damaged, unreadable), steps, trades, size (bytes), age (seconds since
     the last step), end (how it ended), writer (alive, dead, unsure), steps_lost, trades_lost, and every metric.
 

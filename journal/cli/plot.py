@@ -43,7 +43,7 @@ _FORMS = ("png", "svg", "html")
     default=50,
     show_default=True,
     metavar="N",
-    help="At most N episodes, at equal distances.",
+    help="At most N episodes, chosen at equal distances in the run.",
 )
 @options.root
 def command(
@@ -52,7 +52,7 @@ def command(
     """Plot portfolio value with the closed trades marked, drawdown, position and reward of one episode.
 
     Several episodes are overlaid as returns since their start. A run becomes a sheet of small pictures, or one line per
-    episode in the terminal. An HTML file needs no other file. Lost steps are gaps.
+    episode in the terminal. An HTML file needs no other file. A gap in a curve shows lost steps.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`journal prune`: remove journals whose episodes have ended for good."""
+"""`journal prune`: remove journals whose rows in the database are final."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from journal.console import DURATION, remark, work_without_output
 @options.as_json
 @options.root
 def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: bool, journal_root: Path | None) -> int:
-    """Remove journals whose episodes ended for good, in the database too. Without --yes, only list them.
+    """Remove journals whose rows in the database are final. Without --yes, only list them. Rows are never removed.
 
-    These stay: an open journal whose writer may be alive, a journal whose row is missing or not final (run `reconcile`
-    first), and an unreadable file. Each reason is reported. Hidden files left by killed programs are removed too.
-    A row cannot be checked after its journal is removed; `journal export` keeps the data.
+    The command keeps an open journal whose writer may be alive, a journal whose row is missing or not final (run
+    `reconcile` first), and an unreadable file. It reports each reason. It also removes hidden files that killed programs
+    left. A row cannot be checked after its journal is removed; `journal export` keeps the data.
 
     \b
     Examples:

@@ -42,7 +42,13 @@ _LOOK_S = 1.0  # how often a silent writer's life is looked at
 )
 @choosing.trades_option
 @choosing.columns_option
-@click.option("-w", "--where", multiple=True, metavar="CONDITION", help="Only rows with, for example, 'reward < 0'.")
+@click.option(
+    "-w",
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only rows that meet the condition, for example 'reward < 0'.",
+)
 @click.option("--format", "form", type=click.Choice(["text", "csv", "ndjson"]), default="text", show_default=True)
 @options.root
 def command(
@@ -59,7 +65,7 @@ def command(
     """Print the last rows of an episode. With -f, print each new row too.
 
     Following stops when the episode ends, when its writer dies, when a write of its journal fails, or after
-    --idle-timeout without a new row. The reason goes to stderr. A write in progress is waited for.
+    --idle-timeout without a new row. The reason goes to stderr. The command waits for a write in progress.
 
     \b
     Examples:

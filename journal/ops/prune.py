@@ -1,4 +1,4 @@
-"""Remove journals whose episode ended for good, in the database too, some time ago."""
+"""Remove journals that were not written for a given time, and whose rows in the database are final."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _why_not(path: Path, settled: set[str] | None, age_s: float, older_than_s: f
     if settled is None:
         return "the database does not know its run"
     if path.stem not in settled:
-        return "its row is missing, or has not ended for good: reconcile first"
+        return "its row is missing or not final: run `reconcile` first"
     one = overview(str(path), observer)
     if one.source is None:
         return f"it is not a readable journal: {one.problem}"

@@ -46,7 +46,8 @@ Examples:
     default=f"{defaults.WAIT_S:g}s",
     type=DURATION,
     show_default=True,
-    help="Wait this long for the last processes of a killed run, or for a lease to expire (30 s).",
+    help="Repeat the pass for up to this long, until the last processes of a killed run have exited or a lease has expired"
+    " (a lease takes 30 s).",
 )
 @click.option(
     "--grace",
@@ -54,7 +55,7 @@ Examples:
     default=f"{defaults.GRACE_PERIOD_S:g}s",
     type=DURATION,
     show_default=True,
-    help="Wait this long after a journal was closed for the episode's own callback.",
+    help="After a journal was closed, give the episode's own callback this long to write the row.",
 )
 @click.option(
     "--processes",
@@ -67,7 +68,9 @@ Examples:
 )
 @click.option("--rebuild", is_flag=True, help="First restore the rows of runs that the database has lost.")
 @click.option("--audit", is_flag=True, help="Compare ended rows with their journals; change nothing.")
-@click.option("--assume-dead", is_flag=True, help="Treat writers that cannot be judged as dead.")
+@click.option(
+    "--assume-dead", is_flag=True, help="If the files cannot show whether a writer is alive, treat it as dead."
+)
 @click.option("--every", "every_s", type=DURATION, metavar="DURATION", help="Run as a daemon: start a pass this often.")
 @click.option(
     "--cron", metavar="EXPRESSION", help='Run as a daemon: start passes at these UTC times, as in "*/5 * * * *".'
@@ -86,7 +89,9 @@ Examples:
     metavar="PORT",
     help="Daemon: serve /metrics for Prometheus, and /healthz.",
 )
-@click.option("--metrics-address", default="127.0.0.1", show_default=True, help="Daemon: serve them at this address.")
+@click.option(
+    "--metrics-address", default="127.0.0.1", show_default=True, help="Daemon: the address for --metrics-port."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -112,7 +117,7 @@ def command(
     """End the episodes that their training left behind.
 
     Finds the episodes that the database still marks `started`, computes their final metrics from their journals,
-    stores metrics and trades, and marks them `truncated`, `completed` or `error`, as the evidence says. A live
+    stores metrics and trades, and marks them `truncated`, `completed` or `error`, according to the evidence. A live
     episode is never ended. A second pass changes nothing.
 
     Exit: 0 done, 1 failed, 2 wrong usage, 3 data was lost or could not be read, 130 interrupted.

@@ -18,7 +18,9 @@ _ASIDE = {
 
 
 @click.command("status")
-@click.option("--database-url", metavar="URL", help="As for `reconcile`.")
+@click.option(
+    "--database-url", metavar="URL", help=f"Default: ${defaults.DATABASE_VARIABLE}, else rsc-data/rsc.db here."
+)
 @click.option("--passes", "count", default=5, show_default=True, help="How many passes to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj

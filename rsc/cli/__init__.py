@@ -1,4 +1,4 @@
-"""`rsc`: look at prices, train, check, look at runs, keep the database. Verbs are imported when they are called."""
+"""The `rsc` program. Each verb's module is imported when the verb is called."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Examples:
 )
 @click.version_option(package_name="reinforce-strategy-creator")
 def command() -> None:
-    """Train trading strategies with RLlib, and keep a true record of every episode."""
+    """Train trading strategies with RLlib, and keep a complete record of every episode."""
 
 
 def main() -> None:

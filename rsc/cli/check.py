@@ -74,8 +74,8 @@ def command(run_id: str, database_url: str | None, journal_root: Path | None, as
     A record is complete if the run has ended and has episodes, each episode has ended with every key metric and all
     its trades, and each journal has a row.
 
-    Exit: 0 complete, 1 incomplete (the reasons are on stderr), 3 complete as far as the database knows, but the run's
-    journals cannot be listed.
+    Exit: 0 complete, 1 incomplete (the reasons are on stderr), 3 the rows are complete, but the run's journals
+    cannot be listed.
 
     \b
     Example: rsc check 20261122-120000-1a2b3c

@@ -1,4 +1,4 @@
-"""`rsc db`."""
+"""`rsc db`: create or upgrade the tables of a database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rsc.cli import options
 
 @click.group("db")
 def command() -> None:
-    """Keep the database.
+    """Manage the tables of the database.
 
     \b
     Example: rsc db upgrade
@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("upgrade")
 @options.database_url
 def upgrade(database_url: str | None) -> None:
-    """Create the tables, or bring them to this version. Nothing is ever dropped.
+    """Create the tables, or upgrade them to this version. The command never drops anything.
 
     \b
     Example: rsc db upgrade --database-url postgresql://user@host/name

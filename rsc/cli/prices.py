@@ -23,7 +23,7 @@ _MOST_POINTS = 2000
 
 @click.command("prices")
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
-@click.option("--symbol", help="The asset to read, of a file that holds several.")
+@click.option("--symbol", help="The asset to read, if the file holds several.")
 @click.option("--periods-per-year", type=float, help="Bars in a year.  [default: estimated from the times of the bars]")
 @options.as_json
 def command(file: Path, symbol: str | None, periods_per_year: float | None, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`rsc train`: parses, calls, renders. What it trains is in `rsc.rllib.train`."""
+"""`rsc train`: parse the options, and call `rsc.rllib.train`, which trains."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from rsc.cli import options
 @click.option("--algo", type=click.Choice(["ppo", "dqn"]), default="ppo", show_default=True, help="RLlib's algorithm.")
 @click.option("--ticker", help="A bundled symbol (AAPL, GOOG, IBM, MSFT), or one to fetch.  [default: MSFT]")
 @click.option(
-    "--data", type=click.Path(exists=True, path_type=Path), help="A file of prices instead; try it with `rsc prices`."
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="A file of prices, instead of --ticker. `rsc prices` shows what is read from it.",
 )
-@click.option("--symbol", help="The asset to read, of a file that holds several.")
+@click.option("--symbol", help="The asset to read, if the file holds several.")
 @click.option("--periods-per-year", type=float, help="Bars in a year.  [default: estimated from the times of the bars]")
 @click.option("--iterations", type=click.IntRange(min=1), default=1, show_default=True, help="Rounds of training.")
 @click.option(
@@ -30,16 +32,22 @@ from rsc.cli import options
     type=click.IntRange(min=0),
     default=2,
     show_default=True,
-    help="Processes that sample; 0: this one does.",
+    help="Processes that sample. With 0, the main process samples.",
 )
 @click.option(
-    "--num-envs-per-env-runner", type=click.IntRange(min=1), default=4, show_default=True, help="Envs in each of them."
+    "--num-envs-per-env-runner",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Envs in each env runner.",
 )
-@click.option("--vectorised", is_flag=True, help="Play a runner's envs by arrays: quicker, with the same results.")
 @click.option(
-    "--train-batch-size", type=click.IntRange(min=32), default=3000, show_default=True, help="Steps an iteration."
+    "--vectorised", is_flag=True, help="Compute all envs of an env runner with arrays: faster, with equal results."
 )
-@click.option("--evaluation-interval", type=click.IntRange(min=1), help="Evaluate each so many iterations.")
+@click.option(
+    "--train-batch-size", type=click.IntRange(min=32), default=3000, show_default=True, help="Steps per iteration."
+)
+@click.option("--evaluation-interval", type=click.IntRange(min=1), help="Evaluate once in this many iterations.")
 @click.option(
     "--batch-mode",
     type=click.Choice(["truncate_episodes", "complete_episodes"]),
@@ -48,7 +56,9 @@ from rsc.cli import options
     help="Sample by steps, or by whole episodes.",
 )
 @click.option(
-    "--env-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON of TradingConfig's keys."
+    "--env-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON object with the keys of TradingConfig.",
 )
 @click.option(
     "--durability",
@@ -66,11 +76,12 @@ from rsc.cli import options
     help=f"Default: ${defaults.JOURNAL_VARIABLE}, else rsc-data/journal here.",
 )
 @options.database_url
-@click.option("--reconcile", is_flag=True, help="End the episodes left behind right away.")
+@click.option("--reconcile", is_flag=True, help="At the end, run `reconcile` on this run.")
 def command(**arguments: Any) -> int:
     """Train a strategy with RLlib, on bundled prices or your own.
 
-    RLlib drops the episodes that still run when training ends; at the end this says how many, and how to end them.
+    When training ends, RLlib drops the episodes that still run. The command then prints how many they are, and the
+    `reconcile` command that ends them.
 
     \b
     Examples:
