@@ -370,11 +370,11 @@ class Pass:
 
 def _stranded(run: RunState, report: PassReport) -> Iterator[str]:
     """Yield one line for each reason for which episodes wait that time alone will not end."""
-    for why, count in report.stranded.items():
+    for why in report.stranded:
         hint = "if you know that they are dead: --assume-dead"
         if run.marker is None:
             hint = "is the journal root right, and its volume mounted?"
-        yield f"run {run.run_id}: {count} episodes cannot be judged here, nothing was ended: {why}; {hint}"
+        yield f"run {run.run_id}: episodes cannot be judged here, nothing was ended: {why}; {hint}"
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

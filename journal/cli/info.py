@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import options
-from journal.cli.lines import count_text, finding_text, plain, size_text, time_text
+from journal.cli.lines import count_text, finding_text, plain, size_text, time_text, unknown_text
 from journal.console import DATA_LOST, DONE, fail, folded, print_json
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
@@ -85,6 +85,7 @@ def facts_of(one: Overview, journal: Journal, batches: bool) -> dict[str, Any]:
         "tail_lost": journal.tail_lost,
         "torn": journal.torn,
         "footer_intact": journal.footer_intact,
+        "unknown_records": dict(journal.unknown_records),
         "findings": [{**vars(finding), "kind": str(finding.kind)} for finding in journal.findings],
         "env": header.about.env,
         "env_config": dict(header.about.env_config),
@@ -243,6 +244,8 @@ def _findings(journal: Journal) -> Iterator[str]:
         yield f"\nLost: {TAIL_LOST}."
     elif journal.torn:
         yield "\nTorn: a write was cut before its step was acknowledged, so nothing is lost."
+    if journal.unknown_records:
+        yield f"\nUnknown: {unknown_text(journal.unknown_records)}."
     if not journal.findings:
         yield "\nFindings: none"
         return

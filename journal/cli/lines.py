@@ -102,6 +102,12 @@ def finding_text(finding: Finding) -> str:
     return f"{finding.kind}{place}: {finding.message}"
 
 
+def unknown_text(records: Mapping[str, int]) -> str:
+    """Format `Journal.unknown_records`: what a newer writer added, by type."""
+    counts = ", ".join(f"{count:,} of type {plain(name.strip())!r}" for name, count in records.items())
+    return f"skipped records that this version does not know: {counts}"
+
+
 def cut_short_text(count: int) -> str:
     """Format the number of journals that lost an unknown number of steps (`Overview.cut_short`)."""
     return f"{count_text(count, 'journal')} cut short: later steps are lost, number unknown"

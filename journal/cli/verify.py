@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import options
-from journal.cli.lines import Lines, coloured, count_text, finding_text, json_line, painted
+from journal.cli.lines import Lines, coloured, count_text, finding_text, json_line, painted, unknown_text
 from journal.cli.opening import paths_of
 from journal.console import DATA_LOST, DONE, fail, remark, work_without_output
 from journal.format.schema import TAIL_LOST
@@ -121,6 +121,8 @@ class _Printer:
         lines += [f"  {finding_text(finding)}" for finding in audit.findings[:20]]
         if len(audit.findings) > 20:
             lines.append(f"  and {len(audit.findings) - 20} findings more")
+        if audit.unknown_records:
+            lines.append(f"  {unknown_text(audit.unknown_records)}")
         lines += [f"  odd: {_oddity(odd)}" for odd in audit.oddities]
         return lines
 
@@ -167,6 +169,7 @@ def facts_of(one: Overview, audit: Audit | None, word: str) -> dict[str, Any]:
         "tail_lost_before_recovery": audit.known_tail_lost,
         "checkpoints_recomputed": audit.checkpoints,
         "checkpoints_of_another_version": audit.strange_checkpoints,
+        "unknown_records": dict(audit.unknown_records),
         "findings": [{**vars(finding), "kind": str(finding.kind)} for finding in audit.findings],
         "oddities": [vars(odd) for odd in audit.oddities],
     }

@@ -284,7 +284,7 @@ def _by_lease(rule: Rule, sight: LeaseSight, name: str, facts: Facts) -> Livenes
         words = f"its lease is being observed, unchanged for {age:.0f} s"
         return LivenessReport(Liveness.UNSURE, words, age, number, original=facts.original)
     if facts.process is Process.RUNS:
-        words = f"its lease has not changed for {age:.0f} s, but its process runs"
+        words = "its lease does not change any more, but its process runs"  # no age: a daemon logs each text once
         return LivenessReport(Liveness.UNSURE, words, None, number, original=facts.original)
     words = f"its lease has not changed for {age:.0f} s"
     return LivenessReport(Liveness.DEAD, words, age, number, original=facts.original)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from journal.format.schema import RECOVERED_NOTE
@@ -20,7 +20,7 @@ class Audit:
 
     ``known_trades_lost``, ``write_failed`` and ``known_tail_lost`` come from the same note. ``checkpoints`` is the
     number of recomputed checkpoints, None if that was not requested. ``strange_checkpoints`` is the number of those that
-    another program or version wrote, which cannot be recomputed.
+    another program or version wrote, which cannot be recomputed. ``unknown_records`` counts skipped records by type.
     """
 
     findings: tuple[Finding, ...]
@@ -34,6 +34,7 @@ class Audit:
     write_failed: bool = False
     known_tail_lost: bool = False
     tail_lost: bool = False
+    unknown_records: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def intact(self) -> bool:
@@ -60,7 +61,15 @@ def audit(journal: Journal, kernel: Kernel | None = None) -> Audit:
     oddities = checker.oddities(end=journal.end_reason, whole=whole)
     counts = (replay.checked, replay.strange) if replay is not None else (None, 0)
     note = noted(journal)
-    said = (known, *counts, note.trades_lost, note.write_failed, note.tail_lost, journal.tail_lost)
+    said = (
+        known,
+        *counts,
+        note.trades_lost,
+        note.write_failed,
+        note.tail_lost,
+        journal.tail_lost,
+        journal.unknown_records,
+    )
     return Audit(tuple(findings), oddities, steps_lost, trades_lost, *said)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from journal.format.checksum import journal_seed
 from journal.format.decoding import DecodeError, decode
 from journal.format.frames import End, Frame, batch_of, verified
-from journal.format.scan import scan_tail
+from journal.format.scan import TailScan, scan_tail
 from journal.format.slots import layout_of
 from journal.read.reader import Journal, header_json
 from journal.read.source import FileSource
@@ -40,6 +40,7 @@ class Follower:
         self.path, self.header = journal.path, journal.header
         self.last_step, self.steps_lost = journal.last_step, 0
         self._extra = journal.header.about.extra_columns
+        self._layout = layout_of(self._extra)
         self._seed = journal_seed(self.header.journal_id)
         self._sealed = journal.frames[-1].seal.last_step if journal.frames else 0
         self._offset = max((frame.offset + frame.length for frame in journal.frames), default=self._header_end())
@@ -65,9 +66,12 @@ class Follower:
         end = next((frame.seal.end for frame in reversed(found.frames) if frame.seal.end), None)
         end = end or (found.footer.end if found.footer else None)
         self._go_on_behind(found.frames)
+        failed = False
         if tail is not None and end is None:
-            batches += self._tail_rows(tail[0], final)
-        return Growth(tuple(batches), end, tail is not None and tail[1])
+            scan = scan_tail(tail[0], self._layout, self.header.journal_id, self._sealed)
+            batches += self._tail_rows(scan, final)
+            failed = tail[1] or scan.failed
+        return Growth(tuple(batches), end, failed)
 
     def _go_on_behind(self, frames: Iterable[Frame]) -> None:
         for frame in frames:
@@ -90,9 +94,8 @@ class Follower:
             self._count(seal.first_step, seal.last_step)
             yield new
 
-    def _tail_rows(self, data: bytes, final: bool) -> Iterator[pa.RecordBatch]:
-        layout = layout_of(self._extra)
-        steps, trades = layout.columns(scan_tail(data, layout, self.header.journal_id, self._sealed).slots)
+    def _tail_rows(self, scan: TailScan, final: bool) -> Iterator[pa.RecordBatch]:
+        steps, trades = self._layout.columns(scan.slots)
         numbers = steps["step"].astype(np.int64)
         new = np.flatnonzero(numbers > self.last_step)
         if not final:  # wait behind a gap: the stream will have the rows soon

@@ -7,7 +7,6 @@ from collections import Counter
 
 import pytest
 
-from tests.attacks.needs import not_yet
 from tests.attacks.processes import run, said
 from tests.attacks.scene import until
 from tests.attacks.watch import BEAT_S, LEASE_JUDGED_S, Watch
@@ -141,7 +140,6 @@ def test_daemon__watched_all_this__still_runs(watch: Watch) -> None:
     watch.scene.wait_for_passes(1)
 
 
-@not_yet("a complaint that names an age is told on each pass")
 def test_daemon__same_complaint_on_each_pass__is_told_once(watch: Watch) -> None:
     """A log that grows by a line a second hides the line that matters."""
     watch.wait(LEASE_JUDGED_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -186,3 +187,24 @@ def test_tail__interrupted__exits_130_without_a_traceback(episode, tmp_path: Pat
 
 def test_tail__idle_timeout_without_follow__is_wrong_usage(world: World):
     assert run("tail", world.path("live"), "--idle-timeout", "1s").code == 2
+
+
+def test_follower__write_failed_where_the_tail_could_not_be_renamed__says_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As on a file system that turned read-only: the last slot says it."""
+    journal = play(writer(tmp_path, "j"), 10)
+    if not journal.header.tail_mapped:
+        pytest.skip("tails are not mapped on this file system")
+    follower = Follower(read_journal(journal.path))
+    assert not follower.look().failed
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refuse)
+        journal.hand_over(OSError(errno.EROFS, os.strerror(errno.EROFS)))
+        play(journal, 1)
+    assert journal.failure is not None
+    assert follower.look().failed

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from journal import EndReason
 from tests.journal.cli.world import RUN, World, play, run, writer
-from tests.support.journals import abandon
+from tests.journal.hostile import parts_of
+from tests.journal.test_newer_writers import unknown_message
+from tests.support.journals import abandon, write_journal
 
 VERDICTS = {
     "cut": "damaged",
@@ -191,3 +194,15 @@ def test_verify__trades_that_do_not_add_up__are_odd(tmp_path: Path):
     out = run("verify", journal.path).out
     assert "the account's pnl and that of its trades differ by 777" in out
     assert "a trade begins behind its end" in out
+
+
+def test_verify_and_info__records_of_a_newer_writer__are_counted_by_type_and_no_damage(tmp_path: Path):
+    parts = parts_of(write_journal(tmp_path, 30, seal_every=10))
+    path = Path(parts.name)
+    extra = unknown_message(parts, b"market")
+    path.write_bytes(replace(parts, batches=(extra, extra, *parts.batches), footer=None).source().stream)
+    for verb in ("verify", "info"):
+        plain, as_json = run(verb, path), run(verb, path, "--json")
+        assert (plain.code, as_json.code) == (0, 0)
+        assert "skipped records that this version does not know: 2 of type 'market'" in plain.out
+        assert {name.strip(): count for name, count in as_json.json()["unknown_records"].items()} == {"market": 2}
