@@ -1,4 +1,4 @@
-"""Collect what the files say of one episode, as facts for the rules. It keeps no file open and holds no lock."""
+"""Collect what the files show about one episode, as facts for the rules. No file stays open, and no lock is held."""
 
 from __future__ import annotations
 
@@ -234,13 +234,16 @@ def _told_by(
         "ending": ending_of(journal, _failure_of(row)),
         "steps": journal.last_step,
         "damaged": bool(journal.findings),
-        "settled": closed and _is_settled(journal, run, settings, now),
+        "callback_missed": closed and _is_callback_missed(journal, run, settings, now),
         "more": row is not None and rank_of(evidence_of(journal, final=final)) > rank_of(row._mapping),
     }
 
 
-def _is_settled(journal: Journal, run: RunState, settings: Settings, now: datetime) -> bool:
-    """Its callback cannot come any more, or had its time. A clock that is wrong by more than that counts as late."""
+def _is_callback_missed(journal: Journal, run: RunState, settings: Settings, now: datetime) -> bool:
+    """Return True if the callback cannot come any more, or if its grace period is over.
+
+    If the writer's clock is ahead by more than the grace period, the period counts as over.
+    """
     closed_at = journal.closed_at
     late = closed_at is None or abs((now - closed_at).total_seconds()) > settings.grace_period_s
     return late or run.process(journal.header.writer) is Process.GONE

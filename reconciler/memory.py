@@ -1,4 +1,4 @@
-"""What a daemon remembers between passes, to skip what has not changed on disk."""
+"""File states that a daemon keeps between passes, to skip files that have not changed."""
 
 from __future__ import annotations
 

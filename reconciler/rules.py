@@ -51,7 +51,7 @@ class Facts:
         ending: How the episode ended, as the journal says; None if it was not read.
         steps: The last step of the journal.
         damaged: Whether the journal has findings.
-        settled: Whether a closed journal's callback cannot come any more, or had its grace period.
+        callback_missed: Whether the callback of a closed journal cannot come any more, or had its grace period.
         young: Whether the row is younger than the grace period.
         here: Whether the episode was written in this very folder: the marker is no copy, and the root ids are equal.
         more: Whether the journal is better evidence than that on which the reconciler ended the row.
@@ -64,7 +64,7 @@ class Facts:
     ending: Ending | None = None
     steps: int = 0
     damaged: bool = False
-    settled: bool = False
+    callback_missed: bool = False
     young: bool = False
     here: bool = True
     more: bool = False
@@ -78,7 +78,7 @@ class Facts:
     def over(self) -> bool:
         """Whether the episode is over and its callback will not come."""
         if self.journal is JournalState.CLOSED:
-            return self.settled
+            return self.callback_missed
         return self.dead and self.journal in (JournalState.OPEN, JournalState.FAILED)
 
     @property
@@ -248,8 +248,8 @@ _remembered: dict[tuple[object, ...], Case] = {}
 def _case_of(facts: Facts) -> Case:
     """Return the case that fits. There are few situations and many episodes, so each situation is decided once."""
     situation = (
-        facts.row, facts.journal, facts.writer, facts.status, facts.steps > 0, facts.damaged, facts.settled, facts.young,
-        facts.here, facts.more,
+        facts.row, facts.journal, facts.writer, facts.status, facts.steps > 0, facts.damaged, facts.callback_missed,
+        facts.young, facts.here, facts.more,
     )  # fmt: skip
     known = _remembered.get(situation)
     if known is None:

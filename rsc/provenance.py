@@ -1,4 +1,4 @@
-"""Where a run's figures come from: versions of the code, and the machine."""
+"""Collect the versions of the code and the name of the machine, for a run's row."""
 
 from __future__ import annotations
 

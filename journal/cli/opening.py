@@ -1,4 +1,4 @@
-"""Resolve the names that a user typed to journals."""
+"""Find the journals that the names on a command line mean."""
 
 from __future__ import annotations
 

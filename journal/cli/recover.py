@@ -1,4 +1,4 @@
-"""`journal recover`: copy what is intact of a journal into a new one."""
+"""`journal recover`: copy the intact part of a journal into a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The footer of a closed journal: its totals at the file's end. It only saves time, because the batches hold the same.
+"""The footer of a closed journal: its totals at the file's end. It only saves time: the batches contain the same values.
 
 It follows Arrow's end-of-stream mark, where Arrow readers stop:
 JSON, its length (4 bytes), CRC32C of both (4 bytes, seeded with the journal id), magic (8 bytes).

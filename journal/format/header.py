@@ -1,4 +1,4 @@
-"""The header in a journal's first message: which episode this is, which process writes it, what its env says."""
+"""The header in a journal's first message: the episode, the process that writes it, and facts about its env."""
 
 from __future__ import annotations
 

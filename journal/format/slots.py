@@ -1,8 +1,9 @@
 """Pack steps and trades into the slots of a tail, and unpack them into columns.
 
-A slot is a body and a CRC32C. The CRC covers the bodies of all slots since the last seal, this one included, and is masked
-with the CRC of the journal id. The CRC starts from the journal id and the first step behind the seal. So a slot of another
-journal, of another place or of an older generation does not verify. `journal.format.scan` verifies slots.
+`SlotLayout` is the byte layout; the section "Slot" of docs/journal-format.md describes it. A slot is a body and a
+CRC32C. The CRC covers the bodies of all slots since the last seal, this one included. It starts from the journal id and
+the number of the first step after the seal, and is stored XOR the CRC of the journal id. So a slot of another journal,
+of another place or of an older generation does not verify. `journal.format.scan` verifies slots.
 """
 
 from __future__ import annotations

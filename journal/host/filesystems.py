@@ -1,6 +1,7 @@
-"""Tell which kind of file system holds a folder: it decides how far locks and leases are trusted.
+"""Name the kind of file system that holds a folder, and list the kinds on which locks or leases can be trusted.
 
-Nothing is cached here. A mount can be replaced by another one with the same device number, so callers ask anew.
+Whether a tail on a file system is mapped is decided in `journal.write.tail`. Nothing is cached here: a mount can be
+replaced by another one with the same device number, so callers have to ask again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Decide whether a writer is alive, by seven rules of which the first that applies decides.
+"""Decide whether a writer is alive. The first of seven rules that applies decides.
 
-A free lock proves death only on the very file that the writer locked. So a journal's header, a run's marker and a lease
-name the process that made them and their own device and inode. Where that proves nothing, the answer is UNSURE.
+A free lock proves death only on the very file that the writer locked. So a journal's header and a run's marker record the
+process that made them, and their own device and inode; a lease records its inode. Where nothing proves that the writer is
+alive or dead, the answer is UNSURE. What happens to the writer's episode then is decided in `reconciler.rules`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from journal.host.filesystems import LOCAL, SHARED, file_system_of
 from journal.host.identity import HOST_VARIABLE, Process, look_at_process, same_boot, same_host, this_writer
 from journal.host.leases import LeaseSight, LeaseWatch
 
-_FRESH_S = 1.0  # a folder's kind of file system is asked anew after so long
+_FRESH_S = 1.0  # after this long, a folder's kind of file system is looked up again
 
 
 class Liveness(enum.StrEnum):

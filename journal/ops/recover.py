@@ -1,4 +1,4 @@
-"""Copy what is intact of a journal into a new one, which is synced and verified before it gets its name.
+"""Copy the intact part of a journal into a new one, which is synced and verified before it gets its name.
 
 Intact batches are copied byte by byte, so their checkpoints keep the metrics exact. Rows of the tail become new
 batches. The new header lists what was given up, in `about.notes["recovered"]`.

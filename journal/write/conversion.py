@@ -1,4 +1,4 @@
-"""Convert the values of a step that `struct` refuses, or name the column and the value that no journal can hold."""
+"""Convert the values of a step that `struct` refuses, or raise an error that names the column and the value."""
 
 from __future__ import annotations
 

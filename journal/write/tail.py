@@ -188,7 +188,10 @@ class Tail:
 
 
 def _may_map(fd: int) -> bool:
-    """Ask each time: a folder can get another file system while the process runs."""
+    """Return True if a tail on this file system may be mapped: on ext4 and tmpfs only (docs/adr/0002-mapped-tail.md).
+
+    Called for each tail, because another file system can be mounted while the process runs.
+    """
     return os.environ.get("RSC_MAPPED_TAIL", "1") != "0" and _file_system_magic(fd) in (_EXT4, _TMPFS)
 
 

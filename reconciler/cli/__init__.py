@@ -1,4 +1,4 @@
-"""`reconcile`: parse the options and call the mode that they ask for. Each mode imports what it needs."""
+"""The `reconcile` program: parse the options and call the mode that they select. Each mode imports what it needs."""
 
 from __future__ import annotations
 

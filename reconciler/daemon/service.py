@@ -1,4 +1,4 @@
-"""Make passes on a schedule until a signal comes."""
+"""Make passes on a schedule until a signal stops them. `Schedule` sets when the next pass starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a database that cannot be used raises, and how its errors read in one line."""
+"""The exception for a database that cannot be used, and the first line of an error's message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read rows of which some may hold a value that their column cannot hold, such as a time that was edited by hand."""
+"""Read rows that may contain invalid values, such as a time that was edited by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write episodes in batches: one transaction for all, and one by one where the database refuses the batch.
+"""Write episodes in batches: in one transaction, or one by one if the database refuses the batch.
 
 The RLlib callback, `Run.end` and the reconciler all write through `write_changes`.
 """

@@ -1,4 +1,4 @@
-"""The metrics of an episode: textbook functions, their incremental form, and what a journal and a row hold of them."""
+"""The metrics of an episode: textbook functions, their incremental form, and their values in journals and rows."""
 
 from rsc.metrics.episode import METRIC_NAMES, figures, metrics_from, metrics_of, stored
 from rsc.metrics.running import NOISE, EpisodeMetrics, RunningMetrics, StateError

@@ -134,7 +134,7 @@ class RunningMetrics:
         return won, lost
 
     def _add(self, parts: tuple[float, ...]) -> None:
-        """Return the exact error of each addition (Knuth's TwoSum). An inf makes the error and the metric NaN."""
+        """Add to the sums, and keep the exact error of each addition (Knuth's TwoSum). An inf makes the metric NaN."""
         sums, errors = self._sums, self._errors
         for i, part in enumerate(parts):
             before = sums[i]

@@ -8,15 +8,11 @@ docs/metrics.md has the formulas in prose.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
 from rsc.metrics import running
 from rsc.metrics.running import NAN, Floats, as_array, quiet, spread
-
-if TYPE_CHECKING:
-    pass
 
 
 @quiet

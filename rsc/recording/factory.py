@@ -1,4 +1,4 @@
-"""Put a recorder around an env, or around what a function makes. Worker processes import this and no database."""
+"""Put a recorder around an env, or around the envs that a function makes. Worker processes import this and no database."""
 
 from __future__ import annotations
 

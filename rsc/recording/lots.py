@@ -1,4 +1,4 @@
-"""Trades of an account: derived from its position first in, first out, or as the env tells them."""
+"""The trades of an account: derived from its position (first in, first out), or told by the env."""
 
 from __future__ import annotations
 

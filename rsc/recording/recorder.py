@@ -1,4 +1,4 @@
-"""`Recorder`: a wrapper that journals each step of an env before it returns it."""
+"""`Recorder`: a wrapper that writes each step of an env to a journal before it returns the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`VectorRecorder`: the wrapper of `rsc.recording.recorder` for vector envs, one journal for each env."""
+"""`VectorRecorder`: a wrapper that records a vector env, with one journal for each of its envs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell the database of each episode that starts and ends. Callbacks never wait for the database, and never raise."""
+"""Queue a row for each episode that starts or ends. Callbacks never wait for the database, and never raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs are being recorded now, and the passwords of their databases.
+"""Keep the runs that are being recorded now, and the passwords of their databases.
 
 The process that called `attach` keeps both in memory and publishes them in the key-value store of its Ray cluster, where
 env runners in other processes look them up. A config that was restored from a checkpoint names a run that is in neither

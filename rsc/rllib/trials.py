@@ -1,4 +1,4 @@
-"""Tune trials: which one this process runs, and with which parameters."""
+"""Find which Tune trial this process runs, and its parameters."""
 
 from __future__ import annotations
 

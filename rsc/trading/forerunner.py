@@ -1,4 +1,4 @@
-"""Translate the keys of the forerunner's env_config to current names and units."""
+"""Translate the `env_config` of an earlier env (the forerunner) to the names and units of TradingConfig."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Prices are market prices. Fees, slippage and borrow cost are separate costs, so each trade has
 ``pnl = direction * quantity * (exit_price - entry_price) - costs`` exactly.
+
+The stop and the take-profit of a position are in `Ledger`; `exit_price` tells at which price they close it.
 """
 
 from __future__ import annotations
@@ -297,7 +299,7 @@ class Ledger:
 
 
 def reached(side: int, stop: float, take: float, high: float, low: float) -> bool:
-    """Return True if a bar's range reaches the stop or the take-profit."""
+    """Return True if a bar's range reaches the stop or the take-profit. `TradingEnv.step` has the same test inlined."""
     return low <= stop or high >= take if side > 0 else high >= stop or low <= take
 
 

@@ -1,4 +1,4 @@
-"""Where prices come from without a file of the user's: the bundled file, or the network."""
+"""Get prices by ticker, from the bundled file or from the network."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ RAISED = ("error", "error", "ZeroDivisionError")
 
 
 def situation(state, writer=DEAD, row=Row.STARTED, ending=KILLED_ENDING, **more):
-    return Facts(row, state, writer, ending=ending, **{"steps": 7, "settled": True, **more})
+    return Facts(row, state, writer, ending=ending, **{"steps": 7, "callback_missed": True, **more})
 
 
 TABLE = [
@@ -31,7 +31,7 @@ TABLE = [
     ("D", situation(JournalState.OPEN, UNSURE), Action.WAIT, None),
     ("D", situation(JournalState.FAILED, ALIVE), Action.WAIT, None),
     ("D", situation(JournalState.OPEN, ALIVE, ending=TERMINAL), Action.WAIT, None),
-    ("D", situation(JournalState.CLOSED, ending=TERMINAL, settled=False), Action.WAIT, None),
+    ("D", situation(JournalState.CLOSED, ending=TERMINAL, callback_missed=False), Action.WAIT, None),
     ("D", situation(JournalState.OPEN, ALIVE, ending=None, damaged=True), Action.WAIT, None),
     ("E", situation(JournalState.OPEN), Action.END, "truncated"),
     ("F", situation(JournalState.OPEN, steps=0), Action.END, "truncated"),
@@ -45,7 +45,7 @@ TABLE = [
     ("K", situation(JournalState.CLOSED, row=Row.OURS, ending=TERMINAL, more=True), Action.REPLACE, "completed"),
     (
         "K",
-        situation(JournalState.CLOSED, row=Row.OURS, ending=TERMINAL, more=True, settled=False),
+        situation(JournalState.CLOSED, row=Row.OURS, ending=TERMINAL, more=True, callback_missed=False),
         Action.REPLACE,
         "completed",
     ),
@@ -89,8 +89,8 @@ def every_situation():
     for row, state, writer, ending, steps in itertools.product(Row, JournalState, Liveness, endings, (0, 7)):
         if row is Row.NONE and state is JournalState.MISSING:
             continue
-        for damaged, settled, young, here, more in flags:
-            yield Facts(row, state, writer, "", ending, steps, damaged, settled, young, here, more)
+        for damaged, missed, young, here, more in flags:
+            yield Facts(row, state, writer, "", ending, steps, damaged, missed, young, here, more)
 
 
 def test_decide__every_situation__fits_exactly_one_row():

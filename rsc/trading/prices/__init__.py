@@ -1,4 +1,4 @@
-"""Reading prices as people have them: what has one sound reading is read, the rest is refused in one line.
+"""Read prices from files and data frames. Input that cannot be read in exactly one sound way is refused.
 
 `read_file` and `read_frame` return `Bars`, with a remark for each assumption.
 """

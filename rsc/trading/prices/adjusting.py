@@ -1,4 +1,4 @@
-"""Splits and dividends: prices and volumes as if they had always been those of today's shares."""
+"""Adjust prices and volumes for splits and dividends."""
 
 from __future__ import annotations
 

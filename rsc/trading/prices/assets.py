@@ -1,4 +1,4 @@
-"""One asset out of a sheet that holds several: side by side (wide) or one below the other (stacked)."""
+"""Select one asset from a sheet that holds several, side by side (wide) or one below the other (stacked)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars out of a sheet: rows without prices left out, order and values checked."""
+"""Make bars from a sheet: leave out rows without prices, and check order and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the bars of a sheet were: which columns tell it, and whether their times are those of a zone or of UTC."""
+"""Find the times of a sheet's bars: which columns hold them, and in which time zone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is, by its content and not by its name: a columnar table, or text, compressed or not."""
+"""Recognise a file by its content, not by its name: a columnar table or text, compressed or not."""
 
 from __future__ import annotations
 

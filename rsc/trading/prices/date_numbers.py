@@ -1,4 +1,4 @@
-"""Dates that are numbers: 20240131 and its relatives, and time since 1970."""
+"""Parse dates that are numbers: 20240131 and similar forms, and times since 1970."""
 
 from __future__ import annotations
 

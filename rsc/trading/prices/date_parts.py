@@ -1,4 +1,4 @@
-"""Years, months, days, hours and zones out of text, a whole column at a time."""
+"""Parse years, months, days, hours and zones from text, a whole column at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates that are text, with names of months and of zones."""
+"""Parse dates that are text, with names of months and of time zones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which column of a sheet is which field of a bar."""
+"""Find which column of a sheet holds which field of a bar."""
 
 from __future__ import annotations
 

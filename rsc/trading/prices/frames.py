@@ -1,4 +1,4 @@
-"""Sheets out of data frames of pandas and polars, neither of which is imported."""
+"""Make sheets from data frames of pandas and polars, without importing either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names for the columns of a file that has none, where only one reading is possible."""
+"""Name the columns of a file without column names, if only one assignment is possible."""
 
 from __future__ import annotations
 

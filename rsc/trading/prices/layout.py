@@ -1,4 +1,4 @@
-"""Where the names and the rows of a text file are, and what separates its fields."""
+"""Find where a text file has its names and rows, and what separates its fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates and times of day of any type: one format for a whole column, refused where two fit."""
+"""Read dates and times of any type. A column has one format; if two fit, it is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers from text: decimal marks, thousands, currencies, and letters such as K, M and B."""
+"""Parse numbers from text: decimal marks, thousands, currencies, and letters such as K, M and B."""
 
 from __future__ import annotations
 

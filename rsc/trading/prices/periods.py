@@ -1,4 +1,4 @@
-"""How many bars make a year, by the times of the bars."""
+"""Estimate how many bars make a year, from the times of the bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways in: a file, a data frame, or columns in memory."""
+"""Read prices from a file, a data frame, or columns in memory."""
 
 from __future__ import annotations
 

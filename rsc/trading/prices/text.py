@@ -1,4 +1,4 @@
-"""Text files: their encoding, and their rows by Arrow's CSV reader."""
+"""Read text files: detect the encoding, and parse the rows with Arrow's CSV reader."""
 
 from __future__ import annotations
 
