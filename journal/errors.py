@@ -59,7 +59,7 @@ class FormatVersionError(JournalError):
 
 
 class JournalAccessError(JournalError):
-    """The journal could not be looked at: missing, no permission, or the disk failed. ``errno`` is the system's."""
+    """The journal could not be read: missing, no permission, or the disk failed. ``errno`` is the system's."""
 
     def __init__(self, path: Path | str, error: OSError) -> None:
         super().__init__(f"cannot read {path}: {error.strerror or error}")
@@ -68,4 +68,4 @@ class JournalAccessError(JournalError):
 
 
 class JournalWriteError(JournalError):
-    """A write failed and ``on_error="raise"`` asked to be told."""
+    """A write failed, and the writer has ``on_error="raise"``."""

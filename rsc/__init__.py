@@ -1,7 +1,7 @@
 """Record trading episodes in crash-proof journals, and train on a trading environment.
 
-The names below are the public API; everything else may move. Each is imported at its first use, so `import rsc` imports
-neither Ray nor gymnasium.
+The names in `__all__`, and `rsc.rllib.Recording`, are the public API; docs/reference.md lists them. Each is imported at its
+first use, so `import rsc` imports neither Ray nor gymnasium.
 """
 
 from __future__ import annotations

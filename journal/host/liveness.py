@@ -37,7 +37,7 @@ class Liveness(enum.StrEnum):
 
 @dataclass(frozen=True)
 class LivenessReport:
-    """A judgement and its reason in words.
+    """Whether a writer is alive, and the reason in words.
 
     Attributes:
         liveness: The judgement.
@@ -148,7 +148,7 @@ _HELD = LivenessReport(Liveness.ALIVE, RULES[0].reason, rule=1, original=True)
 
 @dataclass
 class Observer:
-    """Judges writers. Keep one for as long as you watch: a new one has seen no lease change, and so none stand still.
+    """Decides whether writers are alive. Keep one observer: it must watch a lease before an unchanged lease proves anything.
 
     Attributes:
         this: The identity of the process that observes.

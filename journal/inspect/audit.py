@@ -16,7 +16,7 @@ from journal.read.reader import Journal, State
 
 @dataclass(frozen=True)
 class Audit:
-    """``findings`` is damage. ``known_lost`` counts steps that an earlier recovery gave up, as its note says.
+    """Result of `audit`. ``findings`` is damage; ``known_lost`` counts steps that an earlier `recover` could not copy.
 
     ``known_trades_lost``, ``write_failed`` and ``known_tail_lost`` come from the same note. ``checkpoints`` is the
     number of recomputed checkpoints, None if that was not requested. ``strange_checkpoints`` is the number of those that

@@ -18,7 +18,7 @@ class Damage(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One damage, with the steps that it cost where they can be told (else 0, 0)."""
+    """One damaged place, with the first and last step that were lost there; 0 and 0 if that is unknown."""
 
     kind: Damage
     message: str

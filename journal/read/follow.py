@@ -20,7 +20,7 @@ from journal.read.walk import Window, walk
 
 @dataclass(frozen=True)
 class Growth:
-    """What came since the last look. ``end`` is set once the journal is closed, ``failed`` once a write of it failed."""
+    """What one `Follower.look` found. ``end`` is set once the journal is closed, ``failed`` once a write of it failed."""
 
     batches: tuple[pa.RecordBatch, ...]
     end: End | None

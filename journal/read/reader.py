@@ -48,7 +48,7 @@ F = TypeVar("F", bound=_Folds)
 
 
 class State(enum.StrEnum):
-    """What the journal itself says. Whether the writer of an open one is alive, `journal.host.liveness` tells."""
+    """The state of a journal, by its content alone. `Observer` decides whether the writer of an open one is alive."""
 
     OPEN = "open"
     CLOSED = "closed"

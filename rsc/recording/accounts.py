@@ -73,7 +73,7 @@ def since_last(figure: Figure) -> SinceLast:
 
 
 def before(figure: Figure) -> Before:
-    """Return a figure's value after the step before; in the first step, that after reset.
+    """Return a figure with the value that another one had after the previous step; in the first step, after the reset.
 
     >>> account = Account(value="net_worth", position="units", price="close", fill_price=before("close"))
     """
@@ -88,7 +88,7 @@ def _plain(name: str, figure: Figure) -> Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Where an environment tells what its account holds. Only ``value`` must be told.
+    """Describes where an env exposes the values of its account. Only ``value`` is required.
 
     >>> account = Account(value="portfolio_value", position="units", price="close", periods_per_year=252)
 

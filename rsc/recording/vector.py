@@ -62,7 +62,7 @@ class VectorJournaled(Protocol):
 
 
 class VectorRecorder(gym.vector.VectorWrapper):
-    """Journals the step of each env before any is returned: what as many `Recorder` in a `SyncVectorEnv` write.
+    """Records each env of a vector env: the same journals as with a `Recorder` around each env of a `SyncVectorEnv`.
 
     Each env has a journal of its own, from reset to end. Infos are gymnasium's vector form of those that `Recorder` adds.
     An exception that leaves ``step`` ends every open journal, since it leaves no env usable. Nothing is made before the

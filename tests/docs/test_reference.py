@@ -1,7 +1,8 @@
-"""The table of defaults is the code's."""
+"""The table of defaults is the code's, and each public name is on the page."""
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -44,3 +45,11 @@ def test_journal_root__of_both_sides__is_one(monkeypatch: pytest.MonkeyPatch) ->
     assert find.journal_root() == defaults.journal_root()
     monkeypatch.setenv(defaults.JOURNAL_VARIABLE, "elsewhere")
     assert find.journal_root() == defaults.journal_root()
+
+
+@pytest.mark.parametrize("package", ["journal", "rsc"])
+def test_public_names__of_a_package__are_those_on_the_page(package: str) -> None:
+    section = PAGE.read_text(encoding="utf-8").split(f"### `{package}`\n")[1].split("\n### ")[0]
+    first_cells = re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE)
+    listed = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted([*listed, "__version__"]) == sorted(importlib.import_module(package).__all__)
