@@ -75,9 +75,10 @@ setup(
         # How `journal` shows metrics without importing the trading side: see journal/inspect/figures.py.
         "journal.figures": ["trading = rsc.metrics:figures"],
         "journal.kernels": ["trading = rsc.journal_plugins:TradingKernel"],
-        # How it asks the database for an episode's journal, and whether its row has ended.
+        # How it asks the database for an episode's journal, for its row, and whether its row has ended.
         "journal.episodes": [
             "journal_of = rsc.journal_plugins:journal_of",
+            "rows_of = rsc.journal_plugins:rows_of",
             "settled_journals = rsc.journal_plugins:settled_journals",
         ],
     },

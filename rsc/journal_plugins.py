@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsc.metrics import RunningMetrics, metrics_from
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -36,6 +37,15 @@ def journal_of(episode_id: int) -> tuple[Path, str, str] | None:
     if place is None or place.journal_id is None:
         return None
     return defaults.journal_root(place.journal_root), place.run_id, place.journal_id
+
+
+def rows_of(run_id: str, journal_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """Rows of some journals of a run, by journal id; undefined metrics are None. Raises DatabaseError."""
+    from rsc.db.episodes import rows_of_journals
+    from rsc.db.session import reading
+
+    with reading(_engine()) as connection:
+        return rows_of_journals(connection, run_id, journal_ids)
 
 
 def settled_journals(run_id: str) -> set[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from journal.cli.opening import paths_of
 from journal.console import DATA_LOST, DONE, print_json, remark, work_without_output
 
 if TYPE_CHECKING:
+    from journal.ops.dataset import Lookup, Row
     from journal.ops.export import Exported
 
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
@@ -37,7 +39,8 @@ def command(
     """Write steps, closed trades and one row per episode, partitioned by run.
 
     The folders are DIR/steps/run_id=RUN/, DIR/trades/run_id=RUN/ and DIR/episodes/run_id=RUN/; `journal_id` joins
-    them. Live episodes are exported as they are now. DIR gets its name when the export is complete.
+    them. Live episodes are exported as they are now. DIR gets its name when the export is complete. If the database
+    ($RSC_DATABASE_URL) has an episode's row, its number and status are exported, and its figures if it has ended there.
 
     \b
     Examples:
@@ -45,16 +48,36 @@ def command(
       duckdb -c "select journal_id, sum(pnl) from 'dataset/trades/*/*.parquet' group by 1"
       python -c "import pandas; print(pandas.read_parquet('dataset/episodes').describe())"
     """
-    from journal.ops.export import TABLES, export
+    from journal.ops.dataset import TABLES
+    from journal.ops.export import export
 
     work_without_output()
-    done = export(paths_of(targets, journal_root), output, form, tables or TABLES)
+    done = export(paths_of(targets, journal_root), output, form, tables or TABLES, _rows_of())
     if as_json:
         print_json(_facts(done, form))
     else:
         _tell(done, form)
     lost = done.unreadable or done.steps_lost or done.trades_lost or done.cut_short
     return DATA_LOST if lost else DONE
+
+
+def _rows_of() -> Lookup:
+    """Return the look-up in the database. An export needs none, so a database that cannot be used is a remark."""
+    from journal.inspect import plugins
+    from journal.ops.dataset import nothing_known
+
+    asked: Lookup = plugins.load(plugins.EPISODES).get("rows_of", nothing_known)
+
+    def rows_of(run_id: str, journal_ids: Sequence[str]) -> Mapping[str, Row]:
+        nonlocal asked
+        try:
+            return asked(run_id, journal_ids)
+        except Exception as error:
+            asked = nothing_known
+            remark(f"numbers and statuses of episodes are unknown: {error}")
+            return {}
+
+    return rows_of
 
 
 def _facts(done: Exported, form: str) -> dict[str, object]:

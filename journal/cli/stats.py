@@ -132,9 +132,9 @@ def _everything(one: Overview) -> str:
     return "all"
 
 
-def _note(one: Overview, name: str) -> str:
-    header = one.header
-    return str(header.about.notes.get(name, "-")) if header else "-"
+def _worker(one: Overview) -> str:
+    index = one.header.about.worker_index if one.header else None
+    return "-" if index is None else str(index)
 
 
 def end_of(one: Overview) -> str:
@@ -145,7 +145,7 @@ def end_of(one: Overview) -> str:
 
 
 _KEYS: dict[str, Callable[[Any], str]] = {
-    "worker": lambda one: _note(one, "worker_index"),
+    "worker": _worker,
     "end": end_of,
     "env": lambda one: one.header.about.env if one.header else "-",
     "run": lambda one: one.run_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from journal.inspect import plugins
@@ -45,6 +46,17 @@ def figures_of(journal: Journal | Peek) -> Figures:
         except ValueError:  # another program wrote the checkpoint
             continue
     return found
+
+
+@functools.cache
+def figure_columns() -> dict[str, type]:
+    """Return the names of all figures, and int for those that count; taken from an episode without steps."""
+    from journal.format.header import About
+
+    empty: Any = SimpleNamespace(
+        header=SimpleNamespace(about=About("", 1.0, None)), folded=lambda make, restore: make(), steps_lost=0
+    )
+    return {name: int if isinstance(value, int) else float for name, value in figures_of(empty).items()}
 
 
 def number_text(value: float | int | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 FIGURES = "journal.figures"  # journal -> {figure: number or None}
 KERNELS = "journal.kernels"  # see figures.Kernel
-EPISODES = "journal.episodes"  # by name: see find.episode_of_number and prune
+EPISODES = "journal.episodes"  # by name: see find.py, prune.py and export.py
 
 
 def load(group: str) -> dict[str, Any]:

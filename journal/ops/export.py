@@ -1,6 +1,8 @@
 """Export journals as a dataset of steps, trades and episodes: Parquet, CSV or Arrow files, one folder per run.
 
 DIR/steps/run_id=RUN/part-0.parquet      DIR/trades/...      DIR/episodes/...
+
+`journal.ops.dataset` has their columns.
 """
 
 from __future__ import annotations
@@ -17,18 +19,17 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from journal.errors import JournalError, JournalExistsError
-from journal.format.frames import TRADE_TYPE, arrow_schema, empty_batch
+from journal.format.frames import empty_batch
 from journal.host.liveness import Observer
 from journal.inspect.overview import Overview, overview
 from journal.inspect.rows import ahead
 from journal.inspect.tables import flat, with_text_times
-from journal.read.reader import Journal, read_header, read_journal
+from journal.ops import dataset
+from journal.ops.dataset import TABLES, Lookup, nothing_known
+from journal.read.reader import Journal
 
-TABLES = ("steps", "trades", "episodes")
 _GROUP_ROWS = 1 << 17
 _FILE_ROWS = 1 << 23
-_TIME = pa.timestamp("us", "UTC")
-_IDS = [pa.field("run_id", pa.string(), nullable=False), pa.field("journal_id", pa.string(), nullable=False)]
 
 
 @dataclass
@@ -44,8 +45,22 @@ class Exported:
     cut_short: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
+    def count(self, one: Overview) -> None:
+        """Count a journal that could be read."""
+        self.episodes += 1
+        self.runs.add(one.run_id)
+        self.steps_lost += one.steps_lost
+        self.trades_lost += one.trades_lost
+        self.cut_short += one.cut_short
 
-def export(paths: Iterable[str], folder: Path, form: str, tables: Iterable[str] = TABLES) -> Exported:
+
+def export(
+    paths: Iterable[str],
+    folder: Path,
+    form: str,
+    tables: Iterable[str] = TABLES,
+    lookup: Lookup = nothing_known,
+) -> Exported:
     """Write the journals' tables into a new folder.
 
     Each table takes one pass over the journals, so memory stays bounded. The folder gets its name when it is complete.
@@ -55,6 +70,7 @@ def export(paths: Iterable[str], folder: Path, form: str, tables: Iterable[str] 
         folder: The folder to create.
         form: "parquet", "csv" or "arrow".
         tables: Which of TABLES to write.
+        lookup: Returns the journals' rows in a database: numbers and statuses of the episodes.
 
     Raises:
         JournalExistsError: The folder exists.
@@ -70,44 +86,36 @@ def export(paths: Iterable[str], folder: Path, form: str, tables: Iterable[str] 
     hidden.mkdir()
     done = Exported(folder)
     try:
-        rows = [episode_row(one) for one in _readable(paths, done)]
-        found = [row.pop("path") for row in rows]
-        extra = _extra_columns(found)
+        found: list[str] = []
+        met = dataset.Met()
+        # The table of episodes stays in memory as Arrow, some 500 bytes an episode; the others are streamed.
+        episodes = list(dataset.episode_batches(_episodes(paths, lookup, done, found)))
+        extra = dataset.extra_columns(found, met)
         batches = {
-            "steps": (_steps_schema(extra), _step_batches(found, extra)),
-            "trades": (_trades_schema(), _trade_batches(found)),
-            "episodes": (_episodes_schema(rows), _episode_batches(rows)),
+            "steps": (dataset.steps_schema(extra), dataset.step_batches(found, extra, lookup, met)),
+            "trades": (dataset.trades_schema(), dataset.trade_batches(found, lookup, met)),
+            "episodes": (dataset.episodes_schema(), iter(episodes)),
         }
         for table in (table for table in TABLES if table in set(tables)):
             done.rows[table] = _write(hidden / table, form, *batches[table], runs=len(done.runs))
         hidden.rename(folder)
+        done.unreadable += met.unreadable.items()
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     return done
 
 
-def _readable(paths: Iterable[str], done: Exported) -> Iterator[Overview]:
-    """Yield the journals that can be read, and count what they have lost."""
+def _episodes(paths: Iterable[str], lookup: Lookup, done: Exported, found: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the journals that can be read, note their paths in ``found``, and count what they have lost."""
     observer = Observer()
-    for path in paths:
+    for path, row in dataset.with_rows(paths, lookup):
         one = overview(path, observer, whole=True)
         if not isinstance(one.source, Journal):
             done.unreadable.append((path, one.problem))
             continue
-        done.episodes += 1
-        done.runs.add(one.run_id)
-        done.steps_lost += one.steps_lost
-        done.trades_lost += one.trades_lost
-        done.cut_short += one.cut_short
-        yield one
-
-
-def _extra_columns(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the extra columns of all journals, in the order of their first appearance."""
-    found: dict[str, None] = {}
-    for path in paths:
-        found.update(dict.fromkeys(read_header(path).about.extra_columns))
-    return tuple(found)
+        done.count(one)
+        found.append(path)
+        yield dataset.episode_row(one, row)
 
 
 def _write(folder: Path, form: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, runs: int) -> int:
@@ -128,7 +136,7 @@ def _write(folder: Path, form: str, schema: pa.Schema, batches: Iterator[pa.Reco
         schema=shown,
         format=file_format,
         file_options=options,
-        partitioning=ds.partitioning(pa.schema([_IDS[0]]), flavor="hive"),
+        partitioning=ds.partitioning(pa.schema([dataset.RUN_ID]), flavor="hive"),
         basename_template=f"part-{{i}}.{form}",
         max_rows_per_group=_GROUP_ROWS,
         min_rows_per_group=_GROUP_ROWS,
@@ -145,95 +153,3 @@ def _format(form: str) -> tuple[Any, Any]:
     if form == "arrow":
         return (arrow := ds.IpcFileFormat()), arrow.make_write_options(compression="zstd")
     return (parquet := ds.ParquetFileFormat()), parquet.make_write_options(compression="zstd")
-
-
-def _steps_schema(extra: tuple[str, ...]) -> pa.Schema:
-    columns = [column for column in arrow_schema(extra) if column.name != "trades"]
-    return pa.schema([*_IDS, *(column.with_nullable(column.nullable or column.name in extra) for column in columns)])
-
-
-def _step_batches(paths: Iterable[str], extra: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    schema = _steps_schema(extra)
-    for journal in _journals(paths):
-        for batch in journal.batches():
-            names, rows = set(batch.schema.names), batch.num_rows
-            columns = [
-                batch.column(column.name) if column.name in names else pa.nulls(rows, column.type)
-                for column in list(schema)[len(_IDS) :]
-            ]
-            yield pa.RecordBatch.from_arrays([*_ids(journal, rows), *columns], schema=schema)
-
-
-def _trades_schema() -> pa.Schema:
-    return pa.schema([*_IDS, *TRADE_TYPE])
-
-
-def _trade_batches(paths: Iterable[str]) -> Iterator[pa.RecordBatch]:
-    for journal in _journals(paths):
-        for batch in journal.batches():
-            trades = batch.column("trades").flatten()
-            if len(trades):
-                columns = [*_ids(journal, len(trades)), *trades.flatten()]
-                yield pa.RecordBatch.from_arrays(columns, schema=_trades_schema())
-
-
-def _journals(paths: Iterable[str]) -> Iterator[Journal]:
-    """Read the journals once more. One that has become unreadable meanwhile has no rows here."""
-    for path in paths:
-        try:
-            yield read_journal(path)
-        except JournalError:
-            continue
-
-
-def _ids(journal: Journal, rows: int) -> list[pa.Array]:
-    return [pa.repeat(journal.header.run_id, rows), pa.repeat(journal.header.journal_id, rows)]
-
-
-def episode_row(one: Overview) -> dict[str, Any]:
-    """Return an episode's identity, ending and figures, by column."""
-    header = one.header
-    assert header is not None, "Invariant: only journals that could be read have a row"
-    notes = header.about.notes
-    return {
-        "path": one.path,
-        "run_id": one.run_id,
-        "journal_id": one.journal_id,
-        "env": header.about.env,
-        "worker_index": notes.get("worker_index") if isinstance(notes.get("worker_index"), int) else None,
-        "writer_host": header.writer.host,
-        "writer_pid": header.writer.pid,
-        "start_time": header.start_time,
-        "last_step_time": one.last_time,
-        "state": str(one.condition),
-        "end_reason": one.end_reason,
-        "live": one.live,
-        "steps": one.steps,
-        "trades": one.trades,
-        "steps_lost": one.steps_lost,
-        "trades_lost": one.trades_lost,
-        **one.figures(),
-    }
-
-
-_TYPES = {
-    "live": pa.bool_(),
-    "start_time": _TIME,
-    "last_step_time": _TIME,
-    **dict.fromkeys(("run_id", "journal_id", "env", "writer_host", "state", "end_reason"), pa.string()),
-    **dict.fromkeys(("worker_index", "writer_pid", "steps", "trades", "steps_lost", "trades_lost"), pa.int64()),
-}
-
-
-def _episodes_schema(rows: list[dict[str, Any]]) -> pa.Schema:
-    """Return the columns of all episodes. Figures are floats, except where the first episode has an integer."""
-    found: dict[str, pa.DataType] = {}
-    for row in rows:
-        for name, value in row.items():
-            found.setdefault(name, _TYPES.get(name, pa.int64() if isinstance(value, int) else pa.float64()))
-    return pa.schema(list(found.items()) or _IDS)
-
-
-def _episode_batches(rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows, _episodes_schema(rows))

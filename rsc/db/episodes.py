@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,12 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, or_, select
 
 from rsc.db.driver import mark, rows_of, values_of
-from rsc.db.models import episodes, training_runs
+from rsc.db.models import episode_metrics, episodes, training_runs
 from rsc.db.session import reading
 from rsc.db.tolerant import UnreadableRow, rows_of_query, value_of_first
 from rsc.db.trades import Trades, delete_trades, insert_trades
+
+log = logging.getLogger("rsc")
 
 RECONCILER, CALLBACK = "reconciler", "callback"
 _RLLIBS_OWN = ("rllib_episode_id", "worker_index", "in_evaluation")
@@ -220,6 +223,35 @@ def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[st
     """Return those of the journals that have a row."""
     found = connection.execute(select(_C.journal_id).where(_C.journal_id.in_(journal_ids)))
     return {row.journal_id for row in found}
+
+
+def rows_of_journals(connection: Connection, run_id: str, journal_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return every column of some journals' rows by journal id, with None for undefined metrics.
+
+    Journals without a row are absent, and so are rows that cannot be read: they are logged.
+    """
+    view = episode_metrics.c
+    return _by(view.journal_id, connection, and_(view.run_id == run_id, view.journal_id.in_(journal_ids)))
+
+
+def rows_of_numbers(connection: Connection, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return every column of some rows by episode id, as `rows_of_journals` does."""
+    return _by(episode_metrics.c.episode_id, connection, episode_metrics.c.episode_id.in_(numbers))
+
+
+def _by(key: Column[Any], connection: Connection, guard: Any) -> dict[Any, dict[str, Any]]:
+    found: dict[Any, dict[str, Any]] = {}
+    for row in rows_of_query(connection, select(episode_metrics).where(guard), episode_metrics.c.episode_id):
+        if isinstance(row, UnreadableRow):
+            log.warning("the row of episode %s cannot be read: %s", row.key, row.reason)
+        else:
+            found[row._mapping[key.name]] = dict(row._mapping)
+    return found
+
+
+def names_of_run(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRow]:
+    """Yield episode_id and journal_id of all episodes of a run, oldest first."""
+    return _paged(engine, _C.run_id == run_id, (_C.episode_id, _C.journal_id))
 
 
 def settled_journals(connection: Connection, run_id: str) -> set[str]:

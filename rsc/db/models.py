@@ -221,6 +221,10 @@ _UNDEFINED = {
 }
 
 
+episode_metrics = Table(EPISODE_METRICS, MetaData(), *(Column(one.name, one.type) for one in episodes.columns))
+"""The view, for queries. Its own metadata keeps `create_all` from making a table of it."""
+
+
 def create_view() -> str:
     """Return the statement that makes `episode_metrics`: `episodes` with NULL where a stored 0.0 means undefined."""
     columns = (

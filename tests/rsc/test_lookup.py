@@ -7,15 +7,19 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from sqlalchemy import Engine, insert
 
-from journal import EndReason
+from journal import EndReason, read_journal
+from journal.ops.dataset import TABLES
 from rsc import defaults
 from rsc import journal_plugins as lookup
 from rsc.db.models import episodes, training_runs
 from rsc.db.session import DatabaseError, open_engine
 from rsc.db.upgrade import upgrade
+from rsc.metrics import figures
 from tests.journal.cli.world import play, run, writer
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -47,6 +51,46 @@ def add_episode(engine: Engine, journal_id: str, **row) -> int:
     }
     with engine.begin() as connection:
         return connection.execute(insert(episodes).values(**{**given, **row})).inserted_primary_key[0]
+
+
+def test_export__database_knows_the_run__rows_have_number_status_and_its_figures(engine: Engine, tmp_path: Path):
+    """Steps, trades and episodes can be joined by number; what has not ended keeps its journal's figures."""
+    root, facts = tmp_path / "root", {"in_evaluation": True, "env_index": 3, "trial_id": "trial_1"}
+    play(writer(root, "ended", about=facts), 30, end=EndReason.TERMINATED)
+    play(writer(root, "started"), 30)
+    play(writer(root, "without-row"), 30, end=EndReason.TERMINATED)
+    add_run(engine, root)
+    number = add_episode(engine, "ended", pnl=12.5, win_rate=0.0, total_trades=0, rllib_episode_id="r1")
+    other = add_episode(engine, "started", status="started", finalized_by=None)
+    result = run("export", RUN, "-o", tmp_path / "out", "--journal-root", root)
+    assert (result.code, result.err.count("unknown")) == (0, 0)
+    tables = {name: pd.read_parquet(tmp_path / "out" / name).set_index("journal_id") for name in TABLES}
+    rows = tables["episodes"]
+    assert rows.loc["ended", ["episode_id", "status", "pnl", "rllib_episode_id"]].tolist() == [
+        number, "completed", 12.5, "r1",
+    ]  # fmt: skip
+    assert np.isnan(rows.loc["ended", "win_rate"]), "the row's 0.0 without trades means undefined"
+    assert rows.loc["started", "episode_id"] == other
+    assert rows.loc["started", "pnl"] == figures(read_journal(root / RUN / "started.arrows"))["pnl"]
+    assert np.isnan(rows.loc["without-row", "episode_id"])
+    for table in ("steps", "trades"):
+        ended = tables[table].loc["ended"]
+        assert len(ended) == {"steps": 30, "trades": 2}[table]
+        assert (ended["episode_id"] == number).all()
+        assert ended[["in_evaluation", "worker_index", "env_index", "trial_id"]].iloc[0].tolist() == [
+            True,
+            1,
+            3,
+            "trial_1",
+        ]
+
+
+def test_export__database_that_cannot_be_used__is_a_remark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(defaults.DATABASE_VARIABLE, f"sqlite:///{tmp_path / 'none.db'}")
+    play(writer(tmp_path / "root", "one"), 30, end=EndReason.TERMINATED)
+    result = run("export", RUN, "-o", tmp_path / "out", "--journal-root", tmp_path / "root")
+    assert (result.code, result.err.count("numbers and statuses of episodes are unknown")) == (0, 1)
+    assert pd.read_parquet(tmp_path / "out" / "steps").shape[0] == 30
 
 
 def test_journal__number__is_the_databases_episode(engine: Engine, tmp_path: Path):

@@ -20,7 +20,7 @@ from tests.support.journals import abandon
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("stats")
     for number in range(9):
-        about = {"notes": {"worker_index": number % 3}}
+        about = {"worker_index": number % 3}
         play(writer(made, f"ep{number}", about=about), 30 + number, number, end=EndReason.TERMINATED)
     return made
 

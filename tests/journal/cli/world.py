@@ -68,7 +68,7 @@ def about(**changes) -> About:
         "periods_per_year": 252.0,
         "env_config": {"ticker": "MSFT"},
         "start_market_time_us": START_US,
-        "notes": {"worker_index": 1},
+        "worker_index": 1,
     }
     return About(**{**given, **changes})
 
@@ -145,7 +145,7 @@ def make_world(root: Path) -> World:
     marker = RunMarker(root, RUN, {"algo": "PPO"})
     folder = root / RUN
     play(writer(root, "finished"), end=EndReason.TERMINATED)
-    play(writer(root, "limit", about={"notes": {"worker_index": 2}}), 150, 8, end=EndReason.TIME_LIMIT)
+    play(writer(root, "limit", about={"worker_index": 2}), 150, 8, end=EndReason.TIME_LIMIT)
     play(writer(root, "superseded"), 40, 9, end=EndReason.SUPERSEDED)
     writer(root, "nosteps").close(EndReason.CLOSED)
     play(writer(root, "killed"), 210)
