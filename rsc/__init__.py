@@ -1,7 +1,7 @@
 """Record trading episodes in crash-proof journals, and train on a trading environment.
 
-The names in `__all__`, and `rsc.rllib.Recording`, are the public API; docs/reference.md lists them. Each is imported at its
-first use, so `import rsc` imports neither Ray nor gymnasium.
+The names in `__all__` are the public API; docs/reference.md lists them, and two names of sub-packages. Each is imported
+at its first use, so `import rsc` imports neither Ray nor gymnasium.
 """
 
 from __future__ import annotations
