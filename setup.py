@@ -17,6 +17,7 @@ PLOT = ["matplotlib>=3.9"]
 TEST = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "hypothesis>=6.115",
     "empyrical-reloaded>=0.5.11",
     "backtesting>=0.6",

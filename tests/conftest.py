@@ -27,7 +27,10 @@ BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long versions run only when they are asked for."""
+    """Deselect the long versions unless they are asked for, and name what must not run side by side."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group("attacks" if folder == "attacks" else str(item.path)))
     if os.environ.get("RSC_TORTURE") == "1" or "torture" in config.option.markexpr:
         return
     long = [item for item in items if item.get_closest_marker("torture")]
