@@ -50,10 +50,6 @@ _WORTH_PROCESSES = 2000  # episodes; fewer are done before helpers have started
 _SETTLING_S = 2.0  # a folder's time is as coarse as the kernel's tick
 
 
-class UnknownRunError(Exception):
-    """The database does not know the run."""
-
-
 def record_pass(work: Pass, run_ids: Sequence[str] | None = None, wait_s: float = 0.0) -> PassReport:
     """Make a pass and record in the database when it began and how it ended. A dry run is not recorded.
 
@@ -92,13 +88,8 @@ def runs_to_judge(connection: Connection, run_ids: Iterable[str] | None) -> list
     """Return run_id, status and journal_root of these runs, each once, or of all; raise UnknownRunError."""
     if run_ids is None:
         return list(runs.run_places(connection))
-    rows = []
-    for run_id in dict.fromkeys(run_ids):
-        row = runs.run_place(connection, run_id)
-        if row is None:
-            raise UnknownRunError(f"run {run_id} is not in the database; `rsc runs` lists those that are")
-        rows.append(row)
-    return rows
+    named = (runs.run_named(connection, name) for name in run_ids)
+    return list({run.run_id: run for run in named}.values())
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from journal import Observer
 from reconciler.daemon.cron import CronTrigger
 from reconciler.daemon.metrics import Gauges
 from reconciler.memory import Memory
-from reconciler.passes import Pass, UnknownRunError, record_pass
+from reconciler.passes import Pass, record_pass
 from reconciler.report import Hooks, PassReport
 from reconciler.settings import Settings
 from rsc.db import episodes
+from rsc.db.errors import UnknownRunError
 from rsc.db.session import DatabaseError, first_line, reading
 from rsc.db.upgrade import upgrade
 

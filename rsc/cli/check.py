@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, FAILED, fail, print_json, remark, work_without_output
+from journal.console import DATA_LOST, DONE, FAILED, print_json, remark, work_without_output
 from rsc import defaults
 from rsc.cli import options
 
@@ -71,6 +71,8 @@ class _Findings:
 def command(run_id: str, database_url: str | None, journal_root: Path | None, as_json: bool) -> int:
     """Check that a run's record is complete, and show every episode with its key metrics.
 
+    RUN_ID is a run's id, the unique beginning of one, or `latest`.
+
     A record is complete if the run has ended and has episodes, each episode has ended with every key metric and all
     its trades, and each journal has a row.
 
@@ -78,7 +80,9 @@ def command(run_id: str, database_url: str | None, journal_root: Path | None, as
     cannot be listed.
 
     \b
-    Example: rsc check 20261122-120000-1a2b3c
+    Examples:
+      rsc check 20261122-120000-1a2b3c
+      rsc check latest
     """
     from rsc.db import episodes, runs, trades
     from rsc.db.session import reading
@@ -87,10 +91,9 @@ def command(run_id: str, database_url: str | None, journal_root: Path | None, as
     work_without_output()  # the exit code is the answer
     engine = open_existing(defaults.database_url(database_url))
     with reading(engine) as connection:
-        run = runs.run_place(connection, run_id)
+        run = runs.run_named(connection, run_id)
+        run_id = run.run_id
         stored = trades.trade_counts(connection, run_id)
-    if run is None:
-        fail(f"run {run_id} is not in the database", "`rsc runs` lists those that are")
     findings = _Findings()
     listed = _check_episodes(episodes.episodes_of(engine, run_id), stored, findings, as_json)
     recorded = Path(run.journal_root) if isinstance(run.journal_root, str) and run.journal_root else None

@@ -1,10 +1,14 @@
-"""The exception for a database that cannot be used, and the first line of an error's message."""
+"""The exceptions about databases and runs, and the first line of an error's message."""
 
 from __future__ import annotations
 
 
 class DatabaseError(Exception):
     """The database cannot be used. The message is one line: the cause, and what to do. It holds no password."""
+
+
+class UnknownRunError(Exception):
+    """The database does not know the run, or the name fits more than one. The message is one line."""
 
 
 def first_line(error: BaseException | None) -> str:

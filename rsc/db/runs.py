@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, exists, func, insert, select, update
 
+from rsc.db.errors import UnknownRunError
 from rsc.db.models import episodes, reconciler_passes, training_runs
 from rsc.db.session import DatabaseError
 from rsc.db.tolerant import UnreadableRow, rows_of_query, value_of_first
@@ -107,6 +108,7 @@ def find_run(connection: Connection, run_id: str) -> Row[Any] | None:
     return connection.execute(select(training_runs).where(training_runs.c.run_id == run_id)).one_or_none()
 
 
+_CANDIDATES = 3
 _PLACE: tuple[Column[Any], ...] = (training_runs.c.run_id, training_runs.c.status, training_runs.c.journal_root)
 
 
@@ -116,6 +118,36 @@ def run_place(connection: Connection, run_id: str) -> Row[Any] | None:
     Times and parameters are left out: one that a person edited by hand may not be readable.
     """
     return connection.execute(select(*_PLACE).where(training_runs.c.run_id == run_id)).one_or_none()
+
+
+LATEST = "latest"
+
+
+def run_named(connection: Connection, name: str) -> Row[Any]:
+    """Return run_id, status and journal_root of the run that a person names.
+
+    Args:
+        connection: An open connection.
+        name: The run's id, the beginning of exactly one id, or "latest": the run that started last.
+
+    Raises:
+        UnknownRunError: No run, or more than one run, has this name.
+    """
+    exact = run_place(connection, name)
+    if exact is not None:
+        return exact
+    newest_first = select(*_PLACE).order_by(training_runs.c.start_time.desc())
+    if name != LATEST:
+        newest_first = newest_first.where(training_runs.c.run_id.startswith(name, autoescape=True))
+    found = connection.execute(newest_first.limit(_CANDIDATES + 1)).all() if name.strip() else []
+    if not found:
+        what = "the database has no run" if name == LATEST else f"run {name} is not in the database"
+        raise UnknownRunError(f"{what}; `rsc runs` lists those that are")
+    if len(found) > 1 and name != LATEST:
+        shown = ", ".join(row.run_id for row in found[:_CANDIDATES])
+        more = ", ..." if len(found) > _CANDIDATES else ""
+        raise UnknownRunError(f"{name} is the beginning of {shown}{more}; give more of the id")
+    return found[0]
 
 
 def run_places(connection: Connection) -> Sequence[Row[Any]]:

@@ -16,7 +16,8 @@ from journal import EndReason
 from journal.host.paths import tail_path
 from reconciler.cli import command
 from reconciler.memory import Memory
-from reconciler.passes import SETTLED_AFTER, Pass, UnknownRunError, record_pass
+from reconciler.passes import SETTLED_AFTER, Pass, record_pass
+from rsc.db.errors import UnknownRunError
 from tests.reconciler.world import LATER, World
 
 
