@@ -56,6 +56,13 @@ class Duration(FloatType):
 DURATION = Duration()
 
 
+class Count(click.IntRange):
+    """A number of things that an option asks for. It fits into 32 bits, as databases and libraries need it."""
+
+    def __init__(self, least: int = 0) -> None:
+        super().__init__(min=least, max=2**31 - 1)
+
+
 class LazyGroup(click.Group):
     """A click group that imports a verb when it is called; ``verbs`` maps a name to ``module:attribute``."""
 

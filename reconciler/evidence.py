@@ -140,7 +140,7 @@ def gather_evidence(run: RunState, journal_id: str, row: Any, settings: Settings
         state, writer, journal = JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
     if state is JournalState.MISSING:
         return Evidence(_missing(run, row, settings, now), None, writer)
-    if state is JournalState.OPEN and _failure_of(row):
+    if state is JournalState.OPEN and journal is not None and journal.terminal is None and _failure_of(row):
         state = JournalState.FAILED
     known = {} if journal is None else _told_by(journal, writer, run, row, settings, now)
     assumed, young = _assumed(writer.liveness, settings), _is_young(row, settings, now)

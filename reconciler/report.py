@@ -220,6 +220,7 @@ class PassReport:
             (self.replaced, "corrected by more evidence"),
             (self.overtaken, "ended by another process meanwhile"),
             (self.tails_lost, "without their tail, so later steps are lost"),
+            (self.cases["M"], "with a failed write, so later steps are lost"),
         ):
             parts += [f"{count:,} {text}"] if count else []
         if self.steps_lost or self.trades_lost:

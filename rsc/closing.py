@@ -46,7 +46,7 @@ def ending_of(journal: Journal, failure: str | None = None) -> Ending:
     reason = journal.end_reason or journal.terminal
     words = (journal.end_message or _WORDS[reason]) if reason else "its writer died"
     status = STATUS_OF[reason] if reason else TRUNCATED
-    if journal.state is State.FAILED or failure:
+    if journal.state is State.FAILED or (failure and not reason):
         words += "; later steps lost, number unknown" + (f"; {failure}" if failure else "")
     if journal.tail_lost:
         words += f"; {TAIL_LOST}"

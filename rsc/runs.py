@@ -14,11 +14,9 @@ import atexit
 import logging
 import os
 import secrets
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -26,37 +24,27 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from journal import (
     Durability,
     EndReason,
-    JournalError,
     JournalExistsError,
     JournalWriter,
-    Liveness,
-    Observer,
     RunMarker,
-    State,
-    journal_path,
-    list_journals,
-    read_journal,
 )
-from journal.host.identity import this_writer
+from journal.host.paths import check_name
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
 from rsc.provenance import provenance
 from rsc.recording.episode import JournalSettings, listen_for_failures
 from rsc.recording.factory import MakeEnv, RecordedMaker, record_env, recorders_of
+from rsc.settling import FailedJournals, settle
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from journal import Journal
-    from rsc.db.writing import Change
     from rsc.recording.accounts import Account
 
 log = logging.getLogger("rsc")
 
 CLOSING_S = 10.0
 """How long a run's end may take; what is left then, `reconcile` records."""
-_BATCH = 256
-_FORGOTTEN = ("truncated", "closed", "its env was let go without being closed")
 
 
 class Run:
@@ -80,7 +68,7 @@ class Run:
         self._settings = settings
         self._marker: RunMarker | None = marker
         self._owner = os.getpid()
-        self._failures: dict[str, str] = {}  # by journal id
+        self._failed = FailedJournals(self.run_id, database_url)
         atexit.register(self._end_at_exit)
 
     def record(self, env: Any, account: Account | None = None, *, in_evaluation: bool | None = None) -> Any:
@@ -138,25 +126,8 @@ class Run:
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
         """Record at once, in a thread, that later steps of an episode are lost: the disk may forget all of its journal."""
-        from rsc.closing import start_row
-
         if os.getpid() == self._owner and self._marker is not None:
-            self._failures[writer.journal_id] = reason
-            row = {**start_row(writer.header), "status_reason": reason}
-            threading.Thread(target=self._record_failure, args=(row,), name="rsc-failure", daemon=True).start()
-
-    def _record_failure(self, row: Mapping[str, Any]) -> None:
-        from rsc.db.session import first_line, open_engine
-        from rsc.db.writing import Change, write_changes
-
-        try:
-            engine = open_engine(self.database_url, defaults.CALLBACK_TIMEOUT_S)
-            try:
-                write_changes(engine, [Change(self.run_id, row["journal_id"], row)])
-            finally:
-                engine.dispose()
-        except Exception as error:
-            log.warning("the database does not know that journal %s failed (%s)", row["journal_id"], first_line(error))
+            self._failed.add(writer, reason)
 
     def __enter__(self) -> Self:
         return self
@@ -182,7 +153,7 @@ class Run:
 
     def _settle(self, engine: Engine, deadline: float) -> tuple[int, int]:
         """Write the rows of episodes that have ended; return how many episodes there are, and how many are left."""
-        return _settle(engine, self.journal_root, self.run_id, deadline, self._failures)
+        return settle(engine, self.journal_root, self.run_id, deadline, self._failed.reasons)
 
     def _write(self, status: str, notes: str | None, deadline: float) -> None:
         from rsc.db import runs
@@ -190,6 +161,7 @@ class Run:
 
         engine = open_engine(self.database_url, defaults.CALLBACK_TIMEOUT_S)
         try:
+            self._failed.write(engine)
             found, left = self._settle(engine, deadline)
             with engine.begin() as connection:
                 runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
@@ -268,6 +240,7 @@ def register_run(
 
     Raises:
         JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
+        UnsafeNameError: The run id is no name of a folder.
         rsc.db.session.DatabaseError: The database cannot be used.
     """
     from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -277,7 +250,8 @@ def register_run(
     from rsc.db.session import open_engine
     from rsc.db.upgrade import upgrade
 
-    engine, facts = open_engine(url), provenance()
+    check_name(run_id, "run id")
+    engine = open_engine(url)
     try:
         upgrade(engine)
         with engine.begin() as connection:
@@ -301,65 +275,6 @@ def register_run(
         raise unusable(engine, error) from error
     finally:
         engine.dispose()
-
-
-def _settle(engine: Engine, root: Path, run_id: str, deadline: float, failures: Mapping[str, str]) -> tuple[int, int]:
-    """Write the rows of all episodes of a run that have ended; return how many episodes there are, and how many are left."""
-    from rsc.db.episodes import settled_journals
-    from rsc.db.session import reading
-    from rsc.db.writing import write_changes
-
-    with reading(engine) as connection:
-        settled = settled_journals(connection, run_id)
-    journals = list(list_journals(root, run_id))
-    written = len(settled.intersection(journals))
-    waiting = iter(one for one in journals if one not in settled)
-    while (batch := list(islice(waiting, _BATCH))) and time.monotonic() < deadline:
-        changes = list(_changes(root, run_id, batch, deadline, failures))
-        result = write_changes(engine, changes, attempts=1)
-        written += len(changes) - len(result.refused)
-        for journal_id, said in result.refused.items():
-            log.warning("the database refuses the row of episode %s (%s)", journal_id, said)
-    return len(journals), len(journals) - written
-
-
-def _changes(
-    root: Path, run_id: str, journal_ids: Iterable[str], deadline: float, failures: Mapping[str, str]
-) -> Iterator[Change]:
-    from rsc.closing import ended_from, start_row
-    from rsc.db.episodes import CALLBACK
-    from rsc.db.writing import Change, Guard
-
-    observer = Observer()
-    for journal_id in journal_ids:
-        if time.monotonic() >= deadline:
-            return
-        path = journal_path(root, run_id, journal_id)
-        try:
-            journal = read_journal(path)
-            ending = _ending_of_open(journal, failures.get(journal_id))
-            if ending is not None and not _is_forgotten(path, journal, observer):
-                continue
-            ended = ended_from(journal, finalized_by=CALLBACK, now=datetime.now(UTC), ending=ending)
-        except (JournalError, ValueError) as error:
-            log.warning("episode %s: %s", journal_id, error)
-            continue
-        yield Change(run_id, journal_id, start_row(journal.header), ended, Guard.CALLBACK)
-
-
-def _ending_of_open(journal: Journal, failure: str | None) -> tuple[str, str, str] | None:
-    """Return the ending of an episode whose journal does not say it; None if the journal does."""
-    if journal.end_reason is not None:
-        return None
-    if failure is None and journal.state is not State.FAILED:
-        return _FORGOTTEN
-    return "truncated", "closed", f"{failure or 'a write to its journal failed'}; later steps lost, number unknown"
-
-
-def _is_forgotten(path: Path, journal: Journal, observer: Observer) -> bool:
-    """Whether an open journal is of an env that this process let go without closing it: its lock is free."""
-    writer = journal.header.writer
-    return writer == this_writer() and observer.look(path, journal.header.origin).liveness is Liveness.DEAD
 
 
 def _notes(in_evaluation: bool | None) -> dict[str, Any]:

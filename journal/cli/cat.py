@@ -9,6 +9,7 @@ import click
 
 from journal.cli import choosing, options
 from journal.cli.opening import journal_named
+from journal.console import Count
 
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
@@ -18,7 +19,7 @@ from journal.cli.opening import journal_named
 @choosing.trades_option
 @choosing.columns_option
 @choosing.range_options
-@click.option("-n", "--limit", type=click.IntRange(min=0), metavar="N", help="At most N rows.")
+@click.option("-n", "--limit", type=Count(), metavar="N", help="At most N rows.")
 @choosing.format_options
 @options.root
 def command(

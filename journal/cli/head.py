@@ -8,13 +8,12 @@ import click
 
 from journal.cli import choosing, options
 from journal.cli.cat import print_rows
+from journal.console import Count
 
 
 @click.command("head", short_help="Print the first rows.")
 @options.episode
-@click.option(
-    "-n", "--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="At most N rows."
-)
+@click.option("-n", "--limit", type=Count(), default=10, show_default=True, metavar="N", help="At most N rows.")
 @choosing.trades_option
 @choosing.columns_option
 @choosing.format_options

@@ -15,7 +15,7 @@ from journal.cli import options
 from journal.cli.lines import Lines, age_text, coloured, json_line, lost_text, painted, size_text
 from journal.cli.opening import paths_of
 from journal.cli.runs import list_all
-from journal.console import DATA_LOST, DONE, remark
+from journal.console import DATA_LOST, DONE, Count, remark
 from journal.format.schema import TAIL_LOST, EndReason
 from journal.host.liveness import Liveness, Observer
 from journal.inspect.condition import Condition
@@ -58,7 +58,7 @@ FIELDS = (
 )
 @click.option("-s", "--sort", "sort", metavar="FIELD", help="Sort by a field or metric. Default: by id, oldest first.")
 @click.option("--reverse", is_flag=True, help="Reverse the order.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N lines.")
+@click.option("-n", "--limit", type=Count(1), metavar="N", help="At most N lines.")
 @click.option(
     "-f", "--figure", "figures", multiple=True, metavar="NAME", help="Add a column with a metric, for example pnl."
 )

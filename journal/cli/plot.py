@@ -12,7 +12,7 @@ from journal.cli import options
 from journal.cli.choosing import opened
 from journal.cli.lines import Lines, coloured, lost_text
 from journal.cli.opening import paths_of
-from journal.console import DATA_LOST, DONE, fail, remark
+from journal.console import DATA_LOST, DONE, Count, fail, remark
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
 
@@ -39,7 +39,7 @@ _FORMS = ("png", "svg", "html")
 @click.option(
     "-n",
     "--limit",
-    type=click.IntRange(min=1),
+    type=Count(1),
     default=50,
     show_default=True,
     metavar="N",

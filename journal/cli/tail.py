@@ -15,7 +15,7 @@ import click
 from journal.cli import choosing, options
 from journal.cli.lines import plain
 from journal.cli.opening import journal_named
-from journal.console import DURATION, remark
+from journal.console import DURATION, Count, remark
 from journal.host.liveness import Liveness, Observer
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ _LOOK_S = 1.0  # how often a silent writer's life is looked at
 
 @click.command("tail", short_help="Print the last rows, and follow a live episode.")
 @options.episode
-@click.option(
-    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="The last N rows."
-)
+@click.option("-n", "--lines", type=Count(), default=10, show_default=True, metavar="N", help="The last N rows.")
 @click.option("-f", "--follow", is_flag=True, help="Print new rows until the episode ends or its writer dies.")
 @click.option(
     "--idle-timeout", type=DURATION, metavar="DURATION", help="With -f: stop after this long without a new row."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from journal.errors import JournalAccessError, JournalError, UnsafeNameError
 from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
-from journal.host.paths import journal_path, list_journals, list_runs, run_dir
+from journal.host.paths import journal_path, list_journals, list_runs, marker_path, run_dir
 from journal.inspect import plugins
 
 ROOT_VARIABLE = "RSC_JOURNAL_ROOT"
@@ -45,13 +45,40 @@ class Target:
 
 
 def find_target(name: str, given: Path | None) -> Target:
-    """Return the run or journal of this name; raise UnknownNameError.
+    """Return the run or journal of this name.
 
     Args:
         name: What the user typed.
         given: The journal root that the user gave, None for the default. The number of an episode is looked up in
             the root that its run recorded, unless another one is given.
+
+    Raises:
+        UnknownNameError: There is none, or the name is that of a folder without journals.
     """
+    target = _find_target(name, given)
+    if target.journal is None:
+        _refuse_empty_folder(target.folder)
+    return target
+
+
+def _refuse_empty_folder(folder: Path) -> None:
+    """A mistyped folder must not pass for one whose journals are intact. A run that has only begun has its marker."""
+    run = folder.name
+    try:
+        if any(list_journals(folder.parent, run)) or os.path.lexists(marker_path(folder.parent, run)):
+            return
+    except UnsafeNameError:
+        pass
+    except OSError as error:
+        raise JournalAccessError(folder, error) from error
+    if any(any(list_journals(folder, each)) for each in list_runs(folder)):
+        raise UnknownNameError(
+            f"{folder} is the folder of all runs", hint="name a run in it, or give it as --journal-root"
+        )
+    raise UnknownNameError(f"{folder} has no journals")
+
+
+def _find_target(name: str, given: Path | None) -> Target:
     _refuse_empty(name)
     root = journal_root(given)
     if _looks_like_path(name) and (found := _by_path(name)) is not None:

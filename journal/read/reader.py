@@ -52,7 +52,7 @@ class State(enum.StrEnum):
 
     OPEN = "open"
     CLOSED = "closed"
-    FAILED = "failed"  # a write failed; later steps are lost, number unknown
+    FAILED = "failed"  # a write failed before the env ended the episode; later steps are lost, number unknown
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,6 @@ class Journal:
         self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
         self.footer_intact = found.footer is not None
         self.unknown_records = dict(found.unknown) | {f"slot kind {kind}": n for kind, n in scan.unknown.items()}
-        self.state = State.CLOSED if self.end else State.FAILED if _has_failed(seen) else State.OPEN
         self.has_tail = seen.tail is not None
         self.torn = (found.torn or scan.torn) and self.end is None
         self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
@@ -141,6 +140,9 @@ class Journal:
         self._set_checkpoint(found.footer)
         extents, self.findings, self.steps_lost, self.trades_lost = losses(seen, self.tail_steps, self.tail_trades)
         self.metrics_step = self._metrics_step(extents)
+        # Behind the step that ended the episode nothing can be lost but the journal's own end.
+        failed = _has_failed(seen) and self.terminal is None
+        self.state = State.CLOSED if self.end else State.FAILED if failed else State.OPEN
 
     def _set_last(self) -> None:
         """Set the last intact step from the tail, else from the last seal, which repeats it."""

@@ -189,6 +189,9 @@ class SealingWriter:
             terminal = int(steps["terminated"][-1]) | int(steps["truncated"][-1]) << 1
             self._last = (int(steps["wall_time"][-1]), int(steps["market_time"][-1]), terminal)
         seal = self._seal_of(len(steps["step"]), len(trades["pnl"]), end)
+        if self.failure is None and not self._in_order(steps):
+            # Invariant: what is sealed can be read.
+            self._fail(OSError(errno.EBUSY, "several threads append to it at once"))
         if self.failure is None:
             message = encoder_of(self.about.extra_columns).encode(steps, trades, seal, self._journal_seed)
             try:
@@ -201,6 +204,12 @@ class SealingWriter:
         self._rows = []
         self._filled = 0
         self._sealing = False
+
+    def _in_order(self, steps: Mapping[str, NDArray[Any]]) -> bool:
+        """Return whether the rows are the steps since the last seal, each once."""
+        numbers = steps["step"].astype(np.int64)
+        expected = np.arange(self._sealed_steps + 1, self.steps + 1)
+        return np.array_equal(numbers, expected)
 
     def _settle(self) -> None:
         """Finish a seal that an exception such as Ctrl-C left.

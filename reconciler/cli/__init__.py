@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from journal.console import DURATION, LazyGroup, run_main, work_without_output
+from journal.console import DURATION, Count, LazyGroup, run_main, work_without_output
 from rsc import defaults
 
 SHORTEST_INTERVAL_S = 0.1
@@ -59,7 +59,7 @@ Examples:
 )
 @click.option(
     "--processes",
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="N",
     help="Processes that share a large run.  [default: one for each core, at most 4]",
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from journal.console import print_json
+from journal.console import Count, print_json
 from rsc import defaults
 
 _ASIDE = {
@@ -21,7 +21,7 @@ _ASIDE = {
 @click.option(
     "--database-url", metavar="URL", help=f"Default: ${defaults.DATABASE_VARIABLE}, else rsc-data/rsc.db here."
 )
-@click.option("--passes", "count", default=5, show_default=True, help="How many passes to show.")
+@click.option("--passes", "count", type=Count(), default=5, show_default=True, help="How many passes to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(group_url: str | None, database_url: str | None, count: int, as_json: bool) -> int:

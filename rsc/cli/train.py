@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from journal.console import fail, work_without_output
+from journal.console import Count, fail, work_without_output
 from rsc import defaults
 from rsc.cli import options
 
@@ -26,17 +26,17 @@ from rsc.cli import options
 )
 @click.option("--symbol", help="The asset to read, if the file holds several.")
 @click.option("--periods-per-year", type=float, help="Bars in a year.  [default: estimated from the times of the bars]")
-@click.option("--iterations", type=click.IntRange(min=1), default=1, show_default=True, help="Rounds of training.")
+@click.option("--iterations", type=Count(1), default=1, show_default=True, help="Rounds of training.")
 @click.option(
     "--num-env-runners",
-    type=click.IntRange(min=0),
+    type=Count(),
     default=2,
     show_default=True,
     help="Processes that sample. With 0, the main process samples.",
 )
 @click.option(
     "--num-envs-per-env-runner",
-    type=click.IntRange(min=1),
+    type=Count(1),
     default=4,
     show_default=True,
     help="Envs in each env runner.",
@@ -44,10 +44,8 @@ from rsc.cli import options
 @click.option(
     "--vectorised", is_flag=True, help="Compute all envs of an env runner with arrays: faster, with equal results."
 )
-@click.option(
-    "--train-batch-size", type=click.IntRange(min=32), default=3000, show_default=True, help="Steps per iteration."
-)
-@click.option("--evaluation-interval", type=click.IntRange(min=1), help="Evaluate once in this many iterations.")
+@click.option("--train-batch-size", type=Count(32), default=3000, show_default=True, help="Steps per iteration.")
+@click.option("--evaluation-interval", type=Count(1), help="Evaluate once in this many iterations.")
 @click.option(
     "--batch-mode",
     type=click.Choice(["truncate_episodes", "complete_episodes"]),
@@ -68,7 +66,7 @@ from rsc.cli import options
     help="What survives a power cut: nothing promised, steps up to the last checkpoint, or every step.",
 )
 @click.option("--save-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the trained policy here.")
-@click.option("--seed", type=int, help="The same seed gives the same run.")
+@click.option("--seed", type=Count(), help="The same seed gives the same run.")
 @click.option("--run-id", help="Default: made from the time.")
 @click.option(
     "--journal-root",

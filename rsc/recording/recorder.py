@@ -164,6 +164,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return self._finish(result) if over else result
 
     def close(self) -> None:
+        self._unrecorded = "the env was closed"
         self._end(EndReason.CLOSED)
         inner: Any = self.env  # whose close gymnasium does not type
         inner.close()
@@ -264,6 +265,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         writer = self._writer
         assert writer is not None
         reason = EndReason.TERMINATED if terminated else EndReason.TIME_LIMIT
+        self._unrecorded = "the episode has ended"
         self._end(reason)
         if writer.failure is None:
             return result

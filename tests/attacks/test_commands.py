@@ -107,6 +107,48 @@ def test_journal_ls__condition_that_holds__finds(played: Scene, condition: str) 
     assert (done.returncode, done.stdout.split()) == (0, ["j1"]), said(done)
 
 
+@pytest.mark.parametrize("verb", ["verify", "ls", "stats", "du", "export", "prune", "plot"])
+@pytest.mark.parametrize("folder", ["", "empty-folder", "r1/writers"])
+def test_journal__folder_without_journals__is_no_success(played: Scene, verb: str, folder: str) -> None:
+    """`journal verify -q DIR && echo intact` with a mistyped DIR. A run that has only begun is no mistake."""
+    (played.root / "empty-folder").mkdir(exist_ok=True)
+    more = {"export": ["-o", str(played.folder / "out")], "prune": ["--older-than", "1d"]}.get(verb, [])
+    done = run("journal", verb, played.root / folder, *more, "--journal-root", played.root)
+    assert done.returncode == 1, said(done)
+    assert ("the folder of all runs" if not folder else "has no journals") in done.stderr, said(done)
+    no_traceback(done)
+
+
+HUGE = "9" * 23
+COUNTS = {
+    "cat": ("journal", "cat", "j1", "-n", HUGE),
+    "head": ("journal", "head", "j1", "-n", HUGE),
+    "tail": ("journal", "tail", "j1", "-n", HUGE),
+    "ls": ("journal", "ls", "r1", "-n", HUGE),
+    "plot": ("journal", "plot", "r1", "--limit", HUGE),
+    "status": ("reconciler", "status", "--passes", HUGE),
+    "processes": ("reconciler", "--all", "--processes", HUGE),
+    "seed": ("rsc", "train", "--seed", HUGE),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_count__beyond_64_bits__is_refused(played: Scene, name: str) -> None:
+    module, *words = COUNTS[name]
+    more = ["--journal-root", str(played.root)] if module == "journal" else []
+    done = run(module, *words, *more, env=env_of(played))
+    no_traceback(done)
+    assert done.returncode == 2, said(done)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/proc", "/"])
+def test_rsc_prices__what_is_no_file_of_prices__is_refused_in_one_line(path: str) -> None:
+    done = run("rsc", "prices", path)
+    no_traceback(done)
+    assert done.returncode == 1, said(done)
+    assert len(done.stderr.splitlines()) == 1
+
+
 IGNORED = {
     "metrics port": ["--all", "--metrics-port", "9999"],
     "metrics address": ["--all", "--metrics-address", "0.0.0.0"],

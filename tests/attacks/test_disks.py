@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.attacks.needs import need_file_system, need_fuse, need_loop_devices, need_mounts, need_program
 from tests.attacks.places import Place
 from tests.attacks.processes import AttackError, Writer, run, said
-from tests.attacks.scene import Scene
+from tests.attacks.scene import Scene, until
 
 MakePlace = Callable[..., Place]
 FILL = """
@@ -88,6 +89,59 @@ whole = sum(path.exists() and read_journal(path).end_reason == "terminated" for 
     assert told["whole"] == 640, told
     assert told["most"] <= 120, f"16 open journals, and {told['most']} descriptors"
     assert told["left"] <= 40, f"no open journal, and {told['left']} descriptors"
+
+
+WALK = """
+import gymnasium as gym, numpy as np, rsc
+class Walk(gym.Env):
+    observation_space, action_space = gym.spaces.Box(-1, 1, (1,)), gym.spaces.Discrete(3)
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return np.zeros(1, np.float32), {"net_worth": 100.0}
+    def step(self, action):
+        self.t += 1
+        return np.zeros(1, np.float32), 1.0, False, self.t == 37, {"net_worth": 100.0 + self.t}
+account = rsc.Account(value="net_worth")
+def play(env, steps=37):
+    env.reset(seed=1)
+    for _ in range(steps):
+        env.step(0)
+"""
+
+
+def test_small_disk__a_trainer_without_rllib_is_killed__every_episode_is_on_record(
+    scene: Scene, make_place: MakePlace
+) -> None:
+    """The journals of the last ones could not even be made; nobody but the database can tell of them."""
+    need_mounts()
+    here, disk, records = make_place(), scene.folder / "disk", scene.records
+    here.tmpfs(disk, size_kib=600)
+    writer = scene.writer(here)
+    writer.do(WALK)
+    survives(
+        writer,
+        f"""
+run = rsc.start_run("r1", journal_root={str(disk / "journal")!r}, database_url={records.url!r})
+env = run.record(Walk(), account)
+for _ in range(300):
+    play(env)
+""",
+    )
+    until(lambda: len(records.episodes()) > 50, what="the rows of journals that failed")
+    quiet = 0
+    while quiet < 20:  # until no more come
+        count = len(records.episodes())
+        time.sleep(0.05)
+        quiet = quiet + 1 if len(records.episodes()) == count else 0
+    writer.kill()
+    settings = ("--database-url", records.url)
+    done = run("reconciler", "--run-id", "r1", "--grace", "0s", "--wait", "10s", *settings, place=here)
+    assert done.returncode == 3, said(done)
+    rows = records.episodes()
+    assert len(rows) == 300, said(done)
+    assert "started" not in {row["status"] for row in rows}, said(done)
+    assert {row["total_steps"] for row in rows if row["status"] == "completed"} == {37}
+    assert run("rsc", "check", "r1", *settings, place=here).returncode == 1
 
 
 def test_small_disk__without_inodes__training_lives_and_the_failure_is_told(

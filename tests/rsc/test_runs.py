@@ -24,7 +24,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from journal import JournalExistsError, journal_path, list_journals, read_journal
+from journal import JournalExistsError, UnsafeNameError, journal_path, list_journals, read_journal
 from rsc.db import episodes, runs
 from rsc.db.session import open_engine, reading
 from rsc.recording.accounts import Account
@@ -455,3 +455,60 @@ def test_run__killed_after_a_journal_failed__reconcile_says_that_steps_are_lost(
     (row,) = rows("r1")
     assert (row.status, row.evidence_steps) == ("truncated", 5)
     assert "later steps lost, number unknown; its journal failed after step 5" in row.status_reason
+
+
+def test_run__several_threads_step_one_env__what_was_recorded_is_readable_and_the_rest_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An env serves one thread. A journal of several would hold its steps in no order."""
+    with start_run("r1") as run:
+        env = run.record(Walk(length=100_000), ACCOUNT)
+        env.reset(seed=1)
+        writer = env._writer
+        append, inner = writer._put, []
+
+        def put(data: bytes) -> int:
+            if not inner:  # another thread comes first
+                inner.append(True)
+                env.step(0)
+            return int(append(data))
+
+        writer._put = put
+        env.step(0)
+        for _ in range(5):
+            env.step(0)
+        env.close()
+    assert "several threads append to it at once" in caplog.text
+    (row,) = rows("r1")
+    assert row.status == "truncated"
+    assert "later steps lost, number unknown" in row.status_reason
+
+
+def test_run__steps_after_the_end_or_the_close__are_said_not_to_be_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    from rsc.recording import episode
+
+    episode._said.clear()
+    with start_run("r1") as run:
+        env = run.record(Endless(), ACCOUNT)
+        env.reset()
+        for _ in range(21):
+            env.step(0)
+        env.close()
+        env.step(0)
+    assert "not recorded: the episode has ended" in caplog.text
+    assert "not recorded: the env was closed" in caplog.text
+
+
+class Endless(Walk):
+    """Goes on behind its own end."""
+
+    def step(self, action: Any) -> Any:
+        if self.t == self.length:
+            self.t -= 1
+        return super().step(action)
+
+
+@pytest.mark.parametrize("name", [5, b"x", "", "a/b"])
+def test_start_run__what_is_no_run_id__is_refused_by_name(name: Any) -> None:
+    with pytest.raises(UnsafeNameError, match="is not a run id"):
+        start_run(name)

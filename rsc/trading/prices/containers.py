@@ -6,9 +6,11 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import struct
 import zipfile
 import zlib
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+_MOST_ENTRIES = 10_000  # of a folder
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in (2, 3, 4, 5))
 
 
@@ -57,6 +60,8 @@ def open_file(path: Path) -> Any:
     try:
         if path.is_dir():
             return _folder(path)
+        if not path.is_file():
+            raise MarketError("is not a regular file; save the prices as a file first")
         with path.open("rb") as file:
             head = file.read(8)
         table = _table(path, head)
@@ -86,7 +91,12 @@ def _table(path: Path, head: bytes) -> Any:
 
 
 def _folder(path: Path) -> Any:
-    if any(path.rglob("*.parquet")):
+    """Read a folder of Parquet files. A folder such as ``/`` is refused, since walking it would not end."""
+    entries = (name for _, folders, files in os.walk(path) for name in (*folders, *files))
+    names = list(islice(entries, _MOST_ENTRIES + 1))
+    if len(names) > _MOST_ENTRIES:
+        raise MarketError(f"is a folder of more than {_MOST_ENTRIES:,} files and folders; name the one with the prices")
+    if any(name.endswith(".parquet") for name in names):
         return parquet.read_table(path)
     raise MarketError("is a folder, not a file; name one file of it")
 

@@ -1,0 +1,158 @@
+"""Write the rows of a run's episodes without RLlib: of those that have ended, and of those whose journal failed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from journal import JournalError, JournalWriter, Liveness, Observer, State, journal_path, list_journals, read_journal
+from journal.host.identity import this_writer
+from rsc import defaults
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from journal import Journal
+    from rsc.db.writing import Change
+
+log = logging.getLogger("rsc")
+
+_BATCH = 256
+_MOST_FAILED = 20_000
+_FORGOTTEN = ("truncated", "closed", "its env was let go without being closed")
+
+
+class FailedJournals:
+    """Writes from a thread, and at once, that the journals of running episodes failed.
+
+    The process may be killed, and the disk may show nothing of the failure then.
+
+    Args:
+        run_id: The run.
+        database_url: Where its rows are.
+
+    Attributes:
+        reasons: Why each journal failed, by journal id.
+    """
+
+    def __init__(self, run_id: str, database_url: str) -> None:
+        self.reasons: dict[str, str] = {}
+        self._run_id = run_id
+        self._database_url = database_url
+        self._rows: deque[dict[str, Any]] = deque(maxlen=_MOST_FAILED)
+        self._told = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, writer: JournalWriter, reason: str) -> None:
+        """Take a journal that failed. Does not wait for the database."""
+        from rsc.closing import start_row
+
+        self.reasons[writer.journal_id] = reason
+        self._rows.append({**start_row(writer.header), "status_reason": reason})
+        self._told.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="rsc-failures", daemon=True)
+            self._thread.start()
+
+    def write(self, engine: Engine) -> None:
+        """Write the rows. What the database does not take is kept for the next call."""
+        from rsc.db.writing import Change, write_changes
+
+        while rows := self._take():
+            try:
+                write_changes(engine, [Change(self._run_id, row["journal_id"], row) for row in rows], attempts=1)
+            except Exception:
+                self._rows.extendleft(reversed(rows))
+                raise
+
+    def _take(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        with contextlib.suppress(IndexError):  # two threads may take them
+            while len(rows) < _BATCH:
+                rows.append(self._rows.popleft())
+        return rows
+
+    def _work(self) -> None:
+        from rsc.db.session import first_line, open_engine
+
+        said = False
+        while self._told.wait():
+            self._told.clear()
+            try:
+                engine = open_engine(self._database_url, defaults.CALLBACK_TIMEOUT_S)
+                try:
+                    self.write(engine)
+                finally:
+                    engine.dispose()
+            except Exception as error:
+                if not said:
+                    text = "run %s: that a journal failed is not recorded yet (%s)"
+                    log.warning(text, self._run_id, first_line(error))
+                said = True
+
+
+def settle(engine: Engine, root: Path, run_id: str, deadline: float, failures: Mapping[str, str]) -> tuple[int, int]:
+    """Write the rows of all episodes of a run that have ended; return how many episodes there are, and how many are left."""
+    from rsc.db.episodes import settled_journals
+    from rsc.db.session import reading
+    from rsc.db.writing import write_changes
+
+    with reading(engine) as connection:
+        settled = settled_journals(connection, run_id)
+    journals = list(list_journals(root, run_id))
+    written = len(settled.intersection(journals))
+    waiting = iter(one for one in journals if one not in settled)
+    while (batch := list(islice(waiting, _BATCH))) and time.monotonic() < deadline:
+        changes = list(_changes(root, run_id, batch, deadline, failures))
+        result = write_changes(engine, changes, attempts=1)
+        written += len(changes) - len(result.refused)
+        for journal_id, said in result.refused.items():
+            log.warning("the database refuses the row of episode %s (%s)", journal_id, said)
+    return len(journals), len(journals) - written
+
+
+def _changes(
+    root: Path, run_id: str, journal_ids: Iterable[str], deadline: float, failures: Mapping[str, str]
+) -> Iterator[Change]:
+    from rsc.closing import ended_from, start_row
+    from rsc.db.episodes import CALLBACK
+    from rsc.db.writing import Change, Guard
+
+    observer = Observer()
+    for journal_id in journal_ids:
+        if time.monotonic() >= deadline:
+            return
+        path = journal_path(root, run_id, journal_id)
+        try:
+            journal = read_journal(path)
+            ending = _ending_of_open(journal, failures.get(journal_id))
+            if ending is not None and not _is_forgotten(path, journal, observer):
+                continue
+            ended = ended_from(journal, finalized_by=CALLBACK, now=datetime.now(UTC), ending=ending)
+        except (JournalError, ValueError) as error:
+            log.warning("episode %s: %s", journal_id, error)
+            continue
+        yield Change(run_id, journal_id, start_row(journal.header), ended, Guard.CALLBACK)
+
+
+def _ending_of_open(journal: Journal, failure: str | None) -> tuple[str, str, str] | None:
+    """Return the ending of an episode whose journal does not say it; None if the journal does."""
+    if journal.end_reason is not None or journal.terminal is not None:
+        return None
+    if failure is None and journal.state is not State.FAILED:
+        return _FORGOTTEN
+    return "truncated", "closed", f"{failure or 'a write to its journal failed'}; later steps lost, number unknown"
+
+
+def _is_forgotten(path: Path, journal: Journal, observer: Observer) -> bool:
+    """Whether an open journal is of an env that this process let go without closing it: its lock is free."""
+    writer = journal.header.writer
+    return writer == this_writer() and observer.look(path, journal.header.origin).liveness is Liveness.DEAD
