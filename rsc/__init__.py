@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from journal import Trade
+    from rsc.loading.episodes import LoadedEpisode
+    from rsc.loading.runs import LoadedRun, load_run
     from rsc.recording.accounts import Account, AccountError, before, since_last
     from rsc.recording.recorder import Recorder
     from rsc.recording.vector import VectorRecorder
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "Account": "rsc.recording.accounts",
     "AccountError": "rsc.recording.accounts",
+    "LoadedEpisode": "rsc.loading.episodes",
+    "LoadedRun": "rsc.loading.runs",
     "Market": "rsc.trading.market",
     "MarketError": "rsc.trading.prices",
     "Recorder": "rsc.recording.recorder",
@@ -38,6 +42,7 @@ _MODULE_OF = {
     "attach": "rsc.rllib.attach",
     "before": "rsc.recording.accounts",
     "load_market": "rsc.trading.market",
+    "load_run": "rsc.loading.runs",
     "market_from_frame": "rsc.trading.market",
     "since_last": "rsc.recording.accounts",
     "start_run": "rsc.runs",
@@ -46,6 +51,8 @@ _MODULE_OF = {
 __all__ = [
     "Account",
     "AccountError",
+    "LoadedEpisode",
+    "LoadedRun",
     "Market",
     "MarketError",
     "Recorder",
@@ -59,6 +66,7 @@ __all__ = [
     "attach",
     "before",
     "load_market",
+    "load_run",
     "market_from_frame",
     "since_last",
     "start_run",

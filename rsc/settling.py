@@ -107,7 +107,7 @@ def settle(engine: Engine, root: Path, run_id: str, deadline: float, failures: M
 
     with reading(engine) as connection:
         settled = settled_journals(connection, run_id)
-    journals = list(list_journals(root, run_id))
+    journals = sorted(list_journals(root, run_id))  # by start, so that numbers of episodes are, too
     written = len(settled.intersection(journals))
     waiting = iter(one for one in journals if one not in settled)
     while (batch := list(islice(waiting, _BATCH))) and time.monotonic() < deadline:

@@ -25,8 +25,12 @@ def check_name(name: str, what: str) -> str:
 
 
 def new_journal_id() -> str:
-    """A journal id that sorts by time and is unique on every host: ``20261122T235959-9f3a2b7c4d5e``."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
+    """A journal id that sorts by time and is unique on every host: ``20261122T235959-9f3a2b7c4d5e``.
+
+    The first five digits behind the dash are the microsecond, the other seven are random.
+    """
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}-{now.microsecond:05x}{secrets.token_hex(4)[:7]}"
 
 
 @functools.lru_cache(maxsize=64)

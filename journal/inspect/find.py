@@ -182,10 +182,19 @@ def _beginning_with(name: str, root: Path) -> Iterator[Path]:
                     yield journal_path(root, run_id, journal_id)
 
 
+def newest_run(root: Path) -> str | None:
+    """Return the run with the newest journal under a root, None if there is no journal."""
+    newest = _newest(root)
+    return None if newest is None else newest[1]
+
+
+def _newest(root: Path) -> tuple[str, str] | None:
+    every = ((journal_id, run) for run in list_runs(root) for journal_id in list_journals(root, run))
+    return max(every, default=None)
+
+
 def _latest(root: Path) -> Path:
-    newest = max(
-        ((journal_id, run) for run in list_runs(root) for journal_id in list_journals(root, run)), default=None
-    )
+    newest = _newest(root)
     if newest is None:
         raise _unknown(LATEST, root)
     return journal_path(root, newest[1], newest[0])

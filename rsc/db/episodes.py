@@ -278,6 +278,14 @@ def status_counts(connection: Connection, run_id: str) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
+def first_and_last(connection: Connection, run_id: str) -> tuple[int, int] | None:
+    """Return the lowest and the highest episode_id of a run, None if it has no episodes."""
+    low, high = connection.execute(
+        select(func.min(_C.episode_id), func.max(_C.episode_id)).where(_C.run_id == run_id)
+    ).one()
+    return None if low is None else (low, high)
+
+
 def count_started(connection: Connection, run_id: str | None = None) -> int:
     """Return the number of started episodes, of a run or of all runs."""
     query = select(func.count()).where(_C.status == "started")

@@ -206,7 +206,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         else:
             about = self._reader.begin(info)
         self._extra = bool(about.extra_columns)
-        return about if self._reader is None and actions.one_number is not None else actions.in_about(about)
+        plain = self._reader is None and actions.one_number is not None and self._observations is None
+        return about if plain else actions.in_about(about)
 
     def _find_source(self, info: dict[str, Any]) -> None:
         source, account = account_for(self.env, self._account, info)

@@ -67,6 +67,7 @@ def attach(
     on_error: Literal["warn", "raise"] = "warn",
     parameters: Mapping[str, Any] | None = None,
     independent_seeds: bool = False,
+    observations: bool = False,
 ) -> AttachedRun:
     """Record all episodes of a config's envs in a new run: a journal and a database row for each.
 
@@ -86,6 +87,8 @@ def attach(
         parameters: Facts about the run for its row.
         independent_seeds: Change the seeds that RLlib resets envs with, so that no two envs and no two rounds of
             evaluation play the same episode.
+        observations: Record the env's own observations as extra columns, `observation_0` and so on, before RLlib's
+            connectors change them. `LoadedRun.to_minari` makes a data set of them.
 
     Returns:
         The run. End it with `Run.end`, or use it in a `with` statement around the training.
@@ -111,6 +114,7 @@ def attach(
         on_error=on_error,
         account=pickled(account),
         independent_seeds=independent_seeds,
+        observations=observations,
         trial_id=trials.current(),
         parameters=trials.plain_values(config),
     )
@@ -136,14 +140,18 @@ def _put_on(config: AlgorithmConfig, settings: RecordingSettings) -> None:
 
 
 def _require_account(config: AlgorithmConfig, settings: RecordingSettings) -> None:
-    """Make the env once, unless its class shows that it can be recorded, and look for its account.
+    """Make the env once, unless its class shows that it can be recorded, and look for its account and its observations.
 
     An env that cannot be made here is not refused: an env runner may be able to make it.
 
     Raises:
-        ValueError: The env does not tell what its account is worth.
+        ValueError: The env does not tell what its account is worth, or its observations cannot be recorded.
     """
-    if settings.account is not None or hasattr(config.env, "journal_about"):
+    if settings.observations and checks.is_vector_mode(config):
+        raise checks.UnfitError(
+            "observations of a vector env cannot be recorded: use a single env, or attach without observations"
+        )
+    if not settings.observations and (settings.account is not None or hasattr(config.env, "journal_about")):
         return
     with _same_random_numbers():
         maker = RecordedEnvs.of(config, settings, {})
@@ -152,6 +160,10 @@ def _require_account(config: AlgorithmConfig, settings: RecordingSettings) -> No
         try:
             env = maker.bare(context | {"num_envs": 1} if checks.is_vector_mode(config) else context)
             checks.require_made_env(env, config)
+            if settings.observations:
+                checks.require_observations(env)
+            if settings.account is not None:
+                return
             info = {} if hasattr(env.unwrapped, "journal_about") else env.reset()[1]
             account_for(env, None, info)
         except ValueError as error:

@@ -9,6 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rsc.db.urls import is_file
+from rsc.recording.actions import ObservationColumns
 
 VECTOR_MODE = "vector_entry_point"
 
@@ -90,6 +91,20 @@ def require_made_env(env: Any, config: Any) -> None:
     if isinstance(env, MultiAgentEnv):
         raise UnfitError(f"{type(env).__name__} is a multi-agent env: an episode must be one account")
     require_fit(isinstance(env, gym.vector.VectorEnv), type(env.unwrapped).__name__, config)
+
+
+def require_observations(env: Any) -> None:
+    """Check that the observations of an env can be columns of a journal.
+
+    Raises:
+        UnfitError: Their space has no fixed number of numbers, or more than a journal has columns.
+    """
+    columns = ObservationColumns(env.observation_space)
+    if not columns.names:
+        raise UnfitError(
+            f"observations of {type(env.unwrapped).__name__} cannot be recorded: {columns.described['unknown']}, and"
+            f" the space is {columns.described['space']}; attach without observations"
+        )
 
 
 def is_vector_mode(config: Any) -> bool:

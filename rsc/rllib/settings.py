@@ -27,6 +27,7 @@ class RecordingSettings:
         driver_boot_id: The boot id of the driver's machine.
         trial_id: The Tune trial in which `attach` was called, or None.
         parameters: The config's plain values by path, at the time of `attach`.
+        observations: Record observations, too.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class RecordingSettings:
     independent_seeds: bool = False
     trial_id: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    observations: bool = False
 
     @classmethod
     def of(cls, config: Any) -> RecordingSettings | None:
@@ -59,7 +61,12 @@ class RecordingSettings:
     def journal_settings(self) -> JournalSettings:
         """Return what the recorders need."""
         return JournalSettings(
-            self.journal_root, self.run_id, self.durability, self.checkpoint_every_steps, self.on_error
+            self.journal_root,
+            self.run_id,
+            self.durability,
+            self.checkpoint_every_steps,
+            self.on_error,
+            observations=self.observations,
         )
 
     def unpickled_account(self) -> Any:

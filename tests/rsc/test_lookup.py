@@ -181,8 +181,8 @@ def test_prune__yes__removes_the_final_ones_with_their_tails_and_nothing_else(ru
     verdicts = {Path(row["path"]).stem: row["why_not"] for row in result.ndjson()}
     assert verdicts["done"] is verdicts["killed"] is None
     assert verdicts["young"] == "too young"
-    assert "reconcile first" in verdicts["unknown"]
-    assert "reconcile first" in verdicts["started"]
+    assert "run `reconcile` first" in verdicts["unknown"]
+    assert "run `reconcile` first" in verdicts["started"]
     assert "its writer is alive" in verdicts["live"]
     assert "not a readable journal" in verdicts["broken"]
     left = {file.stem for file in (run_of_all_kinds / RUN).glob("[!.]*") if file.is_file()} - {"run", "root"}

@@ -1,0 +1,1 @@
+"""Read a recorded run back, as Arrow tables: `rsc.load_run`."""
