@@ -49,7 +49,7 @@ class Duration(FloatType):
         except ValueError:
             seconds = -1.0
         if not 0 <= seconds < 1e10:
-            self.fail(f"{value!r} is no duration, use for example 10s, 5m or 2h", param, ctx)
+            self.fail(f"{value!r} is not a duration, use for example 10s, 5m or 2h", param, ctx)
         return seconds
 
 

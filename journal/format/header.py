@@ -134,7 +134,7 @@ def _check_columns(names: tuple[Any, ...]) -> None:
     if len(names) > MAX_EXTRA_COLUMNS:
         raise ValueError(f"at most {MAX_EXTRA_COLUMNS} extra columns, got {len(names)}")
     if not all(isinstance(name, str) and 0 < len(name) <= 128 and name.isprintable() for name in names):
-        raise ValueError(f"names of extra columns are printable text of 1 to 128 letters, got {list(names)}")
+        raise ValueError(f"names of extra columns must be printable text of 1 to 128 characters, got {list(names)}")
     if len(set(names)) != len(names) or (set(STEP_COLUMNS) | {"trades"}) & set(names):
         raise ValueError(f"extra columns must have names of their own, got {list(names)}")
 
@@ -210,7 +210,7 @@ class Header:
 
     def __post_init__(self) -> None:
         if not (is_name(self.run_id) and is_name(self.journal_id)):
-            raise ValueError("an id that no journal can have")
+            raise ValueError("not a valid run id or journal id")
         from_microseconds(self.start_time_us)
 
     @property

@@ -1,4 +1,4 @@
-"""Convert values that a user gives into what a journal can hold: numbers, times, texts, plain JSON, and back."""
+"""Convert a user's values to those that a journal can store: numbers, times, texts and plain JSON, and back."""
 
 from __future__ import annotations
 

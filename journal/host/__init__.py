@@ -1,1 +1,1 @@
-"""What the operating system knows: paths, file systems, process identity, locks and leases."""
+"""Read what the operating system knows: paths, file systems, process identity, locks and leases."""

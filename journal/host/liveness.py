@@ -277,7 +277,11 @@ def _by_lease(rule: Rule, sight: LeaseSight, name: str, facts: Facts) -> Livenes
     age, number = sight.unchanged_s, rule.number
     if sight.dropped(name):
         return LivenessReport(
-            Liveness.DEAD, "its process lives and holds it no longer", age, number, original=facts.original
+            Liveness.DEAD,
+            "its process runs, but its lease no longer lists the journal",
+            age,
+            number,
+            original=facts.original,
         )
     if sight.renews:
         return LivenessReport(Liveness.ALIVE, "its lease renews", None, number, original=facts.original)

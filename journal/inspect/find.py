@@ -203,7 +203,7 @@ def _latest(root: Path) -> Path:
 def _of_number(number: int, given: Path | None) -> Path:
     journal_of = plugins.load(plugins.EPISODES).get("journal_of")
     if journal_of is None:
-        raise UnknownNameError(f"{number} is a number, and no database is installed to ask for it")
+        raise UnknownNameError(f"{number} is an episode number, and no database is installed in which to look it up")
     place = journal_of(number)
     if place is None:
         raise UnknownNameError(f"the database has no journal of an episode {number}")

@@ -74,7 +74,7 @@ def parse(text: str, known: Collection[str]) -> tuple[Clause, ...]:
     for part in re.split(r"\s+and\s+", text, flags=re.IGNORECASE):
         match = _FORM.fullmatch(part)
         if match is None or not match[3]:
-            raise ValueError(f"{part!r} is no condition, use for example 'pnl < 0'")
+            raise ValueError(f"{part!r} is not a condition, use for example 'pnl < 0'")
         name, op, value = match.groups()
         if name not in known:
             raise ValueError(f"there is no {name!r}, there are: {', '.join(known)}")
@@ -87,7 +87,7 @@ def time_of(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time, use for example 2020-03-01 or 2020-03-01T15:30") from None
+        raise ValueError(f"{text!r} is not a time, use for example 2020-03-01 or 2020-03-01T15:30") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -99,7 +99,7 @@ def _number_of(text: str) -> float | int:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no number") from None
+        raise ValueError(f"{text!r} is not a number") from None
 
 
 def _bool_of(text: str) -> bool:

@@ -326,7 +326,7 @@ def _refuse_place(output: Path, journal: Journal) -> None:
     """Invariant: recovering never overwrites a journal, and the new file's name is valid."""
     header = journal.header
     if output.suffix != STREAM_SUFFIX:
-        raise RecoverError(f"{output} is no journal's name", hint=f"end it in {STREAM_SUFFIX}")
+        raise RecoverError(f"{output} is not the name of a journal", hint=f"end it in {STREAM_SUFFIX}")
     if os.path.lexists(output):
         raise JournalExistsError(f"{output} exists already", hint="recover into a new file")
     folder = output.absolute().parent
@@ -342,7 +342,7 @@ def _refuse_place(output: Path, journal: Journal) -> None:
         )
     for beside in (tail_path(output), failed_path(output)):
         if os.path.lexists(beside):
-            raise RecoverError(f"{beside} is there, and would be read as the new journal's tail")
+            raise RecoverError(f"{beside} exists, and would be read as the new journal's tail")
 
 
 def _write(output: Path, pieces: _Pieces) -> None:

@@ -297,7 +297,7 @@ class SealingWriter:
             self.closed = True
             self._release()
             raise JournalWriteError(reason) from error
-        log.warning("%s; training goes on, and an episode that ends by itself is still recorded", reason)
+        log.warning("%s; training continues, and if the env ends the episode, its row is still complete", reason)
 
     def _keep(self, trades: Mapping[str, NDArray[Any]]) -> None:
         rows = zip(*(column.tolist() for column in trades.values()), strict=True)

@@ -117,7 +117,7 @@ def _env_config(path: Path | None) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        fail(f"{path} is no JSON: {error}")
+        fail(f"{path} is not valid JSON: {error}")
     if not isinstance(settings, dict):
-        fail(f"{path} holds no JSON object", 'expected for example {"fee": 0.001}')
+        fail(f"{path} does not contain a JSON object", 'expected for example {"fee": 0.001}')
     return settings

@@ -1,1 +1,1 @@
-"""The database: tables, engines, migrations, and every query and transition by name."""
+"""The database: tables, engines, migrations, and a named function for every query and state change."""

@@ -1,4 +1,4 @@
-"""`Account` describes where an env, written without this package in mind, exposes its account's value.
+"""`Account` describes where an env, written without this package in mind, exposes the values of its account.
 
 A *figure* says where a number is found:
 

@@ -54,7 +54,9 @@ def record_env(
             f"record each env of a {type(env).__name__}: make_vec_env(run.recorded(...), n_envs=...), or make it of"
             " run.recorded(...) functions"
         )
-    raise TypeError(f"expected an env of gymnasium, got {type(env).__name__}; for what makes an env: run.recorded(...)")
+    raise TypeError(
+        f"expected an env of gymnasium, got {type(env).__name__}; for a function that makes envs, call run.recorded(...)"
+    )
 
 
 def recorders_of(settings: JournalSettings) -> list[Recorder | VectorRecorder]:

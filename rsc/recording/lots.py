@@ -108,7 +108,7 @@ def _trade_told(raw: Any) -> Trade:
     direction, quantity = _direction(raw["direction"]), number(raw["quantity"])
     entry, exit_ = number(raw["entry_price"]), number(raw["exit_price"])
     if not quantity > 0:
-        raise ValueError(f"the quantity of a trade is above 0, its direction tells the side; got {quantity}")
+        raise ValueError(f"the quantity of a trade must be above 0, because direction gives the side; got {quantity}")
     costs = _optional(raw, "costs")
     if raw.get("pnl") is not None:
         pnl = number(raw["pnl"])

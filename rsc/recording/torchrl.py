@@ -26,7 +26,7 @@ def record_torchrl(
         TypeError: The env is a batch of envs.
     """
     if env.batch_size:
-        raise TypeError(f"record each env of a batch of {tuple(env.batch_size)}, before they are put together")
+        raise TypeError(f"record each env before it becomes part of a batch of {tuple(env.batch_size)}")
     return TransformedEnv(env, RecordSteps(env, settings, account, notes))
 
 

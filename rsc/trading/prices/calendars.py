@@ -1,4 +1,4 @@
-"""Moments of bars, and dates of the calendar in the one order of year, month and day that fits a column."""
+"""Find the only order of year, month and day that fits a column of dates; dates and times as `Moments`."""
 
 from __future__ import annotations
 

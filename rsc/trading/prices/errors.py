@@ -1,4 +1,4 @@
-"""The one error of this package, and how it shows text that comes from a file."""
+"""The exception of this package, and functions that show text from a file in a message."""
 
 from __future__ import annotations
 

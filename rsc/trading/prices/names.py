@@ -1,4 +1,4 @@
-"""Column names as vendors write them, and the fields that they mean."""
+"""Match column names, as vendors write them, to fields."""
 
 from __future__ import annotations
 
