@@ -37,7 +37,15 @@ class Clause:
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Return True if the condition holds. It never holds for None."""
         value = values[self.name]
-        return value is not None and bool(_PYTHON[self.op](value, self._like(value)))
+        return value is not None and bool(_PYTHON[self.op](value, self.value_as(type(value))))
+
+    def value_as(self, kind: type) -> Any:
+        """Return the text as a bool, number, time or text. Raises ValueError."""
+        if kind is bool:
+            return _bool_of(self.text)
+        if kind in (int, float):
+            return _number_of(self.text)
+        return time_of(self.text) if kind is datetime else self.text
 
     def mask(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
         """Return a boolean per row of an Arrow batch. A list counts as its length."""
@@ -59,13 +67,6 @@ class Clause:
         if pa.types.is_timestamp(kind):
             return microseconds(time_of(self.text))
         return _bool_of(self.text) if pa.types.is_boolean(kind) else _number_of(self.text)
-
-    def _like(self, value: Any) -> Any:
-        if isinstance(value, bool):
-            return _bool_of(self.text)
-        if isinstance(value, int | float):
-            return _number_of(self.text)
-        return time_of(self.text) if isinstance(value, datetime) else self.text
 
 
 def parse(text: str, known: Collection[str]) -> tuple[Clause, ...]:

@@ -13,6 +13,7 @@ Examples:
   rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
   rsc check 20261122-120000-1a2b3c
   rsc runs
+  rsc episodes latest --sort -pnl --limit 10
 """
 
 
@@ -23,6 +24,7 @@ Examples:
         "train": "rsc.cli.train:command",
         "check": "rsc.cli.check:command",
         "runs": "rsc.cli.runs:command",
+        "episodes": "rsc.cli.episodes:command",
         "db": "rsc.cli.db:command",
     },
     epilog=_EXAMPLES,

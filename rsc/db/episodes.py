@@ -249,6 +249,23 @@ def _by(key: Column[Any], connection: Connection, guard: Any) -> dict[Any, dict[
     return found
 
 
+def chosen_episodes(
+    connection: Connection, run_id: str, guards: Sequence[Any], order: Sequence[Any], limit: int | None
+) -> Sequence[Row[Any] | UnreadableRow]:
+    """Return episodes of a run with every column, and None for undefined metrics.
+
+    Args:
+        connection: An open connection.
+        run_id: The run.
+        guards: Conditions on columns of `rsc.db.models.episode_metrics`.
+        order: What to sort by. Equal episodes follow in the order of their numbers.
+        limit: Return at most this many.
+    """
+    view = episode_metrics.c
+    query = select(episode_metrics).where(view.run_id == run_id, *guards).order_by(*order, view.episode_id)
+    return rows_of_query(connection, query.limit(limit), view.episode_id)
+
+
 def names_of_run(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRow]:
     """Yield episode_id and journal_id of all episodes of a run, oldest first."""
     return _paged(engine, _C.run_id == run_id, (_C.episode_id, _C.journal_id))
