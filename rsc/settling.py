@@ -1,4 +1,4 @@
-"""Write the rows of a run's episodes without RLlib: of those that have ended, and of those whose journal failed."""
+"""Write the rows of a run without RLlib: of episodes that have ended, and of episodes whose journal failed."""
 
 from __future__ import annotations
 
