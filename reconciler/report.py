@@ -115,7 +115,7 @@ class PassReport:
     failures: list[str] = field(default_factory=list)
     failure_count: int = 0
     stranded: Counter[str] = field(default_factory=Counter)  # waits that time alone will not end, by reason
-    oldest_stale: datetime | None = None  # start of the oldest waiting episode without a sign of life
+    oldest_stale: datetime | None = None  # start of the oldest waiting episode whose writer is not known to be alive
     stopped: bool = False
     seconds: float = 0.0
 

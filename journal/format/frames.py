@@ -1,8 +1,8 @@
 """Encode and verify the messages of a stream: Arrow IPC messages that carry their own length and CRC32C.
 
-Arrow has no checksum, so each message holds, as one value of its metadata, a *frame*: the marker, the whole
-message's length and its CRC, eight hexadecimal digits each, computed with those sixteen digits zeroed.
-Nothing is decoded before its CRC is right.
+Arrow has no checksum, so one value of each message's metadata is a *frame*: a prefix, the length of the whole message
+and its CRC, eight hexadecimal digits each. The CRC is computed with all sixteen digits set to 0. Nothing is decoded
+before its CRC is verified.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from journal.format.values import Moment, Whole, decoder_of
 CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
 FRAME_KEY, HEADER_KEY, SEAL_KEY = "journal.frame", "journal.header", "journal.seal"
-# \x01 cannot occur in JSON text, so no value of a user can look like a marker.
+# \x01 cannot occur in JSON text, so no value of a user can look like one of these prefixes.
 _FRAME, _HEADER, _SEAL, _RECORD = b"\x01frame=", b"\x01header=", b"\x01seal=", b"\x01record="
 _DIGITS = 16
 _BLANK = b"0" * _DIGITS
@@ -311,13 +311,13 @@ def record_type_of(message: bytes) -> str | None:
     return None if data is None else data[:64].decode("ascii", "replace")
 
 
-def _value(message: bytes, marker: bytes) -> bytes | None:
-    """Return a metadata value by its marker. A flatbuffer has a string's length in the four bytes before it."""
-    at = message.find(marker)
+def _value(message: bytes, prefix: bytes) -> bytes | None:
+    """Return a metadata value by its prefix. A flatbuffer has a string's length in the four bytes before it."""
+    at = message.find(prefix)
     if at < 4:
         return None
     length = int.from_bytes(message[at - 4 : at], "little")
-    return message[at + len(marker) : at + length]
+    return message[at + len(prefix) : at + length]
 
 
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:

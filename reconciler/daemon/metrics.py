@@ -48,14 +48,14 @@ class Gauges:
             "reconciler_unlookable", "Rows and journals that could not be read on the last pass.", registry=registry
         )
         self._overruled = Gauge(
-            "reconciler_overruled_verdicts", "Verdicts that were corrected later, ever.", registry=registry
+            "reconciler_overruled_verdicts", "Verdicts that were corrected later, in total.", registry=registry
         )
         self._false = Gauge(
-            "reconciler_false_truncations", "Verdicts with a wrong status among them, ever.", registry=registry
+            "reconciler_false_truncations", "Corrected verdicts that had a wrong status, in total.", registry=registry
         )
         self._oldest = Gauge(
             "reconciler_oldest_stale_episode_age_seconds",
-            "Age of the oldest started episode without a sign of life; 0 if there is none.",
+            "Age of the oldest started episode whose writer is not known to be alive; 0 if there is none.",
             registry=registry,
         )
         self._success = Gauge(
