@@ -56,7 +56,7 @@ def open_existing(
         )
     if not may_upgrade:
         raise DatabaseError(
-            f"the database {shown(engine.url)} has tables of another version, and this command writes nothing; run"
+            f"the database {shown(engine.url)} has tables of another version, or not all; this command writes nothing; run"
             " `rsc db upgrade`"
         )
     upgrade(engine)
@@ -82,9 +82,12 @@ def upgrade(engine: Engine) -> bool:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-            if current_revision(connection) == HEAD:
+            if current_revision(connection) != HEAD:
+                _migrate(connection)
+            elif _is_complete(connection):
                 return False
-            _migrate(connection)
+            else:
+                _complete(connection)
             return True
     except SQLAlchemyError as error:
         raise unusable(engine, error) from error
@@ -104,15 +107,17 @@ def current_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     revision: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
-    return revision
+    return revision or None
 
 
 def _state(engine: Engine) -> str | None:
-    """Return the database's revision, "" for tables without one, None if it has no table of ours."""
+    """Return the database's revision; "" if tables are there without one, or are not complete; None without tables."""
     try:
         with reading(engine) as connection:
             revision = current_revision(connection)
-            return "" if revision is None and _tables_there(connection) else revision
+            if revision is None:
+                return "" if _tables_there(connection) else None
+            return "" if revision == HEAD and not _is_complete(connection) else revision
     except SQLAlchemyError as error:
         raise unusable(engine, error) from error
 
@@ -132,8 +137,12 @@ def _migrate(connection: Connection) -> None:
     here = str(Path(__file__).with_name("migrations"))
     config.set_main_option("script_location", here.replace("%", "%%"))  # its parser interpolates
     config.attributes["connection"] = connection
-    if current_revision(connection) is None and _adopt(connection):
-        command.stamp(config, _BASELINE)
+    if current_revision(connection) is None:
+        if inspect(connection).has_table(VERSION_TABLE):
+            connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))  # a row that names no revision
+        if _tables_there(connection):
+            _complete(connection)
+            command.stamp(config, _BASELINE)
     try:
         command.upgrade(config, "head")
     except CommandError as error:
@@ -143,17 +152,25 @@ def _migrate(connection: Connection) -> None:
         ) from error
 
 
-def _adopt(connection: Connection) -> bool:
-    """Give a database that has some of our tables what they lack; return False if it has none."""
-    known = _tables_there(connection)
-    if not known:
+def _is_complete(connection: Connection) -> bool:
+    """Return whether all tables, columns and the view are there: a dump may have been restored in part."""
+    inspector = inspect(connection)
+    names = set(inspector.get_table_names())
+    if EPISODE_METRICS not in inspector.get_view_names() or not names.issuperset(metadata.tables):
         return False
-    for table in known:
+    return all(
+        {column["name"] for column in inspector.get_columns(table.name)} >= set(table.columns.keys())
+        for table in metadata.sorted_tables
+    )
+
+
+def _complete(connection: Connection) -> None:
+    """Give a database that has some of our tables what it lacks."""
+    for table in _tables_there(connection):
         _add_columns(connection, table)
     metadata.create_all(connection)
-    if not inspect(connection).has_table(EPISODE_METRICS):
+    if EPISODE_METRICS not in inspect(connection).get_view_names():
         connection.execute(text(create_view()))
-    return True
 
 
 def _add_columns(connection: Connection, table: Table) -> None:

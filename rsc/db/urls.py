@@ -7,6 +7,7 @@ Accepted are SQLAlchemy's URLs of SQLite and PostgreSQL, and libpq's: ``postgres
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote
@@ -127,7 +128,43 @@ def _sqlite(text: str, driver: str) -> URL:
         _refuse(text, f"is no database URL, {EXPECTED}")
     if url.host or url.username or url.port:
         _refuse(text, "names a host, and SQLite has none; write sqlite:///FILE, with four slashes for an absolute path")
+    _check_sqlite_options(text, url)
     return url
+
+
+def _check_sqlite_options(text: str, url: URL) -> None:
+    """Refuse an option that would be ignored, or a value that has the wrong type. A URI's options are SQLite's own."""
+    is_uri = str(url.query.get("uri", "")).lower() in _TRUE
+    for key, value in url.query.items():
+        if key not in _SQLITE_OPTIONS:
+            if is_uri:
+                continue
+            _refuse(text, f"has the option {key!r}, which SQLite does not have: {', '.join(_SQLITE_OPTIONS)}")
+        try:
+            if not isinstance(value, str) or not _SQLITE_OPTIONS[key](value):
+                raise ValueError
+        except ValueError:
+            _refuse(text, f"has a value of {key!r} that is not accepted")
+
+
+def _is_flag(value: str) -> bool:
+    return value.lower() in (*_TRUE, "false", "no", "off", "f", "n", "0")
+
+
+def _is_seconds(value: str) -> bool:
+    return 0 <= float(value) < float("inf")
+
+
+_TRUE = ("true", "yes", "on", "y", "t", "1")
+_SQLITE_OPTIONS: dict[str, Callable[[str], bool]] = {
+    "timeout": _is_seconds,
+    "isolation_level": lambda value: value.upper() in ("DEFERRED", "IMMEDIATE", "EXCLUSIVE"),
+    "detect_types": str.isdecimal,
+    "check_same_thread": _is_flag,
+    "cached_statements": str.isdecimal,
+    "uri": _is_flag,
+}
+"""What `sqlite3.connect` takes of a URL, and whether a value is one."""
 
 
 def _postgresql(text: str, rest: str) -> URL:

@@ -113,6 +113,32 @@ def test_strangers_sqlite_file__looked_at__is_the_same_bytes(folder: Path) -> No
         assert [path.name for path in folder.iterdir()] == ["customers.db"], words
 
 
+LACKING = {
+    "a table": "DROP TABLE reconciler_passes",
+    "trades": "DROP TABLE completed_trades",
+    "the view": "DROP VIEW episode_metrics",
+    "a column": "DROP VIEW episode_metrics; ALTER TABLE episodes DROP COLUMN status_reason",
+    "its revision": "UPDATE rsc_version SET version_num = ''",
+    "the row of its revision": "DELETE FROM rsc_version",
+}
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_restored_database__lacks_something__looks_name_the_command_that_mends_it(scene: Scene, what: str) -> None:
+    """A dump that was restored by hand, in part."""
+    scene.live().kill()
+    for statement in LACKING[what].split("; "):
+        scene.records.sql(statement)
+    done = run("rsc", "runs", "--database-url", scene.records.url)
+    assert done.returncode == 1, said(done)
+    assert "rsc db upgrade" in done.stderr, said(done)
+    assert len(done.stderr.splitlines()) == 1
+    assert run("rsc", "db", "upgrade", "--database-url", scene.records.url).returncode == 0
+    assert run("rsc", "runs", "--database-url", scene.records.url).returncode == 0
+    done = scene.reconcile()
+    assert scene.records.episode("j1")["status"] == "truncated", said(done)
+
+
 def test_missing_sqlite_file__looked_at__is_not_made(folder: Path) -> None:
     for words in (*LOOKS, ("journal", "info", "1")):
         done = run(words[0], *words[1:], env={"RSC_DATABASE_URL": f"sqlite:///{folder}/deep/rsc.db"}, cwd=folder)

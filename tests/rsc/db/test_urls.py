@@ -12,6 +12,7 @@ SECRET = "hush"
 ACCEPTED = [
     ("sqlite:///a.db", {}),
     ("sqlite:////tmp/a.db?timeout=3", {"timeout": 3.0}),
+    ("sqlite:///file:a.db?uri=true&cache=shared&timeout=3", {"timeout": 3.0}),
     ("postgres://u:hush@h/db", {"user": "u", "password": "hush", "host": "h", "dbname": "db"}),
     ("postgresql+psycopg2://u@h/db", {"user": "u", "host": "h"}),
     ("postgresql://u:hush@h1:1,h2:2/db", {"host": "h1,h2", "port": "1,2", "password": "hush"}),
@@ -73,6 +74,10 @@ def test_without_password__the_part_to_store_has_none_and_both_make_the_whole(te
         ("sqlite+aiosqlite:///a.db", "write sqlite:///FILE"),
         ("sqlite://rsc.db", "four slashes"),
         ("sqlite:////tmp/what?/rsc.db", "has no '?'"),
+        ("sqlite:///a.db?foo=bar", "has the option 'foo', which SQLite does not have: timeout"),
+        ("sqlite:///a.db?timeout=abc", "has a value of 'timeout' that is not accepted"),
+        ("sqlite:///a.db?timeout=nan", "has a value of 'timeout' that is not accepted"),
+        ("sqlite:///a.db?timeout=1&timeout=2", "has a value of 'timeout' that is not accepted"),
         ("postgresql://u:hush@h/d?pwd=hush", "option 'pwd'"),
         ("postgresql://h/d?passwrd=hush", "option 'passwrd'"),
         ("postgresql://h/d?connect_timeout=soon", "connect_timeout"),
