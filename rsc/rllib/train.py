@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,9 @@ class TrainingPlan:
         return {key: value for key, value in vars(self).items() if key not in hidden}
 
 
+_UNRECORDED = "unrecorded"
+
+
 @dataclass
 class Training:
     """A training that ended. ``stopped`` is the signal that stopped it, ``episodes`` how many RLlib says it finished."""
@@ -80,8 +83,10 @@ def train(plan: TrainingPlan) -> int:
     except Stopped as early:
         remark(f"stopped by {signal.Signals(early.number).name} before training began")
         return 128 + early.number
-    code = _summary(training.run, plan)
-    lost = incomplete_journals(training.run.journal_root, training.run.run_id, training.episodes)
+    counts = _counts(training.run)
+    code = _summary(training.run, plan, counts)
+    rows = sum(count for name, count in (counts or {}).items() if name != _UNRECORDED)
+    lost = incomplete_journals(training.run.journal_root, training.run.run_id, max(rows, training.episodes))
     for line in lost:
         remark(line)
     if training.stopped:
@@ -95,7 +100,8 @@ def incomplete_journals(root: Path, run_id: str, episodes: int) -> list[str]:
     Args:
         root: The journal root.
         run_id: The run.
-        episodes: How many episodes have ended at least.
+        episodes: How many episodes there were at least: rows of the database, those of evaluation among them, or
+            what RLlib counted.
     """
     from journal import list_journals
     from journal.format.schema import FAILED_SUFFIX
@@ -248,18 +254,23 @@ def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
         ray.shutdown()
 
 
-def _summary(run: Any, plan: TrainingPlan) -> int:
+def _summary(run: Any, plan: TrainingPlan, counts: Mapping[str, int] | None) -> int:
     """Print how many episodes are left, and the command that ends them, or run it.
+
+    Args:
+        run: The run.
+        plan: What was asked for.
+        counts: As `_counts` returns them.
 
     Returns:
         The exit code of that command if it was run. Else 0, or another code if the record is known to be incomplete.
     """
     from rsc.db.urls import without_password  # SQLAlchemy, which `--help` does not need
 
-    counts = _counts(run)
     if counts is not None:
-        left, unrecorded = counts.pop("started", 0), counts.pop("unrecorded", 0)
-        ended = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none ended"
+        left, unrecorded = counts.get("started", 0), counts[_UNRECORDED]
+        finished = {name: count for name, count in counts.items() if name not in ("started", _UNRECORDED)}
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(finished.items())) or "none ended"
         without = f"; {unrecorded} without a row, which the database did not take" if unrecorded else ""
         click.echo(f"episodes: {ended}; {left} left running by RLlib{without}")
         if not left + unrecorded:
@@ -293,4 +304,4 @@ def _counts(run: Any) -> dict[str, int] | None:
         remark(f"episodes: not known, the database does not answer ({first_line(error)})")
         return None
     journals = sum(1 for _ in list_journals(run.journal_root, run.run_id))
-    return {**counts, "unrecorded": max(0, journals - sum(counts.values()))}
+    return {**counts, _UNRECORDED: max(0, journals - sum(counts.values()))}

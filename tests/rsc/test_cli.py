@@ -20,7 +20,7 @@ from rsc.db.episodes import start_episode
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
 from rsc.rllib.attach import Run, new_run_id
-from rsc.rllib.train import TrainingPlan, _in_words, _summary, incomplete_journals
+from rsc.rllib.train import TrainingPlan, _counts, _in_words, _summary, incomplete_journals
 from rsc.trading.env import TradingEnv
 from tests.rsc.trading.test_market import columns_of
 
@@ -151,13 +151,13 @@ def run_of_two(folder: Path) -> Run:
 def test_summary__journals_beyond_the_rows__are_counted_and_reconciled(run_of_two: Run, capfd: Captured) -> None:
     """While a database is down its rows are missing; "0 left" would be no truth."""
     run_of_two.end("completed")
-    assert _summary(run_of_two, TrainingPlan()) == 0
+    assert _summary(run_of_two, TrainingPlan(), _counts(run_of_two)) == 0
     first, last = capfd.readouterr().out.splitlines()
     assert first.startswith("episodes: none ended; 1 left running by RLlib; 1 without a row")
     assert last == "to end them: reconcile --run-id r1"
-    assert _summary(run_of_two, TrainingPlan(reconcile=True)) == 0
+    assert _summary(run_of_two, TrainingPlan(reconcile=True), _counts(run_of_two)) == 0
     assert "2 episodes ended" in capfd.readouterr().out
-    assert _summary(run_of_two, TrainingPlan()) == 0
+    assert _summary(run_of_two, TrainingPlan(), _counts(run_of_two)) == 0
     assert capfd.readouterr().out == "episodes: 2 truncated; 0 left running by RLlib\n"
 
 
@@ -179,7 +179,7 @@ def test_summary__database_that_is_gone__one_line_and_the_command_for_later(
     run_of_two.database_url = "postgresql://nobody@127.0.0.1:1/none"
     run_of_two.end("completed")
     assert "\n" not in caplog.messages[-1]
-    assert _summary(run_of_two, TrainingPlan()) == 1
+    assert _summary(run_of_two, TrainingPlan(), _counts(run_of_two)) == 1
     out, err = capfd.readouterr()
     assert out == "to end them: reconcile --run-id r1\n"
     (line,) = err.splitlines()
