@@ -20,7 +20,7 @@ from tests.attacks.places import Place
 ACTOR = Path(__file__).with_name("actor.py")
 TRAINER = Path(__file__).with_name("trainer.py")
 PRELOADED = Path(__file__).with_name("preloaded.py")
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 
 
 def environment(more: Mapping[str, str | None] | None = None) -> dict[str, str]:

@@ -106,10 +106,10 @@ def test_daemon__its_log_cannot_be_written__passes_go_on(scene: Scene, stream: s
     line = line if "|" in line else f"exec {line}"
     daemon = subprocess.Popen(["bash", "-c", line], env=environment(), start_new_session=True, cwd=scene.folder)
     try:
-        until(lambda: {row["status"] for row in scene.records.episodes()} == {"truncated"}, 15, "the first pass")
+        until(lambda: {row["status"] for row in scene.records.episodes()} == {"truncated"}, what="the first pass")
         writer = scene.live(run_id="r2", journal_id="later")
         writer.kill()
-        until(lambda: scene.records.episode("later")["status"] == "truncated", 15, "a later pass")
+        until(lambda: scene.records.episode("later")["status"] == "truncated", what="a later pass")
     finally:
         os.killpg(daemon.pid, 9)
         daemon.wait(timeout=30)

@@ -20,7 +20,7 @@ def status(watch: Watch, journal_id: str) -> str:
 def ends(watch: Watch, journal_id: str) -> None:
     """It is truncated, sooner or later; a busy machine has slow daemons."""
     watch.wait(LEASE_JUDGED_S)
-    until(lambda: status(watch, journal_id).startswith("truncated"), 60, f"the end of {journal_id}")
+    until(lambda: status(watch, journal_id).startswith("truncated"), what=f"the end of {journal_id}")
 
 
 @pytest.mark.parametrize("name", ["read-only", "removed", "tail-removed"])
@@ -30,15 +30,14 @@ def test_journal__its_files_went_away_below_a_live_writer__the_writer_notices_wi
     """Stores to a mapped page do not fail: an error of the disk, or a removed folder, has to be looked for."""
     watch.wait(BEAT_S)
     writer = watch.writers[name]
-    writer.do("steps(w, 5)")
-    assert writer.do("str(w.failure)") != "None"
+    until(lambda: writer.do("steps(w, 5); str(w.failure)") != "None", what="a beat of the lease")
     assert writer.stderr(), "one warning"
 
 
 def test_lease__relative_root_and_chdir__is_renewed_where_it_is(watch: Watch) -> None:
     watch.wait(BEAT_S)
-    assert watch.leases_of_relative()
-    assert watch.leases_of_relative() != watch.lease_before
+    assert watch.lease_before
+    until(lambda: watch.leases_of_relative() not in ([], watch.lease_before), what="a beat of the lease")
     assert not list((watch.folder / "elsewhere").iterdir())
 
 
@@ -46,7 +45,15 @@ def test_finished_run__its_process_goes_on__the_disk_can_be_unmounted(watch: Wat
     """What a run keeps for its next episode is let go when the run is over."""
     watch.wait(BEAT_S)
     disk = watch.folder / "finished"
-    watch.there.unmount(disk)
+
+    def unmounted() -> bool:
+        try:
+            watch.there.unmount(disk)
+        except AssertionError:  # it is busy
+            return False
+        return True
+
+    until(unmounted, what="a beat of the lease, after which the disk can be unmounted")
 
 
 def test_shared_file_system__writer_died__ends_when_its_lease_stood_still(watch: Watch) -> None:
@@ -86,7 +93,7 @@ def test_suspended_writer__shared_file_system__is_presumed_dead_and_repaired(wat
     writer = watch.writers["suspended"]
     writer.resume()
     writer.do("steps(w, 5); finish(w)")
-    until(lambda: status(watch, "suspended").startswith("completed"), 20, "the better evidence")
+    until(lambda: status(watch, "suspended").startswith("completed"), what="the better evidence")
     assert watch.scene.records.episode("suspended")["total_steps"] == 26
 
 
