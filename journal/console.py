@@ -81,9 +81,14 @@ class LazyGroup(click.Group):
         return command
 
 
+def plain(text: str) -> str:
+    """Return text with its control characters escaped, so that a terminal does not act on them."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def remark(message: str) -> None:
-    """Print a line for a human on stderr."""
-    click.echo(message, err=True)
+    """Print one line for a human on stderr."""
+    click.echo(plain(message), err=True)
 
 
 def folded(text: str, start: str) -> list[str]:
@@ -97,7 +102,7 @@ def folded(text: str, start: str) -> list[str]:
 
 def fail(message: str, hint: str = "", code: int = FAILED) -> NoReturn:
     """Print one line that says what is wrong and what to do, then exit."""
-    click.echo(f"error: {message}" + (f"; {hint}" if hint else ""), err=True)
+    remark(f"error: {message}" + (f"; {hint}" if hint else ""))
     raise SystemExit(code)
 
 

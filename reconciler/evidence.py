@@ -148,9 +148,12 @@ def gather_evidence(run: RunState, journal_id: str, row: Any, settings: Settings
 
 
 def _is_final(writer: LivenessReport, journal: Journal) -> bool:
-    """A whole journal says all; of another one, only its writer's certain death proves that nothing will be added."""
+    """A whole journal says all; of another one, only its writer's certain death proves that nothing will be added.
+
+    A tail that is missing may come back from a copy.
+    """
     whole = journal.state is State.CLOSED and not (journal.findings or journal.steps_lost or journal.trades_lost)
-    return whole or writer.certain
+    return whole or (writer.certain and not journal.tail_lost)
 
 
 def row_of(row: Any) -> Row:

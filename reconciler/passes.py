@@ -365,7 +365,7 @@ def _stranded(run: RunState, report: PassReport) -> Iterator[str]:
         hint = "if you know that they are dead: --assume-dead"
         if run.marker is None:
             hint = "is the journal root right, and its volume mounted?"
-        yield f"run {run.run_id}: episodes cannot be judged here, nothing was ended: {why}; {hint}"
+        yield f"run {run.run_id}: episodes cannot be judged here and were not ended: {why}; {hint}"
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import options
-from journal.cli.lines import count_text, finding_text, plain, size_text, time_text, unknown_text
-from journal.console import DATA_LOST, DONE, fail, folded, print_json
+from journal.cli.lines import count_text, finding_text, size_text, time_text, unknown_text
+from journal.console import DATA_LOST, DONE, fail, folded, plain, print_json
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
 from journal.inspect.figures import number_text

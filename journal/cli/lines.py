@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from journal.console import jsonable
+from journal.console import jsonable, plain
 from journal.inspect.condition import Condition
 from journal.read.findings import Damage, Finding
 
@@ -39,11 +39,6 @@ class Lines:
         if now - self._flushed > _FLUSH_S:
             sys.stdout.flush()
             self._flushed = now
-
-
-def plain(text: str) -> str:
-    """Return text with its control characters escaped, so that a terminal does not act on them."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def json_line(value: Mapping[str, Any]) -> str:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from journal.cli import choosing, options
-from journal.cli.lines import plain
 from journal.cli.opening import journal_named
-from journal.console import DURATION, Count, remark
+from journal.console import DURATION, Count, plain, remark
 from journal.host.liveness import Liveness, Observer
 
 if TYPE_CHECKING:

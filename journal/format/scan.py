@@ -141,7 +141,10 @@ def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: 
             fit = None
         else:
             fit = bool(index) and crc32c(body, stated[index - 1] ^ mask) ^ mask == crc
-        unsure = [*unsure, index] if fit is False else []
+        if fit is False:
+            unsure.append(index)
+        else:
+            unsure = []
         running = crc ^ mask if fit else computed
         fits.append(fit and 0 < steps[index] < _MOST_STEPS and kinds[index] > 0)
     return fits

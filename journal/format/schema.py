@@ -22,7 +22,7 @@ RECOVERED_NOTE = "recovered"  # about.notes of a journal that `recover` made: wh
 WRITERS_DIR = "writers"
 NEW_SUFFIX = ".new"  # a file that has no final name yet
 SPARE_SUFFIX = ".spare"  # an empty tail, kept for the next episode
-TAIL_LOST = "its tail is missing: steps after the last seal are lost, number unknown"
+TAIL_LOST = "its tail is missing or was cut: later steps are lost, number unknown"
 LEASE_INTERVAL_S = 10.0
 
 # Limits. They bound what a hostile file can make a reader allocate.

@@ -30,7 +30,7 @@ from journal.format.frames import (
     verified,
 )
 from journal.format.header import Header, format_version_of, from_microseconds
-from journal.format.schema import FORMAT_VERSION, MAX_HEADER, RECOVERED_NOTE, EndReason
+from journal.format.schema import FORMAT_VERSION, MAX_HEADER, MAX_TAIL_BYTES, RECOVERED_NOTE, EndReason
 from journal.format.slots import TERMINATED, Columns, layout_of, no_trades
 from journal.host.paths import parse_journal_path
 from journal.read.losses import Extent, losses
@@ -131,7 +131,7 @@ class Journal:
         self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
         self.footer_intact = found.footer is not None
         self.unknown_records = dict(found.unknown) | {f"slot kind {kind}": n for kind, n in scan.unknown.items()}
-        self.has_tail = seen.tail is not None
+        self.has_tail = seen.tail is not None and not _is_cut(seen.tail[0], self.header)
         self.torn = (found.torn or scan.torn) and self.end is None
         self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
         self.trade_count = sum(frame.seal.trades for frame in self._frames) + len(self.tail_trades["pnl"])
@@ -207,7 +207,7 @@ class Journal:
 
     @property
     def tail_lost(self) -> bool:
-        """Whether the journal was never closed and its tail is gone, so that steps behind its last batch are lost too.
+        """Whether the journal was never closed and its tail is gone or was cut, so that later steps are lost too.
 
         A journal has its tail before it has its name, and keeps it until it is closed. What `recover` made needs none.
         """
@@ -323,6 +323,12 @@ class Journal:
                     yield trades_of(self._decode(source, frame, only_trades=True))
         if len(self.tail_trades["pnl"]):
             yield self.tail_trades
+
+
+def _is_cut(tail: bytes, header: Header) -> bool:
+    """Return True if a mapped tail is shorter than its writer made it."""
+    least = min(header.checkpoint_every_steps * layout_of(header.about.extra_columns).size, MAX_TAIL_BYTES)
+    return header.tail_mapped is True and len(tail) < least
 
 
 def _has_failed(seen: Snapshot) -> bool:

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from journal.format.schema import LEASE_INTERVAL_S, NEW_SUFFIX, WRITERS_DIR
 from journal.format.values import text
+from journal.host.forks import no_fork
 from journal.host.identity import this_writer
 from journal.host.leases import LEASE_SUFFIX
 from journal.host.roots import root_id_of
@@ -87,7 +88,7 @@ class _Keeper(threading.Thread):
 
     def place(self, run_folder: Path) -> Place:
         """Return the folder's place, with a lease that was written; raise OSError."""
-        with self._lock:
+        with no_fork, self._lock:
             identity = _identity_of(run_folder)
             place = self._places.get(identity)
             if place is None:
@@ -98,7 +99,7 @@ class _Keeper(threading.Thread):
 
     def hold(self, place: Place, name: str, held: weakref.ref[Held]) -> None:
         """List a file. A place that was let go meanwhile is renewed again."""
-        with self._lock, contextlib.suppress(OSError):
+        with no_fork, self._lock, contextlib.suppress(OSError):
             place._held.setdefault(name, held)
             if place._writers_fd < 0:
                 place._writers_fd = _open_writers(Path(place.folder))
@@ -138,7 +139,7 @@ class _Keeper(threading.Thread):
         token = this_writer().token
         hidden, name = f".{token}{NEW_SUFFIX}", f"{token}{LEASE_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(hidden, flags, 0o644, dir_fd=place._writers_fd), "wb") as file:
+        with no_fork, os.fdopen(os.open(hidden, flags, 0o644, dir_fd=place._writers_fd), "wb") as file:
             state = {"beat": self._beat, "interval_s": self._interval_s, "inode": os.fstat(file.fileno()).st_ino}
             file.write(json.dumps({**state, "files": list(place._held), "ended": ended}).encode())
         os.replace(hidden, name, src_dir_fd=place._writers_fd, dst_dir_fd=place._writers_fd)
@@ -148,7 +149,7 @@ class _Keeper(threading.Thread):
 
         So the descriptors of finished runs do not pile up, and their disks can be unmounted.
         """
-        with self._lock:
+        with no_fork, self._lock:
             if place._held:  # by another thread, just now
                 return
             try:

@@ -17,6 +17,7 @@ from journal.errors import JournalAccessError, JournalExistsError, NotAJournalEr
 from journal.format.header import FileId, Origin, WriterIdentity
 from journal.format.values import decoder_of, plain
 from journal.host.files import NewFile, open_regular, sync_folder, write_all
+from journal.host.forks import no_fork
 from journal.host.identity import this_writer
 from journal.host.liveness import Liveness, LivenessReport, Observer
 from journal.host.paths import marker_path
@@ -61,8 +62,9 @@ class RunMarker:
         earlier = _lock_of_earlier(self.path, run_id) if resume else None
         self._place = lease.keep(self.path.parent)
         try:
-            with NewFile(self.path) as file:
+            with no_fork, NewFile(self.path) as file:
                 self._fd = file.fd
+                _held.add(self)
                 state = os.fstat(self._fd)
                 made = FileId(state.st_dev, state.st_ino)
                 marker = _Marker(run_id, this_writer(), plain(parameters)[0], made, self._place.folder)
@@ -79,7 +81,6 @@ class RunMarker:
         finally:
             if earlier is not None:
                 os.close(earlier)
-        _held.add(self)
 
     def close(self) -> None:
         """Release the lock and this process's spare tails of the run: the driver is done. The marker stays."""

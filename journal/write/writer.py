@@ -28,6 +28,7 @@ from journal.format.schema import (
 )
 from journal.format.slots import FLAGS_FROM_END, STEP, TERMINATED, TRADE, layout_of, pack_crc
 from journal.format.values import NAN, text
+from journal.host.forks import no_fork
 from journal.host.identity import this_writer
 from journal.host.paths import journal_path, new_journal_id
 from journal.write import lease
@@ -145,11 +146,12 @@ class JournalWriter(SealingWriter):
             folder=self._place.folder,
             root_id=self._place.root_id,
         )
-        try:
-            self._open()
-        except OSError as error:
-            self._fail(error)
-        open_writers.add(self)
+        with no_fork:
+            try:
+                self._open()
+            except OSError as error:
+                self._fail(error)
+            open_writers.add(self)
 
     def append(
         self,

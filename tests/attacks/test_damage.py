@@ -6,13 +6,15 @@ import base64
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crc32c import crc32c
 
-from tests.attacks.needs import need_program
+from tests.attacks.needs import need_loop_devices, need_program
+from tests.attacks.places import Place
 from tests.attacks.processes import run, said
 from tests.attacks.scene import Scene
 
@@ -257,3 +259,35 @@ def test_journal_verify__stale_handle_in_a_run__is_named_and_the_others_are_veri
     assert f"whole{at}: 25 steps" in said(done), said(done)
     assert "dead" in said(done), said(done)
     assert done.returncode == 3, said(done)
+
+
+@pytest.mark.parametrize("left", [0, 96, 960, 6629, 50_000])
+def test_mapped_tail__cut_to_fewer_bytes_than_were_reserved__later_steps_are_lost(
+    scene: Scene, make_place: Callable[..., Place], left: int
+) -> None:
+    """After a power cut, or in a copy that stopped half-way. A tail that is not mapped grows, and shows no cut."""
+    need_loop_devices()
+    here, disk = make_place(), scene.folder / "disk"
+    here.image("ext4", scene.folder / "disk.img", disk, size_kib=16_384)
+    writer = scene.live(here, root=disk / "journal", steps=70)
+    writer.kill()
+    tail = disk / "journal" / "r1" / "j1.tail"
+    whole = scene.folder / "whole"
+    here.run("cp", tail, whole)
+    here.run("truncate", "-s", str(left), tail)
+    done = scene.reconcile(place=here)
+    row = scene.records.episode("j1")
+    assert (done.returncode, row["status"], bool(row["evidence_final"])) == (3, "truncated", False), said(done)
+    assert "later steps are lost" in row["status_reason"]
+    here.run("cp", whole, tail)  # from a backup
+    scene.reconcile(place=here)
+    assert scene.records.episode("j1")["evidence_steps"] == 70
+
+
+def test_tail_of_noise__30_megabytes__a_pass_stays_short(scene: Scene) -> None:
+    writer = scene.live()
+    writer.kill()
+    (scene.root / "r1" / "j1.tail").write_bytes(b"x" * 30_000_000)
+    done = scene.reconcile(timeout=45)
+    assert done.returncode == 3, said(done)
+    assert scene.records.episode("j1")["status"] == "truncated"

@@ -27,6 +27,7 @@ SPOIL = {
     "journal-id-path": EPISODE.format("journal_id = '../../etc/passwd'"),
     "journal-id-empty": EPISODE.format("journal_id = ''"),
     "journal-id-blob": EPISODE.format("journal_id = x'ff00fe'"),
+    "journal-id-controls": EPISODE.format("journal_id = 'bad' || char(10) || char(27) || '[31m'"),
     "journal-id-number": EPISODE.format("journal_id = 17"),
     "writer-host-blob": EPISODE.format("writer_host = x'ff'"),
     "capital-text": EPISODE.format("initial_portfolio_value = 'ten thousand'"),

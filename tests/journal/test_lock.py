@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +37,7 @@ from journal.host.identity import Process, look_at_process, this_writer
 from journal.host.leases import lease_path, read_lease
 from journal.host.liveness import probe
 from journal.host.roots import read_root_id, root_id_of
-from journal.write import lease
+from journal.write import lease, sealing
 from tests.support.journals import ABOUT, append_step, write_journal
 
 ALIVE, DEAD, UNSURE = Liveness.ALIVE, Liveness.DEAD, Liveness.UNSURE
@@ -499,3 +501,26 @@ def test_beat__journals_that_open_and_close__are_never_taken_for_lost(tmp_path: 
             assert writer.failure is None
             beats() if index == 1 else None
             writers[index] = begin(tmp_path, f"j{index}-{number}")
+
+
+def test_fork__while_another_thread_opens_a_journal__the_child_inherits_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a descriptor would hold the journal's lock for as long as the child lives."""
+    opening, encode = threading.Event(), sealing.encode_header
+
+    def slowly(*arguments: Any) -> bytes:
+        opening.set()
+        time.sleep(0.3)
+        return encode(*arguments)
+
+    monkeypatch.setattr(sealing, "encode_header", slowly)
+    thread = threading.Thread(target=lambda: write_journal(tmp_path, 3, end=EndReason.CLOSED))
+    thread.start()
+    assert opening.wait(30)
+    child = os.fork()
+    if child == 0:
+        names = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.lexists(entry.path)]
+        os._exit(sum(str(tmp_path) in name for name in names))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    thread.join(30)
