@@ -14,6 +14,9 @@ GYM = ["gymnasium>=1.1,<2"]  # 1.1 has autoreset modes
 POSTGRES = ["psycopg[binary]>=3.2"]
 MARKET = ["yfinance>=0.2.60"]
 PLOT = ["matplotlib>=3.9"]
+MLFLOW = ["mlflow-skinny>=3"]  # the client alone; a full mlflow does, too
+TENSORBOARD = ["tensorboard>=2.18"]
+WANDB = ["wandb>=0.20"]
 TEST = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
@@ -28,6 +31,11 @@ TEST = [
     "croniter>=6.0",
     "stable-baselines3>=2.7",
     "sb3-contrib>=2.7",
+    "minari>=0.5.3",
+    "h5py>=3.12",
+    *MLFLOW,
+    *TENSORBOARD,
+    *WANDB,
 ]
 
 setup(
@@ -65,6 +73,9 @@ setup(
         "postgres": POSTGRES,
         "market": MARKET,
         "plot": PLOT,
+        "mlflow": MLFLOW,
+        "tensorboard": TENSORBOARD,
+        "wandb": WANDB,
         "test": TEST,
     },
     entry_points={

@@ -263,5 +263,5 @@ def _is_of_the_world(error: Exception) -> bool:
 
     names = {base.__name__ for base in type(error).__mro__}
     return isinstance(error, JournalError | OSError) or bool(
-        names & {"DatabaseError", "MarketError", "ConfigError", "UnknownRunError", "SQLAlchemyError"}
+        names & {"DatabaseError", "MarketError", "ConfigError", "UnknownRunError", "ExportError", "SQLAlchemyError"}
     )

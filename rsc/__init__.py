@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from journal import Trade
+    from rsc.exporting.parts import Exported, ExportError
+    from rsc.exporting.runs import export_run
     from rsc.loading.episodes import LoadedEpisode
     from rsc.loading.runs import LoadedRun, load_run
     from rsc.recording.accounts import Account, AccountError, before, since_last
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "Account": "rsc.recording.accounts",
     "AccountError": "rsc.recording.accounts",
+    "ExportError": "rsc.exporting.parts",
+    "Exported": "rsc.exporting.parts",
     "LoadedEpisode": "rsc.loading.episodes",
     "LoadedRun": "rsc.loading.runs",
     "Market": "rsc.trading.market",
@@ -41,6 +45,7 @@ _MODULE_OF = {
     "VectorRecorder": "rsc.recording.vector",
     "attach": "rsc.rllib.attach",
     "before": "rsc.recording.accounts",
+    "export_run": "rsc.exporting.runs",
     "load_market": "rsc.trading.market",
     "load_run": "rsc.loading.runs",
     "market_from_frame": "rsc.trading.market",
@@ -51,6 +56,8 @@ _MODULE_OF = {
 __all__ = [
     "Account",
     "AccountError",
+    "ExportError",
+    "Exported",
     "LoadedEpisode",
     "LoadedRun",
     "Market",
@@ -65,6 +72,7 @@ __all__ = [
     "__version__",
     "attach",
     "before",
+    "export_run",
     "load_market",
     "load_run",
     "market_from_frame",

@@ -14,6 +14,7 @@ Examples:
   rsc check 20261122-120000-1a2b3c
   rsc runs
   rsc episodes latest --sort -pnl --limit 10
+  rsc export latest --to mlflow
 """
 
 
@@ -25,6 +26,7 @@ Examples:
         "check": "rsc.cli.check:command",
         "runs": "rsc.cli.runs:command",
         "episodes": "rsc.cli.episodes:command",
+        "export": "rsc.cli.export:command",
         "db": "rsc.cli.db:command",
     },
     epilog=_EXAMPLES,

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     "your-own-env": ["my-first-run", "rewards", "vectors"],
     "stable-baselines3": ["sb3", "sb3-evaluated"],
+    "read-a-run": ["to-read"],
 }
+NEEDS = {"stable-baselines3": ["stable_baselines3"], "read-a-run": ["minari", "h5py", "tensorboard", "mlflow"]}
 PROGRAMS = {"rsc": "rsc", "journal": "journal", "reconcile": "reconciler"}
 
 
@@ -28,8 +30,8 @@ def blocks(page: str, language: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_how_to__code_of_a_page__runs_and_its_runs_are_complete(page: str, tmp_path: Path) -> None:
     """The Python blocks as one script, then the commands, then `rsc check` on each run that the page made."""
-    if page == "stable-baselines3":
-        pytest.importorskip("stable_baselines3")
+    for name in NEEDS.get(page, ()):
+        pytest.importorskip(name, reason=f"{name} is not installed, so the page {page} is NOT tested")
     code = "\n\n".join(blocks(page, "python"))
     (tmp_path / "page.py").write_text(code, encoding="utf-8")
     shell = [shlex.split(line) for block in blocks(page, "sh") for line in block.splitlines()]
@@ -37,6 +39,7 @@ def test_how_to__code_of_a_page__runs_and_its_runs_are_complete(page: str, tmp_p
     commands = [["page.py"], *(["-m", PROGRAMS[first], *rest] for first, *rest in shell)]
     commands += [["-m", "rsc", "check", name] for name in PAGES[page]]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RSC_")}
+    environment["MINARI_DATASETS_PATH"] = str(tmp_path / "minari")
     for command in commands:
         command = [sys.executable, *command]  # noqa: PLW2901 - what is shown if it fails
         done = subprocess.run(
