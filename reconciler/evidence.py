@@ -33,6 +33,7 @@ from reconciler.rules import Facts, JournalState, Row
 from reconciler.settings import Settings
 from rsc.closing import ending_of, evidence_of
 from rsc.db.episodes import RECONCILER, rank_of
+from rsc.defaults import JOURNAL_FAILED
 
 _STATES = {State.OPEN: JournalState.OPEN, State.CLOSED: JournalState.CLOSED, State.FAILED: JournalState.FAILED}
 _HELD = LivenessReport(Liveness.ALIVE, "its lock is held", rule=1, original=True)
@@ -167,7 +168,9 @@ def row_of(row: Any) -> Row:
 
 def _failure_of(row: Any) -> str | None:
     """What the row of a started episode says of its journal's failure: a disk that failed may show none of it."""
-    return row.status_reason if row is not None and row.status == "started" else None
+    if row is None or row.status != "started" or not str(row.status_reason).startswith(JOURNAL_FAILED):
+        return None
+    return str(row.status_reason)
 
 
 def _read(path: str, run: RunState, settings: Settings) -> tuple[JournalState, LivenessReport, Journal | None]:

@@ -165,6 +165,8 @@ class Pass:
         with reading(self.engine) as connection:
             rows = runs_to_judge(connection, run_ids)
             unsettled = runs.unsettled_runs(connection, self._unsettled_since)
+            for run_id in runs.runs_without_row(connection) if run_ids is None else ():
+                self.report.complain(f"{run_id}: its run has no row; `reconcile --run-id {run_id}` makes one")
         for row in rows:
             if self._over():
                 return

@@ -16,6 +16,8 @@ CALLBACK_TIMEOUT_S = 2.0  # what a database that does not answer may cost an env
 DATABASE_PAUSE_S = 30.0
 BATCH_EPISODES = 500
 BATCH_TRADES = 100_000
+JOURNAL_FAILED = "its journal failed"
+"""How the `status_reason` of a started row begins if later steps of the episode are lost."""
 
 
 def database_url(given: str | None = None) -> str:

@@ -11,7 +11,8 @@ import click
 from journal.cli import options
 from journal.cli.lines import count_text, cut_short_text
 from journal.cli.opening import paths_of
-from journal.console import DATA_LOST, DONE, print_json, remark, work_without_output
+from journal.console import DATA_LOST, DONE, USAGE, fail, print_json, remark, work_without_output
+from journal.inspect.find import journal_root as root_of
 
 if TYPE_CHECKING:
     from journal.ops.dataset import Lookup, Row
@@ -52,6 +53,9 @@ def command(
     from journal.ops.export import export
 
     work_without_output()
+    root = root_of(journal_root)
+    if output.absolute().is_relative_to(root):
+        fail(f"{output} lies in the folder of all runs, {root}", "choose another place", USAGE)
     done = export(paths_of(targets, journal_root), output, form, tables or TABLES, _rows_of())
     if as_json:
         print_json(_facts(done, form))

@@ -30,9 +30,12 @@ def reconcile_once(
     url: str, run_ids: Sequence[str] | None, settings: Settings, *, wait_s: float, rebuild: bool, as_json: bool
 ) -> int:
     """Make one pass, show it, and return the exit code."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from journal import Observer
     from reconciler.executors import relax_garbage_collection
     from reconciler.passes import Pass, record_pass
+    from rsc.db.hints import unusable
     from rsc.db.upgrade import open_existing
 
     relax_garbage_collection()
@@ -46,7 +49,10 @@ def reconcile_once(
     ):
         hooks = Hooks(view.show, moved, stop.is_set, stop.wait, listening=as_json or settings.dry_run)
         work = Pass(engine, Observer(), settings, hooks)
-        report = record_pass(work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
+        try:
+            report = record_pass(work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
+        except SQLAlchemyError as error:
+            raise unusable(engine, error) from error
     view.finish(report)
     if stop.is_set():
         return INTERRUPTED

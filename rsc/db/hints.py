@@ -17,11 +17,15 @@ _OF_SQLITE = (
     ("full", "free some space on its disk"),
 )
 _OF_POSTGRESQL = (
-    ("permission denied", "grant this role the right to create tables"),
+    (
+        "permission denied",
+        "grant this role SELECT on the tables to look, all rights on them to write, CREATE to make them",
+    ),
     ("read-only transaction", "connect to the primary, as a role that may write"),
     ("no schema has been selected", "create the schema that `search_path` names"),
     ("unsupported startup parameter", "add the parameter to `ignore_startup_parameters` of pgbouncer, or drop it"),
     ("name server", "check the host's name and the network"),
+    ("statement timeout", "its `statement_timeout` is too short: the database, the role or the URL sets it"),
     ("timeout", "another program holds its tables; try again"),
     ("no password supplied", "give the password by $PGPASSWORD or ~/.pgpass"),
     ("authentication failed", "check user and password"),

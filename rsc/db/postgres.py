@@ -21,6 +21,7 @@ _SET_TIMEOUTS = " SELECT " + ", ".join(
     " true)"
     for name in ("lock_timeout", "statement_timeout")
 )
+_SET_DATES = ", set_config('datestyle', 'ISO', true)"  # the driver reads no other style
 _SLACK_S = 1.0  # the server's own timeout comes first, since it costs no connection
 
 
@@ -55,7 +56,7 @@ def postgres_engine(url: URL, timeout_s: float, statement_s: float, to_json: Cal
         connect_args=arguments,
     )
     timeouts = {"lock_timeout": int(timeout_s * 1000), "statement_timeout": int(statement_s * 1000)}
-    set_timeouts = _SET_TIMEOUTS.format(**timeouts)
+    settings = _SET_TIMEOUTS.format(**timeouts) + _SET_DATES
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, kwargs: Any) -> PatientConnection:
@@ -69,7 +70,7 @@ def postgres_engine(url: URL, timeout_s: float, statement_s: float, to_json: Cal
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(set_timeouts)
+        connection.exec_driver_sql(settings)
 
     return engine
 

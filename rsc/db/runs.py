@@ -174,6 +174,13 @@ def unsettled_runs(connection: Connection, since: datetime) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
+def runs_without_row(connection: Connection) -> Sequence[str]:
+    """Return the run ids of started episodes whose run has no row."""
+    known = exists().where(episodes.c.run_id == training_runs.c.run_id)
+    query = select(episodes.c.run_id).where(episodes.c.status == "started", ~known).distinct()
+    return list(connection.execute(query).scalars())
+
+
 def counts_by_run(connection: Connection) -> dict[str, dict[str, int]]:
     """Return the number of episodes by run and status."""
     rows = connection.execute(

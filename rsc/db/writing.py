@@ -27,6 +27,9 @@ UNAVAILABLE = (OperationalError, InterfaceError)
 """Errors of a database that does not answer. Any other error is about the row."""
 
 
+_LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code of a lock timeout
+
+
 class Guard(enum.StrEnum):
     """Which rows an ending may change."""
 
@@ -93,15 +96,20 @@ def _write(engine: Engine, changes: list[Change], pass_id: str, attempts: int, w
         return
     try:
         written.won |= patiently(in_one_transaction, attempts)
-    except UNAVAILABLE:
-        raise
     except Exception as error:  # invariant V3: a row that the database refuses costs no other row
+        if isinstance(error, UNAVAILABLE) and not _is_of_a_row(error):
+            raise
         if len(changes) > 1:
             for change in changes:
-                _write(engine, [change], pass_id, attempts, written)
+                _write(engine, [change], pass_id, 1, written)
             return
         log.debug("episode %s", changes[0].journal_id, exc_info=True)
         written.refused[changes[0].journal_id] = first_line(error)
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    """Return whether another program holds the lock of a row, so that the other rows can be written."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == _LOCK_NOT_AVAILABLE
 
 
 def _apply(connection: Connection, changes: Sequence[Change], pass_id: str) -> set[str]:

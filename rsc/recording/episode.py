@@ -15,6 +15,7 @@ import gymnasium as gym
 from journal import About, Durability, EndReason, JournalWriteError, JournalWriter, new_journal_id
 from journal.format.header import microseconds
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
+from rsc.defaults import JOURNAL_FAILED
 from rsc.metrics import RunningMetrics, metrics_from
 from rsc.recording.accounts import Account, AccountError, Rewards
 from rsc.recording.figures import keys_seen
@@ -49,7 +50,7 @@ def listen_for_failures(run_id: str, listener: FailureListener) -> None:
 
 
 def _tell_listeners(writer: JournalWriter, error: OSError) -> None:
-    reason = f"its journal failed after step {writer.steps}: {error.strerror or error}"
+    reason = f"{JOURNAL_FAILED} after step {writer.steps}: {error.strerror or error}"
     for listener in list(_listeners.get(writer.header.run_id, ())):
         listener.journal_failed(writer, reason)
 

@@ -119,6 +119,13 @@ def test_journal__folder_without_journals__is_no_success(played: Scene, verb: st
     no_traceback(done)
 
 
+def test_journal_export__into_the_folder_of_all_runs__is_refused(played: Scene) -> None:
+    """It would be listed as a run."""
+    done = run("journal", "export", "r1", "-o", played.root / "exp", "--journal-root", played.root)
+    assert done.returncode == 2, said(done)
+    assert not (played.root / "exp").exists()
+
+
 HUGE = "9" * 23
 COUNTS = {
     "cat": ("journal", "cat", "j1", "-n", HUGE),

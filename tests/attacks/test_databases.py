@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.attacks.needs import need_mounts
@@ -294,3 +295,44 @@ def test_many_trades__in_many_stale_episodes__memory_does_not_grow_with_the_epis
         sizes.append(peak_kib(records.url))
         assert records.sql("SELECT count(*) AS n FROM completed_trades")[0]["n"] == count * 30_000
     assert sizes[1] - sizes[0] < 60 * 1024, f"{sizes} KiB for 60 000 and 360 000 trades"
+
+
+def test_row_lock__another_program_holds_one_row__the_other_episodes_are_ended(
+    scene: Scene, postgres_server: PostgresServer
+) -> None:
+    url = fresh(postgres_server)
+    run("rsc", "db", "upgrade", "--database-url", url)
+    records = Records(url)
+    dead_episodes(scene, records, 3)
+    with psycopg.connect(plain(url)) as holder:
+        holder.execute("SELECT 1 FROM episodes WHERE journal_id = 'j1' FOR UPDATE")
+        done = reconcile(url)
+        assert {row["journal_id"]: row["status"] for row in records.episodes()} == {
+            "j0": "truncated", "j1": "started", "j2": "truncated"
+        }, said(done)  # fmt: skip
+        assert done.returncode == 1, said(done)
+        assert "r1/j1 not written" in done.stderr
+    assert reconcile(url).returncode == 0
+    assert records.episode("j1")["status"] == "truncated"
+
+
+SETTINGS = {
+    "dates": ("ALTER DATABASE {} SET datestyle = 'German, DMY'", 0, ""),
+    "read-only": ("ALTER DATABASE {} SET default_transaction_read_only = on", 1, "as a role that may write"),
+    "statement timeout": ("ALTER DATABASE {} SET statement_timeout = '1ms'", 1, "statement_timeout"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_of_the_database__are_kept_and_a_pass_works_or_says_why(
+    scene: Scene, postgres_server: PostgresServer, name: str
+) -> None:
+    url = fresh(postgres_server)
+    run("rsc", "db", "upgrade", "--database-url", url)
+    dead_episodes(scene, Records(url), 3)
+    statement, code, words = SETTINGS[name]
+    admin(url, statement.format(url.rpartition("/")[2].partition("?")[0]))
+    done = reconcile(url)
+    assert done.returncode == code, said(done)
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) <= 1, done.stderr

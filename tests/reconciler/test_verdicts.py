@@ -382,6 +382,31 @@ def test_row_says_that_its_journal_failed__writer_dead__is_truncated_and_says_th
     assert "later steps lost, number unknown; its journal failed after step 31: Read-only file" in row.status_reason
 
 
+def test_row_that_was_reset_by_hand__is_not_taken_for_a_failed_journal(world):
+    """Its old reason still stands there."""
+    writer = world.episode(25)
+    world.insert(writer.journal_id, status_reason="its writer died (its lock is free, on this host and boot)")
+    abandon(writer)
+    report = world.reconcile()
+    assert (report.cases["M"], report.cases["E"], report.exit_code) == (0, 1, 0)
+
+
+def test_started_row__its_run_has_no_row__is_named(world):
+    """SQLite enforces no foreign key for other programs."""
+    world.insert("20260101T000000-lost")
+    with world.engine.begin() as connection:
+        if connection.dialect.name != "sqlite":
+            pytest.skip("a server enforces the foreign key")
+    with world.engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.exec_driver_sql("DELETE FROM training_runs")
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+    report = world.reconcile()
+    assert (report.exit_code, len(report.unlookable)) == (3, 1)
+    assert "its run has no row" in report.unlookable[0]
+
+
 def test_unreadable_header__lock_free__is_an_error_after_the_grace_period(world):
     journal_id = world.dead(25)
     damage(world.path(journal_id), 700)

@@ -163,7 +163,7 @@ def test_upgrade__server_that_refuses__hint_is_of_its_cause(postgres_server: Pos
         connection.execute(text("CREATE ROLE looker SUPERUSER LOGIN"))
         connection.execute(text("ALTER ROLE looker SET default_transaction_read_only = on"))
         connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
-    assert "right to create tables" in complaint_about(url.replace("rsc@", "poor@"))
+    assert "CREATE to make them" in complaint_about(url.replace("rsc@", "poor@"))
     assert "connect to the primary" in complaint_about(url.replace("rsc@", "looker@"))
     assert "check the names" in complaint_about(url.replace("rsc@", "stranger@"))
     assert "check the names" in complaint_about(url + "_not_there", is_current)
