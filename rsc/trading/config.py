@@ -13,6 +13,7 @@ from rsc.trading.forerunner import FORERUNNER_KEYS, modernised
 from rsc.trading.ledger import Terms
 from rsc.trading.rewards import RewardFunction
 
+_DAYS_A_YEAR = 365.0  # of interest: the day count convention ACT/365
 DEFAULT_TICKER = "MSFT"
 DEFAULT_FEATURES = ("return", "rsi", "macd", "bollinger", "volatility", "adx", "aroon", "atr", "volume")
 
@@ -30,9 +31,11 @@ class TradingConfig:
     ``start_date`` and ``end_date`` (ISO), the first and last day that episodes may touch.
     Trading: ``actions`` "discrete" (flat, long, short) or "continuous" (target exposure in [-1, 1]); ``sizing``
     "fixed_fractional" (``fraction`` of equity) or "all_in"; ``whole_shares``; ``fill`` "open" or "close" of the bar after
-    the observation; ``fee`` a fraction of the traded value on each leg; ``slippage_bps`` basis points against the trader;
-    ``borrow_rate`` a year, on the value of shorts; ``stop_loss`` and ``take_profit`` fractions of the entry price;
-    ``rebalance_band``: the change of exposure that a continuous action must ask for to be traded.
+    the observation; ``fee`` a fraction of the traded value on each fill, plus ``fee_per_share``, at least
+    ``fee_minimum``; ``slippage_bps`` basis points against the trader; ``borrow_rate`` a year, on the value of shorts;
+    ``cash_rate`` a year, earned on cash; ``stop_loss`` and ``take_profit`` fractions of the average entry price;
+    ``maintenance_margin`` the least equity, a fraction of the position's value; ``rebalance_band``: a continuous action
+    is traded if it changes the position by more than this fraction of equity.
     Episode: ``episode_length`` steps (None: to the end of data), ``random_start``, ``seed`` of the first reset.
     Observation: ``window`` bars of ``features``, each normalised over its last ``normalise_window`` bars.
     Reward: "log", "simple", "sharpe" (over the last ``sharpe_window`` returns), or a function of a StepOutcome;
@@ -53,8 +56,12 @@ class TradingConfig:
     whole_shares: bool = False
     fill: str = "open"
     fee: float = 0.001
+    fee_per_share: float = 0.0
+    fee_minimum: float = 0.0
     slippage_bps: float = 0.0
     borrow_rate: float = 0.0
+    cash_rate: float = 0.0
+    maintenance_margin: float | None = None
     stop_loss: float | None = None
     take_profit: float | None = None
     rebalance_band: float = 0.05
@@ -99,19 +106,23 @@ class TradingConfig:
             raise ConfigError(f"env_config has no key {unknown[0]!r}{hint}")
         return TradingConfig(**values)
 
-    def terms(self, periods_per_year: float) -> Terms:
-        """Return the trading terms per bar. A full position leaves enough equity to pay its own costs."""
+    def terms(self) -> Terms:
+        """Return the trading terms. A full position leaves enough equity to pay its own costs."""
         slippage = self.slippage_bps / 10_000.0
         affordable = 1.0 / (1.0 + self.fee + slippage)
         return Terms(
             fee=self.fee,
             slippage=slippage,
-            borrow=self.borrow_rate / periods_per_year,
+            borrow=self.borrow_rate / _DAYS_A_YEAR,
             size=affordable if self.sizing == "all_in" else min(self.fraction, affordable),
             whole_shares=self.whole_shares,
             band=self.rebalance_band,
             stop_loss=self.stop_loss,
             take_profit=self.take_profit,
+            fee_per_share=self.fee_per_share,
+            fee_minimum=self.fee_minimum,
+            interest=self.cash_rate / _DAYS_A_YEAR,
+            margin=self.maintenance_margin,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -137,7 +148,11 @@ _NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "fraction": ("above 0 and at most 1", lambda x: 0 < x <= 1),
     "fee": ("a fraction of the traded value from 0 to below 0.5", lambda x: 0 <= x < 0.5),
     "slippage_bps": ("from 0 to 5000 basis points", lambda x: 0 <= x <= 5000),
+    "fee_per_share": ("an amount of money that is not negative", lambda x: 0 <= x < float("inf")),
+    "fee_minimum": ("an amount of money that is not negative", lambda x: 0 <= x < float("inf")),
     "borrow_rate": ("a yearly fraction from 0 to 10", lambda x: 0 <= x <= 10),
+    "cash_rate": ("a yearly fraction from 0 to 10", lambda x: 0 <= x <= 10),
+    "maintenance_margin": ("a fraction between 0 and 1 of the position's value", lambda x: 0 < x < 1),
     "stop_loss": ("a fraction between 0 and 1 of the entry price", lambda x: 0 < x < 1),
     "take_profit": ("a positive fraction of the entry price", lambda x: 0 < x < float("inf")),
     "rebalance_band": ("from 0 to 1", lambda x: 0 <= x <= 1),
@@ -145,7 +160,7 @@ _NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "drawdown_penalty": ("a finite number", lambda x: abs(x) < float("inf")),
 }
 _INTEGERS = {"episode_length": 1, "window": 1, "normalise_window": 2, "sharpe_window": 2}
-_OPTIONAL = {"periods_per_year", "stop_loss", "take_profit", "episode_length"}
+_OPTIONAL = {"periods_per_year", "maintenance_margin", "stop_loss", "take_profit", "episode_length"}
 
 
 def _problem(config: TradingConfig) -> str | None:
@@ -179,4 +194,17 @@ def _number_problem(config: TradingConfig) -> str | None:
             return f"{name} must be at least {_INTEGERS[name]}, got {value}"
         if name in _NUMBERS and not _NUMBERS[name][1](float(value)):
             return f"{name} must be {_NUMBERS[name][0]}, got {value}"
+    return _never_trades(config)
+
+
+def _never_trades(config: TradingConfig) -> str | None:
+    """Return a message if no order can ever be executed."""
+    size, band = config.terms().size, config.rebalance_band
+    if config.actions == "continuous" and size <= band:
+        return (
+            f"rebalance_band {band:g} skips every order: a full position is {size:.3g} of equity; "
+            "the band must be smaller, or fraction larger"
+        )
+    if config.fee_minimum >= config.capital:
+        return f"fee_minimum {config.fee_minimum:g} must be less than the capital, {config.capital:g}"
     return None

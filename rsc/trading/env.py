@@ -91,8 +91,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         self._at_open = config.fill == "open"
         self._has_stops = config.stop_loss is not None or config.take_profit is not None
         self._plain_log = config.reward == "log" and not config.trade_penalty and not config.drawdown_penalty
-        self._cost_rate = game.terms.cost_rate
-        self._tells_costs = game.terms.costs_more_than_fees
+        self._special = game.terms.interest > 0.0 or game.terms.margin is not None
         self._per_capital = 1.0 / config.capital
         self._account_offset = game.tape.width * np.dtype(np.float32).itemsize
         self._bars, self._rows = game.tape.bars, game.tape.rows
@@ -115,7 +114,6 @@ class TradingEnv(gym.Env[Observation, Any]):
         self._reward = Reward(config.reward, config.sharpe_window, config.trade_penalty, config.drawdown_penalty)
         self.journal_row = (capital, self._bars[t][3], capital, 0.0, 0.0, 0.0, self._bars[t][4])
         self.journal_trades: Sequence[Trade] = _NO_TRADES
-        self.journal_extra: Sequence[float] = ()
         observation = self._rows[t].copy()
         _write_account(observation, self._account_offset, 0.0, 0.0, 0.0, 0.0)
         return observation, {}
@@ -132,12 +130,21 @@ class TradingEnv(gym.Env[Observation, Any]):
         if target is None:  # nothing has changed yet, so a refused action consumes no bar
             raise ValueError(f"expected an action of {self._game.actions_in_words()}, got {action!r}")
         self._t = t
-        opened, high, low, close, time_us, carry = self._bars[t]
+        opened, high, low, close, time_us, carry, night = self._bars[t]
         ledger = self._ledger
-        ledger.fees = ledger.spent = 0.0
+        ledger.fees = ledger.spent = ledger.owed = 0.0
         side = ledger.side
         trades = _NO_TRADES
         wants = target != side or not self._discrete
+        if self._special:
+            trades = self._accrue(t)
+            if trades:
+                side = 0
+                wants = False
+        elif side < 0:
+            owed = ledger.borrow * (ledger.size * night)
+            ledger.cash -= owed
+            ledger.owed = owed
 
         if wants and self._at_open:
             trades = self._order(target, opened, t - self._start, time_us, carry)
@@ -155,22 +162,18 @@ class TradingEnv(gym.Env[Observation, Any]):
         if side:
             size = ledger.size
             worth = size * close
-            exit_costs = worth * self._cost_rate
             if side > 0:
                 position = size
                 unrealized = worth - ledger.entry_value - ledger.costs
             else:
-                owed = ledger.borrow * worth
-                ledger.cash -= owed
-                ledger.spent += owed
-                owed = ledger.borrow * (size * (carry + close) - ledger.carries)
+                owed = ledger.borrow * (size * carry - ledger.carries)
                 unrealized = ledger.entry_value - worth - ledger.costs - owed
                 position = -size
                 worth = -worth
             cash = ledger.cash
             value = cash + worth
         else:
-            position = worth = unrealized = exit_costs = 0.0
+            position = worth = unrealized = 0.0
             value = cash = ledger.cash
 
         before, self._value = self._value, value
@@ -187,8 +190,6 @@ class TradingEnv(gym.Env[Observation, Any]):
             reward = self._reward(StepOutcome(before, value, worth, drawdown, fees, traded))
         self.journal_row = (value, close, cash, position, fees, unrealized, time_us)
         self.journal_trades = trades
-        fill = opened if self._at_open else close
-        self.journal_extra = (fill, exit_costs, ledger.spent) if self._tells_costs else (fill, exit_costs)
 
         observation = self._rows[t].copy()
         if value <= 0.0:
@@ -197,16 +198,43 @@ class TradingEnv(gym.Env[Observation, Any]):
             return observation, reward, True, False, {}
         # Only these can leave the observation space while equity is positive.
         exposure = worth / value
-        if exposure < -CLIP:
-            exposure = -CLIP
+        if not -CLIP <= exposure <= CLIP:
+            exposure = CLIP if exposure > 0.0 else -CLIP
         latent = unrealized / value
-        if latent < -CLIP:
-            latent = -CLIP
+        if not -CLIP <= latent <= CLIP:
+            latent = CLIP if latent > 0.0 else -CLIP
         gain = value * self._per_capital - 1.0
         if gain > CLIP:
             gain = CLIP
         _write_account(observation, self._account_offset, exposure, latent, gain, drawdown)
         return observation, reward, False, t == self._end, {}
+
+    def _accrue(self, t: int) -> tuple[Trade, ...]:
+        """Begin bar ``t`` with interest on cash and borrow cost. Return the trades of a liquidation, if it has one."""
+        ledger, close = self._ledger, self.journal_row[1]
+        called = ledger.short_of_margin(self._value, ledger.size * close)
+        opened, _, _, _, _, carry, night = self._bars[t]
+        ledger.interest = ledger.accrue(self._game.tape.days[t].item(), night)
+        ledger.liquidated = called
+        return ledger.close(opened, carry) if called else _NO_TRADES
+
+    @property
+    def journal_extra(self) -> Sequence[float]:
+        """After a step: the columns of `Game.journal_columns`."""
+        ledger, bar, terms = self._ledger, self._bars[self._t], self._game.terms
+        close = bar[3]
+        fill = bar[0] if self._at_open else close
+        if not self._special:
+            exit_costs = ledger.exit_costs(close)
+            return (fill, exit_costs, ledger.spent + ledger.owed) if terms.costs_more_than_fees else (fill, exit_costs)
+        extra = [bar[0] if ledger.liquidated else fill, ledger.exit_costs(close)]
+        if terms.costs_more_than_fees:
+            extra.append(ledger.spent + ledger.owed)
+        if terms.interest:
+            extra.append(ledger.interest)
+        if terms.margin is not None:
+            extra.append(float(ledger.liquidated))
+        return extra
 
     def journal_about(self) -> About:
         """Return what the journal's header holds of this episode."""

@@ -15,6 +15,8 @@ from rsc.trading.indicators import CLIP
 from rsc.trading.market import Market, load_market, market_from_frame, with_periods
 from rsc.trading.tape import ACCOUNT_COLUMNS, Tape, tape_of
 
+# Columns of journals: interest on cash in the step; 1 if the step closed the position for lack of margin, else 0.
+INTEREST, LIQUIDATED = "interest", "liquidated"
 _DAY = np.timedelta64(1, "D")
 
 
@@ -25,7 +27,7 @@ class Game:
         self.config = config
         self.tape = _tape(config, market)
         self.market = self.tape.market
-        self.terms = config.terms(self.market.periods_per_year)
+        self.terms = config.terms()
         self.first, self.last = self._bounds()
         self._refuse_a_size_of_nothing()
 
@@ -65,7 +67,9 @@ class Game:
     @functools.cached_property
     def journal_columns(self) -> tuple[str, ...]:
         """Return the names of what `TradingEnv.journal_extra` holds."""
-        return (FILL_PRICE, EXIT_COSTS, *((COSTS,) if self.terms.costs_more_than_fees else ()))
+        terms = self.terms
+        optional = ((COSTS, terms.costs_more_than_fees), (INTEREST, terms.interest), (LIQUIDATED, terms.margin))
+        return (FILL_PRICE, EXIT_COSTS, *(name for name, told in optional if told))
 
     @functools.cached_property
     def _config_json(self) -> dict[str, Any]:
@@ -92,7 +96,7 @@ class Game:
         if not self.config.whole_shares:
             return
         dearest = float(self.market.high[self.first : self.last + 1].max())
-        if self.config.capital * self.terms.size < dearest:
+        if self.terms.full_size(float(self.config.capital), dearest) < 1.0:
             raise ConfigError(
                 f"whole_shares: {self.terms.size:.3g} of a capital of {self.config.capital:g} buys no share of "
                 f"{self.market.name} at {dearest:g}, its highest price; raise capital or fraction, or allow fractions"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import talib
@@ -12,12 +12,37 @@ from numpy.typing import NDArray
 from rsc.trading.market import Floats, Market
 from rsc.trading.prices import MarketError
 
+Flags = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
 CLIP = 5.0
+_LEAST = 2
 
 
-def warmup_bars(features: tuple[str, ...]) -> int:
-    """Return the number of bars before all features are defined. TA-Lib's longest here is MACD(12, 26, 9)."""
-    return 40 if features else 1
+_WARM_UP = 39
+_NOISE_OF_BUILT_IN = 1e-7
+_NOISE_OF_OWN = 64 * float(np.finfo(np.float64).eps)
+_DIGITS_LOST = 1e6  # a variance that is smaller than the squared mean by this factor is computed anew
+_CHUNK = 1 << 20
+
+
+def first_warm_bar(market: Market, features: tuple[str, ...]) -> int:
+    """Return the index of the first bar that has all of its features.
+
+    The built-in ones have several values before the 40th bar: TA-Lib's longest here is MACD(12, 26, 9), with 33 bars. A
+    column of the user's own needs two values, because one has no z-score.
+
+    Raises:
+        MarketError: if a feature is unknown, or has no two values.
+    """
+    first = _WARM_UP
+    for name in features:
+        if name not in _INDICATORS:
+            known = np.flatnonzero(np.isfinite(_column(market, name)))
+            if len(known) < _LEAST:
+                raise MarketError(f"{market.name}: the column {name!r} has {len(known)} values, too few for a feature")
+            first = max(first, int(known[_LEAST - 1]))
+    return first
 
 
 def feature_matrix(market: Market, features: tuple[str, ...], normalise: int) -> NDArray[np.float32]:
@@ -25,7 +50,10 @@ def feature_matrix(market: Market, features: tuple[str, ...], normalise: int) ->
 
     Row t depends on bars up to t only. Undefined values are 0.
     """
-    columns = [_z_score(_column(market, name), normalise) for name in features]
+    columns = [
+        _z_score(_column(market, name), normalise, _NOISE_OF_BUILT_IN if name in _INDICATORS else _NOISE_OF_OWN)
+        for name in features
+    ]
     return np.ascontiguousarray(np.stack(columns, axis=1), np.float32)
 
 
@@ -40,7 +68,7 @@ def _column(market: Market, name: str) -> Floats:
 
 
 def _returns(market: Market) -> Floats:
-    return np.concatenate(([0.0], np.diff(np.log(market.close))))
+    return np.concatenate(([np.nan], np.diff(np.log(market.close))))
 
 
 def _bollinger(market: Market) -> Any:
@@ -63,28 +91,84 @@ _INDICATORS: dict[str, Callable[[Market], Any]] = {
 FEATURES = tuple(_INDICATORS)
 
 
-def _z_score(values: Floats, window: int) -> Floats:
-    """Return (x - mean) / std over the last ``window`` values, the current one included; 0 where undefined."""
+def _z_score(values: Floats, window: int, noise: float) -> Floats:
+    """Return (x - mean) / std over the last ``window`` values, the current one included; 0 where undefined.
+
+    Args:
+        values: Shape (n,); missing values are not finite.
+        window: How many values, fewer at the start.
+        noise: A spread of at most this fraction of the mean is no spread.
+    """
     known = np.isfinite(values)
-    x = np.where(known, values, 0.0)
-    count, total, squares = (_rolling_sum(part, window) for part in (known.astype(np.float64), x, x * x))
+    moments = _rolling_moments(values, known, window)
     with np.errstate(all="ignore"):
-        mean = total / count
-        std = np.sqrt(np.maximum(squares / count - mean * mean, 0.0))
-        z = np.where(known & (count > 1) & (std > 1e-7 * np.abs(mean)), (x - mean) / std, 0.0)
+        std = np.sqrt(np.maximum(moments.variance, 0.0))
+        level = np.abs(moments.shift + moments.mean)
+        z = np.where(
+            known & (moments.counts > 1) & (std > noise * level), (values - moments.shift - moments.mean) / std, 0.0
+        )
     return np.asarray(np.clip(np.nan_to_num(z), -CLIP, CLIP))
 
 
-def _rolling_sum(values: Floats, window: int) -> Floats:
-    """Return sums of the last ``window`` values (fewer at the start), in linear time, without a running total's rounding.
+class _Moments(NamedTuple):
+    """Of each window: how many values are known, their mean less ``shift``, and their variance (ddof 0)."""
 
-    Each window is the end of one block of ``window`` values and the start of the next.
+    counts: Floats
+    mean: Floats
+    variance: Floats
+    shift: Floats
+
+
+def _rolling_moments(values: Floats, known: Flags, window: int) -> _Moments:
+    """Return the moments of the last ``window`` values of each position, in linear time.
+
+    The values are cut into blocks of ``window``. Each window is the end of one block and the start of the next, so its
+    sums are two cumulative sums, without a running total's rounding. The values of a window are shifted by the last one
+    before its second block, so that a large mean costs no digits. Only earlier values are used.
     """
-    blocks = np.pad(values, (0, -len(values) % window)).reshape(-1, window)
-    heads = np.cumsum(blocks, axis=1).reshape(-1)[: len(values)]
-    tails = np.cumsum(blocks[:, ::-1], axis=1)[:, ::-1].reshape(-1)
-    sums = heads.copy()
-    inside = np.arange(len(values)) % window != window - 1
-    late = np.flatnonzero(inside & (np.arange(len(values)) >= window))
-    sums[late] += tails[late - window + 1]
-    return sums
+    n = len(values)
+    blocks = np.pad(np.where(known, values, 0.0), (0, -n % window)).reshape(-1, window)
+    told = np.pad(known, (0, -n % window)).reshape(-1, window)
+    shifts = _values_before_blocks(values, known, window, len(blocks))[:, None]
+    starts = np.where(told, blocks - shifts, 0.0)
+    ends = np.where(told[:-1], blocks[:-1] - shifts[1:], 0.0)
+    count = _joined(told.astype(np.float64), told[:-1].astype(np.float64), n)
+    total, squares = _joined(starts, ends, n), _joined(starts * starts, ends * ends, n)
+    shift = np.repeat(shifts, window)[:n]
+    with np.errstate(all="ignore"):
+        mean = total / count
+        variance = squares / count - mean * mean
+        lost = np.flatnonzero((count > 1) & (mean * mean > _DIGITS_LOST * variance))
+    _compute_anew(lost, values, known, window, _Moments(count, mean, variance, shift))
+    return _Moments(count, mean, variance, shift)
+
+
+def _joined(starts: Floats, ends: Floats, n: int) -> Floats:
+    """Return the sum of each window, from the blocks that it starts in and those that it ends in, shape (n,)."""
+    sums = np.cumsum(starts, axis=1)
+    sums[1:, :-1] += np.cumsum(ends[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    return np.asarray(sums.reshape(-1)[:n])
+
+
+def _values_before_blocks(values: Floats, known: Flags, window: int, blocks: int) -> Floats:
+    """Return the last known value before each block; before there is any, the first known one."""
+    if not known.any():
+        return np.zeros(blocks)
+    latest = np.maximum.accumulate(np.where(known, np.arange(len(values)), -1))
+    before = np.concatenate(([-1], latest[window - 1 : -1 : window]))[:blocks]
+    return np.asarray(values[np.where(before < 0, int(known.argmax()), before)])
+
+
+def _compute_anew(rows: Integers, values: Floats, known: Flags, window: int, moments: _Moments) -> None:
+    """Replace the moments of windows that end at these rows, whose mean is so large that their variance is rounded."""
+    step = max(_CHUNK // window, 1)
+    for i in range(0, len(rows), step):
+        some = rows[i : i + step]
+        places = some[:, None] - np.arange(window)
+        told = (places >= 0) & known[places]
+        count = moments.counts[some]
+        x = np.where(told, values[places] - moments.shift[some, None], 0.0)
+        mean = x.sum(axis=1) / count
+        deviations = np.where(told, x - mean[:, None], 0.0)
+        moments.mean[some] = mean
+        moments.variance[some] = (deviations * deviations).sum(axis=1) / count

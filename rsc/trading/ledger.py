@@ -4,6 +4,7 @@ Prices are market prices. Fees, slippage and borrow cost are separate costs, so 
 ``pnl = direction * quantity * (exit_price - entry_price) - costs`` exactly.
 
 The stop and the take-profit of a position are in `Ledger`; `exit_price` tells at which price they close it.
+docs/environment.md has the rules in prose.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ _new = tuple.__new__  # takes half the time of Trade(...)
 
 @dataclass(frozen=True)
 class Terms:
-    """Costs of trading and size of a full position; all are fractions.
+    """Costs of trading and size of a full position; fractions, unless stated.
 
-    ``borrow`` is a bar's cost of one unit of short value. ``stop_loss`` and ``take_profit`` are distances from the
-    average entry price, None if there is none.
+    ``borrow`` is the cost of one unit of short value for a calendar day, ``interest`` what one unit of cash earns in a
+    day. ``stop_loss`` and ``take_profit`` are distances from the average entry price, None if there is none.
+    ``fee_per_share`` and ``fee_minimum`` (of a fill) are amounts of money. ``margin`` is the maintenance margin: the
+    least equity, as a fraction of the position's value.
     """
 
     fee: float = 0.0
@@ -36,6 +39,10 @@ class Terms:
     band: float = 0.0
     stop_loss: float | None = None
     take_profit: float | None = None
+    fee_per_share: float = 0.0
+    fee_minimum: float = 0.0
+    interest: float = 0.0
+    margin: float | None = None
 
     @functools.cached_property
     def cost_rate(self) -> float:
@@ -46,6 +53,23 @@ class Terms:
     def costs_more_than_fees(self) -> bool:
         """Return whether there can be costs that are no fees."""
         return self.slippage > 0.0 or self.borrow > 0.0
+
+    @property
+    def plain_fees(self) -> bool:
+        """Return whether a fee is always a fraction of the traded value."""
+        return not self.fee_per_share and not self.fee_minimum
+
+    def fee_of(self, size: float, value: float) -> float:
+        """Return the fee of a fill."""
+        return max(self.fee_minimum, value * self.fee + size * self.fee_per_share)
+
+    def full_size(self, equity: float, price: float) -> float:
+        """Return the quantity of a full position, which leaves enough equity to pay its own costs."""
+        size = equity * self.size / price
+        if not self.plain_fees:
+            size = min(size, equity / (price * (1.0 + self.cost_rate) + self.fee_per_share))
+            size = min(size, (equity - self.fee_minimum) / (price * (1.0 + self.slippage)))
+        return max(size, 0.0)
 
     def levels(self, side: int) -> tuple[float, float]:
         """Return the factors from entry price to stop and take-profit. A missing level is never reached."""
@@ -62,11 +86,13 @@ class Ledger:
     """One account in one asset.
 
     ``side`` is +1 long, -1 short, 0 flat; ``size`` the position's absolute quantity. ``stop`` and ``take`` are the
-    prices at which the position is to be closed. ``fees`` accumulates until it is set to 0, and so does ``spent``: all
-    costs, which are fees, slippage and borrow cost.
+    prices at which the position is to be closed, ``average`` the average price of its purchases (for a short, of its
+    sales), which reductions do not change. ``fees`` accumulates until it is set to 0, and
+    so does ``spent``: fees and slippage. ``owed`` is the borrow cost of the last bar. ``interest`` and ``liquidated`` are
+    kept here for the env, which sets them.
 
-    The carry index is the running sum of closing prices over the bars of the market: a lot that was short over the
-    closes of bars a to b owes ``size * borrow * (carry[b] - carry[a - 1])``. So borrow cost needs no work per lot and bar.
+    The carry index of a bar is the sum of close * days to the next bar, over all bars before it: a lot that was short
+    from bar a to bar b owes ``size * borrow * (carry[b] - carry[a])``. So borrow cost needs no work per lot and bar.
 
     Invariant: entry value, costs and carry are sums over the open lots, so `unrealized` needs no cash and no history.
     """
@@ -77,14 +103,20 @@ class Ledger:
         "_fee",
         "_levels",
         "_lots",
+        "_plain",
         "_size_fraction",
+        "_terms",
         "_whole",
+        "average",
         "borrow",
         "carries",
         "cash",
         "costs",
         "entry_value",
         "fees",
+        "interest",
+        "liquidated",
+        "owed",
         "side",
         "size",
         "spent",
@@ -96,10 +128,13 @@ class Ledger:
         self.cash = cash
         self.side = 0
         self.size = 0.0
-        self.fees = self.spent = 0.0
-        self.stop = self.take = 0.0
+        self.fees = self.spent = self.owed = self.interest = 0.0
+        self.liquidated = False
+        self.stop = self.take = self.average = 0.0
         self._lots: list[Lot] = []
         self.entry_value = self.costs = self.carries = 0.0
+        self._terms = terms
+        self._plain = terms.plain_fees
         self._fee = terms.fee
         self._cost_rate = terms.cost_rate
         self.borrow = terms.borrow
@@ -124,14 +159,30 @@ class Ledger:
         return self.entry_value - self.size * price - self.costs - self.borrow * (self.size * carry - self.carries)
 
     def exit_costs(self, price: float) -> float:
-        """Return what closing the position at this price would cost."""
-        return self.size * price * self._cost_rate
+        """Return what closing the position at this price would cost; 0 without a position."""
+        if not self.side:
+            return 0.0
+        value = self.size * price
+        return value * self._cost_rate if self._plain else self._costs_of(self.size, value)[1]
 
-    def charge_borrow(self, close: float) -> None:
-        """Pay the borrow cost of a short position held over this close."""
-        owed = self.borrow * (self.size * close)
-        self.cash -= owed
-        self.spent += owed
+    def accrue(self, days: float, night: float) -> float:
+        """Pay borrow cost and earn interest for the time since the bar before; return the interest.
+
+        Args:
+            days: Calendar days since the bar before.
+            night: The close of the bar before, times ``days``.
+        """
+        short = self.size * night if self.side < 0 else 0.0
+        earned = self._terms.interest * max(self.cash * days - short, 0.0)
+        owed = self.borrow * short
+        self.cash += earned - owed
+        self.owed = owed
+        return earned
+
+    def short_of_margin(self, equity: float, worth: float) -> bool:
+        """Return whether equity is below the maintenance margin of an open position that is worth this."""
+        margin = self._terms.margin
+        return margin is not None and self.side != 0 and equity < margin * worth
 
     def turn(self, side: int, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
         """Close what is open, then open a full position on ``side`` (0: none). Return the trades closed.
@@ -142,6 +193,8 @@ class Ledger:
         cash = self.cash
         fees = self.fees
         held = self.side
+        if not self._plain:
+            return self._turn_by_parts(side, price, step, time_us, carry)
         if held:
             if len(self._lots) > 1:
                 trades = self.close(price, carry)
@@ -180,6 +233,7 @@ class Ledger:
                 self.carries = size * carry
                 self._lots = [(size, price, step, time_us, costs, carry)]
                 down, up = self._levels[side]
+                self.average = price
                 self.stop = price * down
                 self.take = price * up
                 return trades
@@ -189,44 +243,74 @@ class Ledger:
         self.size = 0.0
         return trades
 
+    def _turn_by_parts(self, side: int, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
+        """`turn` for fees that are not just a fraction of the traded value."""
+        trades = self.close(price, carry) if self.side else _NO_TRADES
+        if side and self.cash > 0.0:
+            size = self._terms.full_size(self.cash, price)
+            if self._whole:
+                size = float(math.floor(size))
+            if size > 0.0:
+                self.open(side, size, price, step, time_us, carry)
+        return trades
+
     def open(self, side: int, size: float, price: float, step: int, time_us: int, carry: float) -> None:
         """Open a lot on the same side as the position."""
         value = size * price
-        costs = value * self._cost_rate
+        if self._plain:
+            fee = value * self._fee
+            costs = value * self._cost_rate
+        else:
+            fee, costs = self._costs_of(size, value)
         self.cash -= side * value + costs
-        self.fees += value * self._fee
+        self.fees += fee
         self.spent += costs
-        self.side = side
-        self.size += size
+        held = self.size
+        self.size = whole = held + size
+        if self.side:
+            price_paid = self.average = (self.average * held + value) / whole
+        else:
+            price_paid = self.average = price
+            self.side = side
         self.entry_value += value
         self.costs += costs
         self.carries += size * carry
         self._lots.append((size, price, step, time_us, costs, carry))
-        entry = self.entry_value / self.size
         down, up = self._levels[side]
-        self.stop = entry * down
-        self.take = entry * up
+        self.stop = price_paid * down
+        self.take = price_paid * up
 
     def close(self, price: float, carry: float) -> tuple[Trade, ...]:
         """Close every lot."""
         side = self.side
         value = self.size * price
-        costs = value * self._cost_rate
+        rate = self._cost_rate
+        if self._plain:
+            fee = value * self._fee
+            costs = value * rate
+        else:
+            fee, costs = self._costs_of(self.size, value)
+            rate = costs / value
         self.cash += side * value - costs
-        self.fees += value * self._fee
+        self.fees += fee
         self.spent += costs
         self.side = 0
         self.size = self.entry_value = self.costs = self.carries = 0.0
         lots = self._lots
         self._lots = []
         if len(lots) == 1:
-            return (self._closed(side, lots[0], price, carry),)
-        return tuple(self._closed(side, lot, price, carry) for lot in lots)
+            return (self._closed(side, lots[0], price, carry, rate),)
+        return tuple(self._closed(side, lot, price, carry, rate) for lot in lots)
+
+    def _costs_of(self, size: float, value: float) -> tuple[float, float]:
+        """Return fee and costs (fee and slippage) of a fill."""
+        fee = self._terms.fee_of(size, value)
+        return fee, fee + value * self._terms.slippage
 
     def aim(self, target: float, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
         """Trade to a signed exposure of ``target`` full positions, unless the change is at most the band.
 
-        A target of 0 always closes. Return the trades closed.
+        The band is a fraction of equity. A target of 0 always closes. Return the trades closed.
         """
         equity = self.cash + self.side * self.size * price
         held = self.side * self.size
@@ -234,13 +318,17 @@ class Ledger:
             target = 0.0
         if target == 0.0:
             return self.close(price, carry) if self.side else _NO_TRADES
-        wanted = target * self._size_fraction * equity / price
+        plain, fraction = self._plain, self._size_fraction
+        wanted = target * (fraction * equity / price if plain else self._terms.full_size(equity, price))
         if abs(wanted - held) * price <= self._band * equity:
             return _NO_TRADES
         trades = _NO_TRADES
         if wanted * held < 0.0:
             trades = self.close(price, carry)
-            wanted = target * self._size_fraction * self.cash / price
+            if self.cash <= 0.0:
+                return trades
+            full = fraction * self.cash / price if plain else self._terms.full_size(self.cash, price)
+            wanted = target * full
         if self._whole:
             wanted = float(math.trunc(wanted))
         more = abs(wanted) - self.size
@@ -257,6 +345,7 @@ class Ledger:
             return self.close(price, carry)
         closed = 0.0
         trades = []
+        rate = self._cost_rate if self._plain else self._costs_of(size, size * price)[1] / (size * price)
         while size > dust and self._lots:
             lot = self._take_oldest(size, dust)
             part, entry_price, _, _, costs, entry_carry = lot
@@ -265,17 +354,13 @@ class Ledger:
             self.entry_value -= part * entry_price
             self.costs -= costs
             self.carries -= part * entry_carry
-            trades.append(self._closed(self.side, lot, price, carry))
+            trades.append(self._closed(self.side, lot, price, carry, rate))
         value = closed * price
-        costs = value * self._cost_rate
+        costs = value * rate
         self.cash += self.side * value - costs
-        self.fees += value * self._fee
+        self.fees += value * self._fee if self._plain else costs - value * self._terms.slippage
         self.spent += costs
         self.size -= closed
-        entry = self.entry_value / self.size
-        down, up = self._levels[self.side]
-        self.stop = entry * down
-        self.take = entry * up
         return tuple(trades)
 
     def _take_oldest(self, size: float, dust: float) -> Lot:
@@ -287,9 +372,10 @@ class Ledger:
         self._lots[0] = (held - size, price, step, time_us, costs - share, carry)
         return size, price, step, time_us, share, carry
 
-    def _closed(self, side: int, lot: Lot, price: float, carry: float) -> Trade:
+    def _closed(self, side: int, lot: Lot, price: float, carry: float, rate: float) -> Trade:
+        """Return the trade of a closed lot; ``rate`` is the costs of the exit, as a fraction of its value."""
         size, entry_price, entry_step, entry_time_us, costs, entry_carry = lot
-        costs += size * price * self._cost_rate
+        costs += size * price * rate
         if side > 0:
             pnl = size * (price - entry_price) - costs
         else:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
+
+from rsc.metrics.running import NOISE
 
 # The log reward of a step that leaves less than this fraction of the equity, bankruptcy included.
 LOG_FLOOR = 1e-4
-# A smaller variance of returns is rounding noise of its sums.
-NO_SPREAD = 1e-14
+# The largest absolute value of the Sharpe reward.
+SHARPE_BOUND = 10.0
+# Running moments are computed anew after their spread (sum of squares) has fallen to this fraction of its largest value.
+FALL = 1e-4
+_LEAST = 2
 
 
 class StepOutcome(NamedTuple):
@@ -66,26 +71,52 @@ def simple_return(outcome: StepOutcome) -> float:
 
 
 class RollingSharpe:
-    """Mean / standard deviation (ddof 1) of the last ``window`` simple returns, not annualised; 0 while undefined.
+    """Mean / standard deviation (ddof 1) of the last ``window`` simple returns, not annualised.
 
-    Running sums make the cost of a step independent of the window.
+    At least -SHARPE_BOUND and at most SHARPE_BOUND; 0 for fewer than two returns, and for returns whose spread is
+    rounding noise, as for the metrics. Running moments make the cost of a step independent of the window. They are
+    computed anew once their rounding could show: after the spread has fallen a lot.
     """
 
     def __init__(self, window: int) -> None:
-        self._returns: deque[float] = deque([0.0] * window, maxlen=window)
+        self._returns: deque[float] = deque(maxlen=window)
         self._window = window
-        self._count = 0
-        self._sum = 0.0
-        self._squares = 0.0
+        self._mean = self._squares = self._largest = 0.0
 
     def __call__(self, outcome: StepOutcome) -> float:
-        latest, oldest = simple_return(outcome), self._returns[0]
-        self._returns.append(latest)
-        self._sum += latest - oldest
-        self._squares += latest * latest - oldest * oldest
-        count = self._count = min(self._count + 1, self._window)
-        if count < 2:
+        latest, returns = simple_return(outcome), self._returns
+        count = len(returns)
+        mean = self._mean
+        if count < self._window:
+            count += 1
+            change = latest - mean
+            self._mean = moved = mean + change / count
+            squares = self._squares + change * (latest - moved)
+        else:
+            oldest = returns[0]
+            change = latest - oldest
+            self._mean = moved = mean + change / count
+            squares = self._squares + change * ((latest - moved) + (oldest - mean))
+        returns.append(latest)
+        if squares > self._largest:
+            self._largest = squares
+        elif squares < self._largest * FALL:
+            moved, squares = moments(returns)
+            self._mean = moved
+            self._largest = squares
+        self._squares = squares
+        if count < _LEAST:
             return 0.0
-        mean = self._sum / count
-        variance = (self._squares - mean * self._sum) / (count - 1)
-        return mean / math.sqrt(variance) if variance > NO_SPREAD else 0.0
+        spread = math.sqrt(squares / (count - 1))
+        if not spread > NOISE * (1.0 + abs(moved)):
+            return 0.0
+        ratio = moved / spread
+        if -SHARPE_BOUND <= ratio <= SHARPE_BOUND:
+            return ratio
+        return SHARPE_BOUND if ratio > 0.0 else -SHARPE_BOUND
+
+
+def moments(returns: Collection[float]) -> tuple[float, float]:
+    """Return the mean and the sum of squared deviations, whatever the order of the returns."""
+    mean = math.fsum(returns) / len(returns)
+    return mean, math.fsum([(each - mean) ** 2 for each in returns])

@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc.trading.indicators import feature_matrix, warmup_bars
+from rsc.trading.indicators import feature_matrix, first_warm_bar
 from rsc.trading.market import Market
 
 ACCOUNT_COLUMNS = 4
-Bar = tuple[float, float, float, float, int, float]
+_DAY_US = 86_400_000_000
+Bar = tuple[float, float, float, float, int, float, float]
 
 
 class Tape:
     """The bars and observations of one market for one choice of features; `tape_of` shares them in a process.
 
     ``windows[t]``, shape (width + ACCOUNT_COLUMNS,), is a read-only view of the observation at bar t: ``width = window
-    * features`` float32, oldest bar first, then space for the account. ``carry[t]`` is the sum of the closing prices
-    before bar t: see rsc.trading.ledger.
+    * features`` float32, oldest bar first, then space for the account. ``first`` is the first bar whose
+    whole window has its features. ``days[t]`` is the number of calendar days from
+    bar t - 1 to bar t, ``nights[t]`` the close of bar t - 1 times these days, and ``carry[t]`` the sum of ``nights`` up to
+    bar t: see rsc.trading.ledger.
 
     A pickled tape includes its features, and is shared within the process that unpickles it.
     """
@@ -39,25 +42,27 @@ class Tape:
         self.window = window
         self.normalise = normalise
         self.width = window * len(features)
-        self.first = max(warmup_bars(features), window) - 1
-        self.carry = np.concatenate(([0.0], np.cumsum(market.close)[:-1]))
+        self.first = first_warm_bar(market, features) + window - 1
+        self.days = np.concatenate(([0.0], np.diff(market.times_us) / _DAY_US))
+        self.nights = np.concatenate(([0.0], market.close[:-1])) * self.days
+        self.carry = np.cumsum(self.nights)
         self._flat = _flattened(feature_matrix(market, features, normalise), window) if flat is None else flat
         self.windows = _overlapping(self._flat, len(market), len(features), self.width + ACCOUNT_COLUMNS)
 
     @functools.cached_property
     def bars(self) -> Sequence[Bar]:
-        """Per bar: open, high, low, close, time in us, carry. Python numbers, since reading an element of a numpy array
-        costs more than the arithmetic on it.
+        """Per bar: open, high, low, close, time in us, carry, night. Python numbers, since reading an element of a numpy
+        array costs more than the arithmetic on it.
         """
         market = self.market
-        columns = (market.open, market.high, market.low, market.close, market.times_us, self.carry)
+        columns = (market.open, market.high, market.low, market.close, market.times_us, self.carry, self.nights)
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
     @functools.cached_property
     def prices(self) -> NDArray[np.float64]:
-        """Shape (5, bars): open, high, low, close, carry."""
+        """Shape (7, bars): open, high, low, close, carry, night, days."""
         market = self.market
-        return np.stack((market.open, market.high, market.low, market.close, self.carry))
+        return np.stack((market.open, market.high, market.low, market.close, self.carry, self.nights, self.days))
 
     @functools.cached_property
     def rows(self) -> Sequence[NDArray[np.float32]]:

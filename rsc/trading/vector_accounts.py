@@ -23,11 +23,14 @@ Flags = NDArray[np.bool_]
 Trades = dict[int, tuple[Trade, ...]]
 
 # Rows of the bars that `play` is given, one column for each account.
-OPEN, HIGH, LOW, CLOSE, CARRY = range(5)
+OPEN, HIGH, LOW, CLOSE, CARRY, NIGHT, DAYS = range(7)
 
 
 class Accounts(Protocol):
     """n accounts. After `play`, arrays of shape (n,) hold the result of the step, until the next one."""
+
+    bar_rows: int
+    """How many rows of the bars `play` needs."""
 
     @property
     def cash(self) -> Floats: ...
@@ -38,6 +41,11 @@ class Accounts(Protocol):
     fees: Floats
     spent: Floats
     """All costs, if `Terms.costs_more_than_fees`."""
+
+    @property
+    def exit_costs(self) -> Floats:
+        """Return what closing each position at the close would cost."""
+        ...
 
     @property
     def traded(self) -> Flags:
@@ -53,7 +61,10 @@ class Accounts(Protocol):
         ...
 
     def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
-        """Play one bar per account, shape (5, n), but skip idle accounts, which were just reset. ``steps`` count from 1."""
+        """Play one bar per account, shape (bar_rows, n). ``steps`` count from 1.
+
+        Idle accounts, which were just reset, are left out.
+        """
         ...
 
     def trades(self, times_us: Integers, starts: Integers) -> Trades:
@@ -95,7 +106,8 @@ class DiscreteAccounts:
         self._upper = _by_action(0.0, long_take, short_stop)
         self._lots, self._spare = np.zeros((_ROWS, n)), np.zeros((_ROWS, n))
         self.position, self.worth, self.unrealized, self.fees, self.spent = (np.zeros(n) for _ in range(5))
-        self._value = np.zeros(n)
+        self._value, self._paid, self._rate = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.bar_rows = 1 + (NIGHT if terms.borrow else CARRY)
         self._wants = np.zeros(n, np.bool_)
         self._actions: Any = None
         self._turned: tuple[Floats, Floats] | None = None
@@ -107,6 +119,11 @@ class DiscreteAccounts:
         return cash
 
     @property
+    def exit_costs(self) -> Floats:
+        costs: Floats = np.abs(self.worth) * self._cost_rate
+        return costs
+
+    @property
     def traded(self) -> Flags:
         old, new = self._spare, self._lots
         traded: Flags = self._wants & (new[_SIDE] != old[_SIDE])
@@ -115,13 +132,7 @@ class DiscreteAccounts:
         return traded
 
     def targets(self, actions: Any) -> Floats:
-        try:
-            sides: Floats = self._sides.take(actions)
-        except (IndexError, TypeError):
-            sides = np.full(1, np.nan)
-        total = np.add.reduce(sides)
-        if total != total:
-            raise ValueError(f"expected actions of 0 (flat), 1 (long) or 2 (short), got {np.asarray(actions).tolist()}")
+        sides = _sides_of(actions, self._sides)
         self._actions = actions
         return sides
 
@@ -132,6 +143,8 @@ class DiscreteAccounts:
     def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
         if idle is not None:
             targets[idle] = 0.0
+        if self._terms.borrow:
+            self._pay_borrow(bars[NIGHT])
         if self._at_open:
             self._turn(targets, bars[OPEN], bars[CARRY], steps)
         stopped = self._stopped = self._stop(bars) if self._has_stops else None
@@ -143,7 +156,17 @@ class DiscreteAccounts:
             value = stopped.lots[_SIZE] * stopped.price
             self.fees[stopped.lanes] += value * self._terms.fee
             self.spent[stopped.lanes] += value * self._terms.cost_rate
+        if self._terms.borrow:
+            self.spent += self._paid
         self._mark(bars[CLOSE], bars[CARRY])
+
+    def _pay_borrow(self, night: Floats) -> None:
+        """Charge the positions that were short at the last close: see `Ledger.accrue`."""
+        lots = self._lots
+        cash = lots[_CASH]
+        owed = np.multiply(lots[_SIZE], night, out=self._paid)
+        owed *= self._rate
+        cash -= owed
 
     def _turn(self, targets: Floats, price: Floats, carry: Floats, steps: Integers) -> None:
         """`Ledger.turn` for the accounts whose side changes. Their previous lots stay readable in the spare arrays."""
@@ -201,7 +224,7 @@ class DiscreteAccounts:
         if not len(lanes):
             return None
         gone = lots.take(lanes, axis=1)
-        opened, high, low, _, carry = bars.take(lanes, axis=1)
+        opened, high, low, _, carry = bars[:NIGHT].take(lanes, axis=1)
         price = _exit_prices(gone, opened, high, low)
         value = gone[_SIZE] * price
         lots[_CASH][lanes] = gone[_CASH] + (gone[_SIDE] * value - value * self._terms.cost_rate)
@@ -209,18 +232,14 @@ class DiscreteAccounts:
         return _Closing(lanes, gone, price, carry)
 
     def _mark(self, close: Floats, carry: Floats) -> None:
-        side, size, value, costs, cash, _, carried, _, _, _ = self._lots
+        side, size, value, costs, _, _, carried, _, _, _ = self._lots
         worth = np.multiply(size, close, out=self.worth)
         unrealized = np.subtract(worth, value, out=self.unrealized)
         unrealized *= side
         unrealized -= costs
         if self._terms.borrow:
-            rate = np.multiply(side < 0.0, self._terms.borrow, out=self._value)
-            owed = worth * rate
-            cash -= owed
-            self.spent += owed
-            owed = carry + close
-            owed *= size
+            rate = np.multiply(side < 0.0, self._terms.borrow, out=self._rate)
+            owed = size * carry
             owed -= size * carried
             owed *= rate
             unrealized -= owed
@@ -258,6 +277,18 @@ def _by_action(flat: float, long: float, short: float) -> Floats:
     return np.array([flat, long, short, *[np.nan] * 61])
 
 
+def _sides_of(actions: Any, table: Floats) -> Floats:
+    """Return the sides that a batch of discrete actions names. Raises ValueError for an invalid one."""
+    try:
+        sides: Floats = table.take(actions)
+    except (IndexError, TypeError):
+        sides = np.full(1, np.nan)
+    total = np.add.reduce(sides)
+    if total != total:
+        raise ValueError(f"expected actions of 0 (flat), 1 (long) or 2 (short), got {np.asarray(actions).tolist()}")
+    return sides
+
+
 def _exit_prices(lots: Floats, opened: Floats, high: Floats, low: Floats) -> Floats:
     lower, upper = lots[_LOWER], lots[_UPPER]
     at_lower = np.where(lots[_SIDE] > 0.0, low <= lower, high < upper)
@@ -266,14 +297,19 @@ def _exit_prices(lots: Floats, opened: Floats, high: Floats, low: Floats) -> Flo
 
 
 class LedgerAccounts:
-    """Accounts with any number of lots, for continuous actions: one `Ledger` each, played in a loop."""
+    """Accounts with any number of lots and any terms: one `Ledger` each, played in a loop."""
 
     def __init__(self, game: Game, n: int) -> None:
         self._game = game
         self._at_open = game.config.fill == "open"
         self._has_stops = game.config.stop_loss is not None or game.config.take_profit is not None
+        self._discrete = game.config.actions == "discrete"
+        self.bar_rows = 1 + DAYS
+        self.interest, self.liquidated = np.zeros(n), np.zeros(n)
+        self._sides = _by_action(0.0, 1.0, -1.0)
         self._ledgers = [Ledger(game.config.capital, game.terms) for _ in range(n)]
         self.cash, self.position, self.worth, self.unrealized, self.fees, self.spent = (np.zeros(n) for _ in range(6))
+        self._exit_costs = np.zeros(n)
         self._traded = np.zeros(n, np.bool_)
         self._trades: Trades = {}
 
@@ -281,7 +317,13 @@ class LedgerAccounts:
     def traded(self) -> Flags:
         return self._traded
 
+    @property
+    def exit_costs(self) -> Floats:
+        return self._exit_costs
+
     def targets(self, actions: Any) -> Floats:
+        if self._discrete:
+            return _sides_of(actions, self._sides)
         return np.array([exposure_of(action) for action in actions])
 
     def reset(self, lanes: Integers) -> None:
@@ -293,33 +335,43 @@ class LedgerAccounts:
         self._traded.fill(False)
         for lane, (target, bar, step) in enumerate(zip(targets.tolist(), bars.T.tolist(), steps.tolist(), strict=True)):
             ledger = self._ledgers[lane]
-            ledger.fees = ledger.spent = 0.0
+            ledger.fees = ledger.spent = ledger.owed = 0.0
             if idle is None or not idle[lane]:
                 before = ledger.side * ledger.size
-                trades = self._orders(ledger, target, bar, step)
+                trades = self._orders(lane, ledger, target, bar, step)
                 if trades:
                     self._trades[lane] = trades
                 self._traded[lane] = bool(trades) or ledger.side * ledger.size != before
             self._mark(lane, ledger, bar[CLOSE], bar[CARRY])
 
-    def _orders(self, ledger: Ledger, target: float, bar: list[float], step: int) -> tuple[Trade, ...]:
+    def _orders(self, lane: int, ledger: Ledger, target: float, bar: list[float], step: int) -> tuple[Trade, ...]:
         """Play the order and the stops of one account and bar. `trades` fills in the entry times."""
-        opened, high, low, close, carry = bar
-        trades = ledger.aim(target, opened, step, 0, carry) if self._at_open else ()
+        opened, high, low, close, carry, night, days = bar
+        called = ledger.short_of_margin(self.cash[lane] + self.worth[lane], abs(self.worth[lane]))
+        self.interest[lane] = ledger.accrue(days, night)
+        self.liquidated[lane] = called
+        if called:
+            return ledger.close(opened, carry)
+        wants = not self._discrete or target != ledger.side
+        trades = self._order(ledger, target, opened, step, carry) if wants and self._at_open else ()
         side, stop, take = ledger.side, ledger.stop, ledger.take
         if side and self._has_stops and reached(side, stop, take, high, low):
             return trades + ledger.close(exit_price(side, stop, take, opened, high, low), carry)
-        return trades if self._at_open else ledger.aim(target, close, step, 0, carry)
+        return trades if self._at_open or not wants else self._order(ledger, target, close, step, carry)
+
+    def _order(self, ledger: Ledger, target: float, price: float, step: int, carry: float) -> tuple[Trade, ...]:
+        if self._discrete:
+            return ledger.turn(int(target), price, step, 0, carry)
+        return ledger.aim(target, price, step, 0, carry)
 
     def _mark(self, lane: int, ledger: Ledger, close: float, carry: float) -> None:
-        if ledger.side < 0:
-            ledger.charge_borrow(close)
         self.cash[lane] = ledger.cash
         self.position[lane] = ledger.side * ledger.size
         self.worth[lane] = ledger.side * (ledger.size * close)
-        self.unrealized[lane] = ledger.unrealized(close, carry + close) if ledger.side else 0.0
+        self.unrealized[lane] = ledger.unrealized(close, carry) if ledger.side else 0.0
+        self._exit_costs[lane] = ledger.exit_costs(close)
         self.fees[lane] = ledger.fees
-        self.spent[lane] = ledger.spent
+        self.spent[lane] = ledger.spent + ledger.owed
 
     def trades(self, times_us: Integers, starts: Integers) -> Trades:
         return {
@@ -328,3 +380,10 @@ class LedgerAccounts:
             )
             for lane, trades in self._trades.items()
         }
+
+
+def accounts_of(game: Game, n: int) -> Accounts:
+    """Return n accounts: arrays if the terms are simple enough, otherwise ledgers."""
+    terms = game.terms
+    simple = terms.plain_fees and not terms.interest and terms.margin is None
+    return DiscreteAccounts(game, n) if simple and game.config.actions == "discrete" else LedgerAccounts(game, n)

@@ -23,12 +23,12 @@ from rsc.trading.vector_accounts import (
     CLOSE,
     OPEN,
     Accounts,
-    DiscreteAccounts,
     Flags,
     Floats,
     Integers,
     LedgerAccounts,
     Trades,
+    accounts_of,
 )
 from rsc.trading.vector_rewards import Rewards
 
@@ -44,7 +44,8 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
 
     An env whose episode ended is reset by the next step, which ignores its action and returns a reward of 0
     (gymnasium's autoreset NEXT_STEP). ``reset(seed=s)`` seeds env i with s + i. Discrete actions are played by numpy
-    over the envs; continuous ones account by account, since each may hold any number of lots.
+    over the envs; continuous ones account by account, since each may hold any number of lots, and so are accounts with
+    fees per share, minimum fees, interest on cash or a maintenance margin.
 
     For a recorder, valid until the next call of ``step`` or ``reset``:
 
@@ -77,15 +78,14 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         self.single_action_space = game.action_space()
         self.observation_space = batch_space(self.single_observation_space, n)
         self.action_space = batch_space(self.single_action_space, n)
-        discrete = self.config.actions == "discrete"
-        self._accounts: Accounts = DiscreteAccounts(game, n) if discrete else LedgerAccounts(game, n)
+        self._accounts: Accounts = accounts_of(game, n)
         self._rewards = Rewards(self.config, n)
         self._width = game.tape.width
         self._per_capital = 1.0 / self.config.capital
         self._columns = np.empty((ACCOUNT_COLUMNS, n))
         self._randoms: dict[int, np.random.Generator] = {}
         self._t, self._starts, self._ends = (np.zeros(n, np.int64) for _ in range(3))
-        self._bars = np.empty((5, n))
+        self._bars = np.empty((self._accounts.bar_rows, n))
         self._value, self._peak = np.zeros(n), np.zeros(n)
         self._over: Flags = np.ones(n, np.bool_)
         self._idle: Flags | None = np.ones(n, np.bool_)
@@ -115,7 +115,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         t += 1
         if idle is not None:
             t[lanes] = self._starts[lanes]
-        self._game.tape.prices.take(t, axis=1, out=bars, mode="clip")
+        self._game.tape.prices[: len(bars)].take(t, axis=1, out=bars, mode="clip")
         accounts.play(targets, idle, bars, t - self._starts)
 
         before, value = self._value, accounts.cash + accounts.worth
@@ -144,11 +144,10 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         equity = np.where(ruined, 1.0, value) if some_ruined else value
         np.divide(accounts.worth, equity, out=exposure)
         np.divide(accounts.unrealized, equity, out=latent)
-        np.maximum(columns[:2], -CLIP, out=columns[:2])
-        np.minimum(gain, CLIP, out=gain)
+        np.maximum(columns[:3], -CLIP, out=columns[:3])
+        np.minimum(columns[:3], CLIP, out=columns[:3])
         if some_ruined:  # see rsc.trading.env: ratios to zero equity are undefined
             columns[:2, ruined] = 0.0
-            gain[ruined] = np.maximum(gain[ruined], -CLIP)
             columns[3, ruined] = np.minimum(drawdown[ruined], CLIP)
         observations: Batch = self._game.tape.windows[self._t]
         observations[:, self._width :] = columns.T
@@ -199,12 +198,18 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         return list(zip(*(column.tolist() for column in columns), times.tolist(), strict=True))
 
     def journal_extras(self) -> list[tuple[float, ...]]:
-        """Per env: price at which orders filled, costs of an exit now, and all costs of the step if they exceed fees."""
+        """Per env: what `Game.journal_columns` names, as `TradingEnv.journal_extra`."""
         accounts, terms = self._accounts, self._game.terms
         fill = self._bars[OPEN if self.config.fill == "open" else CLOSE]
-        columns = [fill, np.abs(accounts.worth) * terms.cost_rate]
+        columns = [fill, accounts.exit_costs]
         if terms.costs_more_than_fees:
             columns.append(accounts.spent)
+        if isinstance(accounts, LedgerAccounts):
+            if terms.interest:
+                columns.append(accounts.interest)
+            if terms.margin is not None:
+                columns[0] = np.where(accounts.liquidated, self._bars[OPEN], fill)
+                columns.append(accounts.liquidated)
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
     def journal_trades(self) -> Trades:

@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rsc.metrics.running import NOISE
 from rsc.trading.config import TradingConfig
-from rsc.trading.rewards import LOG_FLOOR, NO_SPREAD, RewardFunction, StepOutcome
+from rsc.trading.rewards import FALL, LOG_FLOOR, SHARPE_BOUND, RewardFunction, StepOutcome, moments
 from rsc.trading.vector_accounts import Accounts, Flags, Floats, Integers
 
+_LEAST = 2
 # Up to this many logarithms, single calls are faster than one call of Arrow.
 FEW = 100
 
@@ -69,28 +71,46 @@ class _RollingSharpes:
         self._window = window
         self._returns = np.zeros((n, window))
         self._steps = np.zeros(n, np.int64)
-        self._sum, self._squares = np.zeros(n), np.zeros(n)
+        self._mean, self._squares, self._largest = np.zeros(n), np.zeros(n), np.zeros(n)
         self._lanes = np.arange(n)
 
     def reset(self, lanes: Integers) -> None:
         self._returns[lanes] = 0.0
         self._steps[lanes] = 0
-        self._sum[lanes] = self._squares[lanes] = 0.0
+        self._mean[lanes] = self._squares[lanes] = self._largest[lanes] = 0.0
 
     def __call__(self, latest: Floats, idle: Flags | None) -> Floats:
         slots = self._steps % self._window
         oldest = self._returns[self._lanes, slots]
-        played = np.ones(len(latest), np.bool_) if idle is None else ~idle
-        self._returns[self._lanes[played], slots[played]] = latest[played]
-        self._steps += played
-        np.add(self._sum, latest - oldest, out=self._sum, where=played)
-        np.add(self._squares, latest * latest - oldest * oldest, out=self._squares, where=played)
+        self._returns[self._lanes, slots] = latest
+        full = self._steps >= self._window
+        self._steps += 1
         count = np.minimum(self._steps, self._window)
-        mean = self._sum / np.maximum(count, 1)
-        variance = (self._squares - mean * self._sum) / np.maximum(count - 1, 1)
-        defined = (count >= 2) & (variance > NO_SPREAD)
-        spread = np.sqrt(np.where(defined, variance, 1.0))
-        return np.where(defined, mean / spread, 0.0)
+        mean = self._mean
+        change = latest - np.where(full, oldest, mean)
+        moved = mean + change / count
+        rest = latest - moved
+        rest += np.where(full, oldest - mean, 0.0)
+        rest *= change
+        squares = self._squares + rest
+        fallen = (squares < self._largest * FALL).nonzero()[0]
+        for lane in fallen.tolist():
+            moved[lane], squares[lane] = moments(self._returns[lane, : count[lane]].tolist())
+        np.maximum(self._largest, squares, out=self._largest)
+        self._largest[fallen] = squares[fallen]
+        self._mean, self._squares = moved, squares
+        spread = np.sqrt(squares / np.maximum(count - 1, 1))
+        bound = np.abs(moved)
+        bound += 1.0
+        bound *= NOISE
+        defined = spread > bound
+        defined &= count >= _LEAST
+        ratio: Floats = np.divide(moved, spread, out=np.zeros(len(moved)), where=defined)
+        if idle is not None:  # these were only reset by this step
+            self.reset(idle.nonzero()[0])
+        np.maximum(ratio, -SHARPE_BOUND, out=ratio)
+        np.minimum(ratio, SHARPE_BOUND, out=ratio)
+        return ratio
 
 
 def logarithms(values: Floats) -> Floats:

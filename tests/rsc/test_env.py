@@ -171,7 +171,7 @@ def test_env__never_changes_its_config() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(WARM_BARS, 110), st.sampled_from(["open", "close"]), st.booleans())
+@given(st.integers(0, 10_000), st.integers(WARM_BARS + 4, 110), st.sampled_from(["open", "close"]), st.booleans())
 def test_env__future_prices_changed__change_nothing_before(seed: int, known: int, fill: str, discrete: bool) -> None:
     """Observations, rewards, rows and trades up to bar ``known - 1`` depend on the bars up to it only."""
     market = random_market(seed)
@@ -180,14 +180,14 @@ def test_env__future_prices_changed__change_nothing_before(seed: int, known: int
     for name in ("open", "high", "low", "close", "volume"):
         changed[name] = np.concatenate((changed[name][:known], changed[name][known:] * 3.0))
     config: dict[str, Any] = {"fill": fill, "stop_loss": 0.03, "take_profit": 0.05, "fee": 0.001, "borrow_rate": 0.1}
-    config |= {"features": ("return", "rsi", "atr", "volume"), "window": 5}
+    config |= {"features": ("return", "rsi", "atr", "volume"), "window": 5}  # so it starts 4 bars later
     config["actions"] = "discrete" if discrete else "continuous"
     random = np.random.default_rng(seed)
     actions = list(random.integers(0, 3, 100) if discrete else random.uniform(-1, 1, (100, 1)))
     one, two = (env_of(each, **config) for each in (market, Market(**changed)))
     assert np.array_equal(one.reset()[0], two.reset()[0])
     ours, theirs = play(one, actions), play(two, actions)
-    steps = min(known - WARM_BARS, len(ours))
+    steps = min(known - WARM_BARS - 4, len(ours))
     for first, second in zip(ours[:steps], theirs[:steps], strict=True):
         assert np.array_equal(first[-1], second[-1])
         assert first[:4] == second[:4]

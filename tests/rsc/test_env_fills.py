@@ -109,11 +109,11 @@ def test_slippage__costs_but_is_no_fee() -> None:
     assert (trades[0].entry_price, trades[0].exit_price) == (100.0, 100.0)
 
 
-def test_borrow__is_paid_at_each_close_that_a_short_is_held_over() -> None:
-    """25.2 % a year is 0.1 % a bar: of 1000 at the first close and 1100 at the second; none on the day it is closed."""
-    env = env_of(market_of(flat_bars(100, 110, 110)), borrow_rate=0.252)
+def test_borrow__is_paid_for_each_night_that_a_short_is_held() -> None:
+    """36.5 % a year is 0.1 % a day: of 1000 after the first close and 1100 after the second."""
+    env = env_of(market_of(flat_bars(100, 110, 110)), borrow_rate=0.365)
     played = play(env, [SHORT, SHORT, FLAT])
-    assert [round(row[2] - 2000.0, 9) for row, *_ in played[:2]] == [-1.0, -2.1]
+    assert [round(row[2] - 2000.0, 9) for row, *_ in played[:2]] == [0.0, -1.0]
     assert trades_of(played)[0].costs == pytest.approx(2.1)
     assert played[-1][0][5] == 0.0
 

@@ -48,15 +48,47 @@ def test_trade__pnl__is_net_of_fees_and_slippage_of_both_legs() -> None:
     assert ledger.cash == pytest.approx(2000.0 + trade.pnl)
 
 
-def test_trade__short__pays_borrow_for_each_close_it_was_held_over() -> None:
-    """0.1 % a bar of 10 shares, held over closes at 100 and 120."""
+def test_trade__short__pays_borrow_for_each_day_it_was_held() -> None:
+    """0.1 % a day of 10 shares, held for a day after a close at 100 and for three after one at 120."""
     ledger = Ledger(1000.0, Terms(borrow=0.001))
     ledger.turn(-1, 100.0, 1, 11, 500.0)
-    for close in (100.0, 120.0):
-        ledger.charge_borrow(close)
-    (trade,) = ledger.turn(0, 90.0, 3, 33, 720.0)
-    assert trade.costs == pytest.approx(0.001 * 10 * 220)
+    for close, days in ((100.0, 1.0), (120.0, 3.0)):
+        assert ledger.accrue(days, close * days) == 0.0
+    (trade,) = ledger.turn(0, 90.0, 3, 33, 960.0)
+    assert trade.costs == pytest.approx(0.001 * 10 * 460)
     assert ledger.cash == pytest.approx(1000.0 + trade.pnl)
+
+
+def test_accrue__interest__is_earned_on_cash_that_does_not_back_a_short() -> None:
+    ledger = Ledger(1000.0, Terms(interest=0.001))
+    assert ledger.accrue(3.0, 300.0) == 3.0
+    ledger.turn(-1, 100.0, 1, 11, 0.0)
+    assert (ledger.cash, ledger.size) == (2006.0, 10.03)
+    assert ledger.accrue(1.0, 110.0) == pytest.approx(0.001 * (2006.0 - 10.03 * 110.0))
+    assert ledger.accrue(1.0, 900.0) == 0.0
+
+
+def test_fee__per_share_and_minimum__of_each_fill() -> None:
+    """1 % of the value and 0.5 a share, but at least 40."""
+    ledger = Ledger(10_000.0, Terms(fee=0.01, fee_per_share=0.5, fee_minimum=40.0))
+    ledger.open(1, 10.0, 100.0, 1, 11, 0.0)
+    assert ledger.fees == 40.0
+    ledger.open(1, 30.0, 100.0, 1, 11, 0.0)
+    assert ledger.fees == 40.0 + 45.0
+    trades = ledger.reduce(20.0, 100.0, 0.0)
+    assert ledger.fees == 85.0 + 40.0
+    assert [trade.costs for trade in trades] == [pytest.approx(40.0 + 20.0), pytest.approx(15.0 + 20.0)]
+    assert ledger.exit_costs(100.0) == 40.0
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(("per_share", "minimum"), [(0.0, 30.0), (0.7, 0.0), (0.7, 30.0), (0.7, 999.0), (0.0, 1000.0)])
+def test_full_position__any_fees__can_be_paid(side: int, per_share: float, minimum: float) -> None:
+    terms = Terms(fee=0.01, slippage=0.003, size=1 / 1.013, fee_per_share=per_share, fee_minimum=minimum)
+    ledger = Ledger(1000.0, terms)
+    ledger.turn(side, 7.0, 1, 11, 0.0)
+    assert bool(ledger.side) == (minimum < 1000.0)
+    assert ledger.cash - (0 if side > 0 else 2 * ledger.size * 7.0) == pytest.approx(0.0, abs=1e-9) or not ledger.side
 
 
 def test_aim__growing_position__closes_oldest_lots_first() -> None:
@@ -77,14 +109,20 @@ def test_reduce__part_of_a_lot__takes_its_share_of_the_entry_costs() -> None:
     assert ledger.unrealized(100.0, 0.0) == pytest.approx(-6.0)
 
 
-def test_reduce__oldest_lots_gone__levels_follow_the_average_entry_of_the_rest() -> None:
+def test_reduce__levels__hang_on_the_average_price_of_the_purchases() -> None:
+    """Selling lots does not move them; buying more does."""
     ledger = Ledger(10_000.0, Terms(stop_loss=0.1, take_profit=0.5))
     ledger.open(1, 10.0, 100.0, 1, 11, 0.0)
     assert (ledger.stop, ledger.take) == (90.0, 150.0)
     ledger.open(1, 10.0, 120.0, 2, 22, 0.0)
     assert (ledger.stop, ledger.take) == (99.0, 165.0)
     ledger.reduce(10.0, 110.0, 0.0)
+    assert (ledger.stop, ledger.take) == (99.0, 165.0)
+    ledger.open(1, 10.0, 130.0, 3, 33, 0.0)
     assert (ledger.stop, ledger.take) == (108.0, 180.0)
+    ledger.close(100.0, 0.0)
+    ledger.open(-1, 10.0, 100.0, 4, 44, 0.0)
+    assert (ledger.stop, ledger.take) == (pytest.approx(110.0), 50.0)
 
 
 def test_reduce__to_a_lots_border_but_for_rounding__makes_no_ghost_trade() -> None:
@@ -151,6 +189,15 @@ def test_aim__whole_shares__never_holds_a_fraction() -> None:
         assert ledger.size == size
 
 
+def test_aim__other_side__opens_nothing_if_the_exit_costs_the_rest() -> None:
+    """The exit from a short of 10 at 197.5 costs 39.5 of an equity of 5."""
+    ledger = Ledger(1000.0, Terms(slippage=0.02))
+    ledger.open(-1, 10.0, 100.0, 1, 11, 0.0)
+    assert ledger.equity(197.5) == pytest.approx(5.0)
+    ledger.aim(0.5, 197.5, 2, 22, 0.0)
+    assert (ledger.side, ledger.cash) == (0, pytest.approx(5.0 - 39.5))
+
+
 @pytest.mark.parametrize("act", ["turn", "aim"])
 def test_order__without_equity__closes_but_does_not_open(act: str) -> None:
     ledger = Ledger(1000.0, FREE)
@@ -172,13 +219,18 @@ fills = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
-@given(fills, st.floats(0, 0.02), st.floats(0, 0.02), st.floats(0, 0.01), st.booleans(), st.booleans())
+@given(
+    fills, st.floats(0, 0.02), st.floats(0, 0.02), st.floats(0, 0.01), st.booleans(), st.booleans(),
+    st.sampled_from([0.0, 0.03]), st.sampled_from([0.0, 12.0]),
+)  # fmt: skip
 def test_ledger__any_fills__pnl_is_trades_plus_unrealized(
-    moves: list[tuple[float, float]], fee: float, slippage: float, borrow: float, whole: bool, discrete: bool
-) -> None:
+    moves: list[tuple[float, float]], fee: float, slippage: float, borrow: float, whole: bool, discrete: bool,
+    per_share: float, minimum: float,
+) -> None:  # fmt: skip
     """pnl = sum of trade pnl + unrealized, from nothing but trades and open lots, within 1e-9 of the traded value."""
     capital = 1000.0
-    ledger = Ledger(capital, Terms(fee, slippage, borrow, 1 / (1 + fee + slippage), whole))
+    terms = Terms(fee, slippage, borrow, 1 / (1 + fee + slippage), whole, fee_per_share=per_share, fee_minimum=minimum)
+    ledger = Ledger(capital, terms)
     price, carry, realized, traded = 10.0, 0.0, 0.0, 0.0
     for step, (target, move) in enumerate(moves, 1):
         price *= move
@@ -189,8 +241,7 @@ def test_ledger__any_fills__pnl_is_trades_plus_unrealized(
             gross = trade.direction * trade.quantity * (trade.exit_price - trade.entry_price)
             assert trade.pnl == pytest.approx(gross - trade.costs, rel=1e-9, abs=1e-9)
         traded += abs(ledger.side * ledger.size - before) * price
-        if ledger.side < 0:
-            ledger.charge_borrow(price)
+        ledger.accrue(1.0, price)
         carry += price
         pnl = ledger.equity(price) - capital
         unrealized = ledger.unrealized(price, carry) if ledger.side else 0.0

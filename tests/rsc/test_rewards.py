@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rsc.trading.rewards import LOG_FLOOR, Reward, RollingSharpe, StepOutcome
+from rsc.metrics.running import NOISE
+from rsc.trading.rewards import LOG_FLOOR, Reward, RollingSharpe, StepOutcome, simple_return
 from tests.rsc.markets import env_of, flat_bars, market_of, play, random_market
 
 LONG, SHORT = 1, 2
@@ -52,7 +54,29 @@ def test_reward__sharpe__is_mean_over_spread_of_the_last_returns() -> None:
     for i, r in enumerate(returns):
         recent = returns[max(0, i - window + 1) : i + 1]
         expected = recent.mean() / recent.std(ddof=1) if i else 0.0
-        assert sharpe(outcome(1.0, 1.0 + r)) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+        assert sharpe(outcome(1.0, 1.0 + r)) == pytest.approx(expected, rel=1e-9, abs=1e-11)
+
+
+def test_reward__sharpe__is_exact_after_any_outlier_and_bounded() -> None:
+    """Calm after a crash, and spreads down to the bound that the metrics have, too."""
+    random = np.random.default_rng(2)
+    for spread in (1e-2, 1e-6, 1e-10, 3e-14, 1e-16, 0.0):
+        sharpe, window = RollingSharpe(8), []
+        values = np.concatenate(([-0.9, 3.0], random.normal(0.0, spread, 40), [0.5], random.normal(0.0, spread, 40)))
+        for i, r in enumerate(values):
+            window = [*window, simple_return(outcome(1.0, 1.0 + r))][-8:]
+            exact = [Fraction(each) for each in window]
+            mean = sum(exact) / len(exact)
+            std = math.sqrt(sum((each - mean) ** 2 for each in exact) / max(len(exact) - 1, 1))
+            expected = float(mean) / std if std > NOISE * (1 + abs(float(mean))) else 0.0
+            found = sharpe(outcome(1.0, 1.0 + r))
+            assert found == pytest.approx(min(max(expected, -10.0), 10.0), rel=1e-6, abs=1e-9), (spread, i)
+
+
+def test_reward__sharpe_of_almost_constant_growth__is_bounded() -> None:
+    sharpe = RollingSharpe(20)
+    found = [sharpe(outcome(1.0, 1.01 + 1e-12 * (i % 2))) for i in range(30)]
+    assert found[1:] == [10.0] * 29
 
 
 def test_reward__sharpe_of_constant_growth__is_zero_not_huge() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import warnings
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rsc.trading.config import DEFAULT_FEATURES
-from rsc.trading.indicators import CLIP, FEATURES, feature_matrix, warmup_bars
+from rsc.trading.indicators import CLIP, FEATURES, feature_matrix, first_warm_bar
 from rsc.trading.market import Market, MarketError, load_market, market_from_columns
 from rsc.trading.tape import ACCOUNT_COLUMNS, Tape, tape_of
 from tests.rsc.markets import random_market
@@ -22,8 +24,12 @@ def naive_z_scores(values: np.ndarray, window: int) -> np.ndarray:
     for t in range(len(values)):
         past = values[max(0, t - window + 1) : t + 1]
         past = past[np.isfinite(past)]
-        if np.isfinite(values[t]) and len(past) > 1 and past.std() > 1e-7 * abs(past.mean()):
-            scores[t] = (values[t] - past.mean()) / past.std()
+        if np.isfinite(values[t]) and len(past) > 1:
+            exact = [Fraction(value) for value in past.tolist()]
+            mean = sum(exact) / len(exact)
+            std = math.sqrt(sum((each - mean) ** 2 for each in exact) / len(exact))
+            if std > 64 * 2.0**-52 * abs(mean):
+                scores[t] = float(Fraction(values[t]) - mean) / std
     return scores.clip(-CLIP, CLIP)
 
 
@@ -42,6 +48,51 @@ def test_feature_matrix__own_column__is_the_rolling_z_score(window: int) -> None
     assert np.allclose(found, naive_z_scores(values, window).astype(np.float32), atol=1e-6)
 
 
+@pytest.mark.parametrize("window", [5, 60])
+@pytest.mark.parametrize(
+    "values",
+    [
+        1e9 + np.random.default_rng(0).normal(0, 1e-2, 120),
+        -1e12 + np.arange(120.0),
+        1e9 * (np.arange(120) >= 70) + np.random.default_rng(1).normal(0, 1, 120),
+        np.where(np.arange(120) == 3, 1e15, np.random.default_rng(2).normal(0, 1, 120)),
+        np.exp(np.arange(120.0) / 4),
+        1e-30 * np.random.default_rng(3).normal(5, 1, 120),
+    ],
+    ids=["large mean", "times", "level jumps", "outlier", "grows", "tiny"],
+)
+def test_feature_matrix__any_mean__z_score_is_exact(values: np.ndarray, window: int) -> None:
+    found = feature_matrix(with_column(values), ("own",), window)[:, 0]
+    assert np.allclose(found, naive_z_scores(values, window).astype(np.float32), rtol=1e-6, atol=2e-6)
+
+
+def test_feature_matrix__level_that_jumps__does_not_show_before_it_does() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 120)
+    for known in range(60, 100):
+        later = np.concatenate((values[:known], np.full(120 - known, 1e12)))
+        first, second = (feature_matrix(with_column(each), ("own",), 20) for each in (values, later))
+        assert np.array_equal(first[:known], second[:known])
+
+
+def test_first_warm_bar__own_column_that_begins_late__waits_for_its_second_value() -> None:
+    values = np.full(120, np.nan)
+    values[[50, 60, 61]] = 1.0, 2.0, 3.0
+    market = with_column(values)
+    assert first_warm_bar(market, ("own", "rsi")) == 60
+    assert first_warm_bar(market, ("rsi",)) == 39
+    assert tape_of(market, ("own", "macd"), 7, 20).first == 66
+    with pytest.raises(MarketError, match="the column 'own' has 0 values, too few for a feature"):
+        first_warm_bar(with_column(np.full(120, np.nan)), ("own",))
+
+
+@pytest.mark.parametrize("window", [1, 10, 40])
+def test_tape__first_window__shows_no_feature_before_it_is_warm(window: int) -> None:
+    """Not even macd, which needs 34 bars and two values."""
+    tape = tape_of(random_market(5, bars=200), DEFAULT_FEATURES, window, 252)
+    assert tape.first == 38 + window
+    assert (tape.windows[tape.first][: tape.width] != 0.0).all()
+
+
 def test_feature_matrix__constant_column__is_zero() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -50,7 +101,8 @@ def test_feature_matrix__constant_column__is_zero() -> None:
 
 @pytest.mark.parametrize("name", FEATURES)
 def test_feature_matrix__after_warm_up__is_defined_and_bounded(name: str) -> None:
-    column = feature_matrix(load_market("AAPL"), (name,), 252)[warmup_bars((name,)) - 1 :]
+    market = load_market("AAPL")
+    column = feature_matrix(market, (name,), 252)[first_warm_bar(market, (name,)) :]
     assert np.isfinite(column).all()
     assert np.abs(column).max() <= CLIP
     assert column.std() > 0.3

@@ -113,6 +113,10 @@ def test_vector__every_reward__same_bits(reward: Any, penalty: float, actions: s
     random_start=st.booleans(),
     episode_length=st.sampled_from([1, 2, 30, None]),
     whole_shares=st.booleans(),
+    fee_per_share=st.sampled_from([0.0, 0.0, 0.5]),
+    fee_minimum=st.sampled_from([0.0, 0.0, 20.0]),
+    cash_rate=st.sampled_from([0.0, 0.0, 0.5]),
+    maintenance_margin=st.sampled_from([None, None, 0.3, 0.9]),
 )
 def test_vector__any_config__same_bits(seed: int, jump: float, **config: Any) -> None:
     market = random_market(seed, jump=jump)

@@ -127,8 +127,7 @@ def test_game__periods_per_year__hold_for_a_market_and_a_tape() -> None:
     settings = {"episode_length": 10, "features": ("return",), "window": 3}
     tape = Game(TradingConfig.of({"market": market, **settings})).tape
     for given in (market, tape, frame()):
-        game = Game(TradingConfig.of({"market": given, "periods_per_year": 365.25, "borrow_rate": 0.1, **settings}))
+        game = Game(TradingConfig.of({"market": given, "periods_per_year": 365.25, **settings}))
         assert game.market.periods_per_year == 365.25
-        assert game.terms.borrow == 0.1 / 365.25
         assert game.about("x", 5).periods_per_year == 365.25
     assert Game(TradingConfig.of({"market": tape, **settings})).tape is tape
