@@ -308,7 +308,7 @@ class AccountReader(AccountState):
                 if lots is not None:
                     if row[_POSITION] != lots.position:
                         self.journal_trades = self._derived(lots, row, UNKNOWN_TIME)
-                    elif self._tells_costs and row[_COSTS]:
+                    elif self._tells_costs and row[_COSTS] != 0:  # None, which is unknown, too
                         self.clean()
                         lots.hold(self.journal_row[_COSTS])
                 return

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from journal import About, Trade
@@ -473,6 +473,7 @@ infos_of_any_kind = st.lists(st.lists(st.sampled_from([*ODD, "missing"]), min_si
 
 
 @given(infos_of_any_kind)
+@example([[0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, None], [0.0, 0.0, 0.0, 0.0]])  # costs unknown while a lot is held
 def test_read__plain_keys__fast_form_gives_what_the_general_one_gives(drawn: list[list[Any]]) -> None:
     """Whatever an env puts into info, no step raises, and both forms record the same."""
     account = Account(value="v", position="p", price="c", costs="k")
