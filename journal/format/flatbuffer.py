@@ -1,16 +1,19 @@
-"""Compute how much memory decoding an Arrow message would need, to reject hostile files before decoding.
+"""Find the fields of an Arrow message's metadata, and how much memory decoding it would need.
 
 A flatbuffer table starts with the distance back to its vtable, which lists the place of each field (0: absent).
-Layouts are those of Arrow's `Message.fbs`: Message(version, header_type, header, bodyLength, ...),
-RecordBatch(length, nodes, buffers, compression, ...), Buffer(offset, length).
+Layouts are those of Arrow's `Message.fbs`: Message(version, header_type, header, bodyLength, custom_metadata),
+Schema(endianness, fields, custom_metadata, ...), RecordBatch(length, nodes, buffers, compression, ...),
+Buffer(offset, length), KeyValue(key, value).
 """
 
 from __future__ import annotations
 
 import struct
 
-_HEADER, _BODY_LENGTH = 2, 3
-_ROWS, _BUFFERS, _COMPRESSION = 0, 2, 3
+HEADER, BODY_LENGTH, MESSAGE_METADATA = 2, 3, 4
+ROWS, NODES, BUFFERS, _COMPRESSION = 0, 1, 2, 3
+SCHEMA_METADATA = 2
+_KEY, _VALUE = 0, 1
 _MAX_BUFFERS = 4096
 
 
@@ -25,10 +28,10 @@ def decoded_size(message: bytes) -> int:
 def message_length(start: bytes) -> int | None:
     """Return the length of the message that starts here, by Arrow's own metadata; None if that is not in these bytes."""
     try:
-        root = 8 + _u32(start, 8)
-        slot = _slot(start, root, _BODY_LENGTH)
+        root = root_of(start)
+        slot = slot_of(start, root, BODY_LENGTH)
         body = _i64(start, root + slot) if slot else 0
-        return 8 + _u32(start, 4) + body if body >= 0 else None
+        return 8 + u32(start, 4) + body if body >= 0 else None
     except (struct.error, ValueError):
         return None
 
@@ -36,25 +39,25 @@ def message_length(start: bytes) -> int | None:
 def row_count(message: bytes) -> int | None:
     """Return the number of rows that the record batch in these bytes states; None if it states none."""
     try:
-        batch = _child(message, 8 + _u32(message, 8), _HEADER)
-        slot = _slot(message, batch, _ROWS)
+        batch = child_of(message, root_of(message), HEADER)
+        slot = slot_of(message, batch, ROWS)
         return _i64(message, batch + slot) if slot else 0
     except (struct.error, ValueError):
         return None
 
 
 def _decoded_size(message: bytes) -> int:
-    metadata_length = _u32(message, 4)
-    root = 8 + _u32(message, 8)
-    batch = _child(message, root, _HEADER)
+    metadata_length = u32(message, 4)
+    root = root_of(message)
+    batch = child_of(message, root, HEADER)
     body = 8 + metadata_length
-    buffers = _child(message, batch, _BUFFERS)
-    count = _u32(message, buffers)
-    rows_at = _slot(message, batch, _ROWS)
+    buffers = child_of(message, batch, BUFFERS)
+    count = u32(message, buffers)
+    rows_at = slot_of(message, batch, ROWS)
     rows = _i64(message, batch + rows_at) if rows_at else 0
     if count > _MAX_BUFFERS or rows < 0:
         raise ValueError("the message's metadata is malformed")
-    compressed = bool(_slot(message, batch, _COMPRESSION))
+    compressed = bool(slot_of(message, batch, _COMPRESSION))
     sizes = (_buffer_size(message, body, buffers + 4 + 16 * index, compressed) for index in range(count))
     return sum(sizes) + rows
 
@@ -71,14 +74,31 @@ def _buffer_size(message: bytes, body: int, at: int, compressed: bool) -> int:
     return int(length) if stated == -1 else stated
 
 
-def _child(message: bytes, table: int, field: int) -> int:
-    slot = _slot(message, table, field)
+def root_of(message: bytes) -> int:
+    """Return where the message's root table is."""
+    return 8 + u32(message, 8)
+
+
+def value_of(message: bytes, pairs: int, key: bytes) -> int:
+    """Return where the offset of a key's value is, in a vector of KeyValue tables; raise ValueError if it is not there."""
+    for at in range(pairs + 4, pairs + 4 + 4 * u32(message, pairs), 4):
+        table = at + u32(message, at)
+        name = child_of(message, table, _KEY)
+        if message[name + 4 : name + 4 + u32(message, name)] == key:
+            return table + slot_of(message, table, _VALUE)
+    raise ValueError(f"the message's metadata has no {key!r}")
+
+
+def child_of(message: bytes, table: int, field: int) -> int:
+    """Return where a field that is a table, a vector or a text is; raise ValueError if it is absent."""
+    slot = slot_of(message, table, field)
     if not slot:
-        raise ValueError("the message holds no record batch")
-    return table + slot + _u32(message, table + slot)
+        raise ValueError("the message lacks a field, such as a record batch")
+    return table + slot + u32(message, table + slot)
 
 
-def _slot(message: bytes, table: int, field: int) -> int:
+def slot_of(message: bytes, table: int, field: int) -> int:
+    """Return how far behind its table's place a field is; 0 if it is absent."""
     vtable = table - struct.unpack_from("<i", message, table)[0]
     if vtable < 0:
         raise ValueError("the message's metadata is malformed")
@@ -87,7 +107,8 @@ def _slot(message: bytes, table: int, field: int) -> int:
     return int(struct.unpack_from("<H", message, vtable + position)[0]) if position + 2 <= size else 0
 
 
-def _u32(message: bytes, at: int) -> int:
+def u32(message: bytes, at: int) -> int:
+    """Return the number at this place."""
     return int(struct.unpack_from("<I", message, at)[0])
 
 

@@ -1,4 +1,4 @@
-"""Encode and verify the messages of a stream: Arrow IPC messages that carry their own length and CRC32C.
+"""Stamp and verify the messages of a stream: Arrow IPC messages that carry their own length and CRC32C.
 
 Arrow has no checksum, so one value of each message's metadata is a *frame*: a prefix, the length of the whole message
 and its CRC, eight hexadecimal digits each. The CRC is computed with all sixteen digits set to 0. Nothing is decoded
@@ -8,7 +8,6 @@ before its CRC is verified.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ import pyarrow as pa
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from journal.format.schema import MAX_HEADER, MAX_METADATA, STEP_COLUMNS, TRADE_COLUMNS, UNKNOWN_TIME
+from journal.format.schema import MAX_METADATA, STEP_COLUMNS, TRADE_COLUMNS, UNKNOWN_TIME
 from journal.format.slots import Columns
 from journal.format.values import Moment, Whole, decoder_of
 
@@ -27,9 +26,10 @@ CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
 FRAME_KEY, HEADER_KEY, SEAL_KEY = "journal.frame", "journal.header", "journal.seal"
 # \x01 cannot occur in JSON text, so no value of a user can look like one of these prefixes.
-_FRAME, _HEADER, _SEAL, _RECORD = b"\x01frame=", b"\x01header=", b"\x01seal=", b"\x01record="
-_DIGITS = 16
-_BLANK = b"0" * _DIGITS
+FRAME_PREFIX, HEADER_PREFIX, SEAL_PREFIX, _RECORD = b"\x01frame=", b"\x01header=", b"\x01seal=", b"\x01record="
+FRAME_DIGITS = 16
+_BLANK = b"0" * FRAME_DIGITS
+BLANK_FRAME = FRAME_PREFIX + _BLANK
 
 # Times of the market; what the env does not tell is null. Nothing else ever is.
 MARKET_TIMES = ("market_time", "entry_time", "exit_time")
@@ -110,69 +110,13 @@ class Frame:
     seal: Seal
 
 
-def encode_header(header_json: bytes, extra: tuple[str, ...]) -> bytes:
-    """Return the stream's first message: the Arrow schema with the header in its metadata."""
-    if len(header_json) > MAX_HEADER // 2:  # half of what readers accept, because the columns need room too
-        raise ValueError(
-            f"a journal's header takes at most {MAX_HEADER >> 21} MiB; its env_config or notes are too large"
-        )
-    metadata = {HEADER_KEY: _HEADER + header_json, FRAME_KEY: _FRAME + _BLANK}
-    message = arrow_schema(extra).with_metadata(metadata).serialize().to_pybytes()
-    return _stamped(message, 0)
-
-
-class BatchEncoder:
-    """Encode blocks of steps as Arrow messages, for all journals of a thread that have the same columns.
-
-    It keeps one Arrow writer over a small Python sink, because a new writer would emit the schema again. Batches of 64
-    steps or more are compressed by LZ4. zstd would save another fifth of the bytes and take four times as long.
-    """
-
-    def __init__(self, extra: tuple[str, ...]) -> None:
-        self._schema = arrow_schema(extra)
-        self._parts: list[bytes] = []
-        self._writers = {codec: self._writer(codec) for codec in (None, "lz4")}
-        self._no_trades = _trade_struct({name: np.empty(0, dtype) for name, dtype in TRADE_COLUMNS.items()})
-
-    def _writer(self, codec: str | None) -> pa.RecordBatchStreamWriter:
-        options = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
-        writer = pa.ipc.new_stream(pa.PythonFile(_Sink(self._parts), mode="w"), self._schema, options=options)
-        writer.write_batch(empty_batch(self._schema))
-        return writer  # its first write emitted the schema, which the journal's header has already
-
-    def encode(self, steps: Columns, trades: Columns, seal: Seal, journal_seed: int) -> bytes:
-        """Return the message of a block."""
-        rows = len(steps["step"])
-        arrays = _arrays_of(steps, self._schema)
-        arrays.append(self._trade_lists(steps, trades, rows))
-        batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-        self._parts.clear()
-        codec = "lz4" if rows >= 64 else None
-        try:
-            self._writers[codec].write_batch(
-                batch, custom_metadata={SEAL_KEY: _SEAL + seal.to_json(), FRAME_KEY: _FRAME + _BLANK}
-            )
-        except BaseException:
-            _encoders.__dict__.clear()  # what an interrupted Arrow writer would write next is unknown
-            raise
-        return _stamped(b"".join(self._parts), journal_seed)
-
-    def _trade_lists(self, steps: Columns, trades: Columns, rows: int) -> pa.Array:
-        kind = self._schema.field("trades").type
-        if not len(trades["trade_number"]):
-            return pa.ListArray.from_arrays(_int32(np.zeros(rows + 1, "<i4")), self._no_trades, type=kind)
-        offsets = np.zeros(rows + 1, "<i4")
+def trade_offsets(steps: Columns, trades: Columns, rows: int) -> NDArray[np.int32]:
+    """Return where each step's list of trades begins, and where the last one ends."""
+    offsets = np.zeros(rows + 1, "<i4")
+    if len(trades["exit_step"]):
         ends = np.searchsorted(trades["exit_step"], steps["step"], side="right")
         offsets[1:] = np.maximum.accumulate(ends)  # Arrow does not check them; a hostile tail has any order
-        return pa.ListArray.from_arrays(_int32(offsets), _trade_struct(trades), type=kind)
-
-
-def _int32(values: NDArray[np.int32]) -> pa.Array:
-    return pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(values)])
-
-
-def _trade_struct(trades: Columns) -> pa.StructArray:
-    return pa.StructArray.from_arrays(_arrays_of(trades, TRADE_TYPE), fields=list(TRADE_TYPE))
+    return offsets
 
 
 def _arrays_of(columns: Columns, types: Iterable[pa.Field]) -> list[pa.Array]:
@@ -183,80 +127,56 @@ def _arrays_of(columns: Columns, types: Iterable[pa.Field]) -> list[pa.Array]:
     return [
         bool_array(values)
         if values.dtype == bool
-        else pa.Array.from_buffers(field.type, len(values), [_known(values, field), pa.py_buffer(values)])
+        else pa.Array.from_buffers(field.type, len(values), [_validity_of(values, field), pa.py_buffer(values)])
         for values, field in zip(columns.values(), types, strict=False)  # the schema also has the trades
     ]
 
 
-def _known(values: NDArray[Any], field: pa.Field) -> pa.Buffer | None:
-    """The validity bits of a column of times, None if all are known."""
-    if not field.nullable or not len(values) or values.min() != UNKNOWN_TIME:
-        return None
-    return pa.py_buffer(np.packbits(values != UNKNOWN_TIME, bitorder="little"))
+def _validity_of(values: NDArray[Any], field: pa.Field) -> pa.Buffer | None:
+    known = known_bits(values) if field.nullable else b""
+    return pa.py_buffer(known) if known else None
+
+
+def known_bits(times: NDArray[Any]) -> bytes:
+    """Return the validity bits of a column of times; nothing if all are known."""
+    if not len(times) or times.min() != UNKNOWN_TIME:
+        return b""
+    return packed_bits(times != UNKNOWN_TIME)
 
 
 def bool_array(values: NDArray[Any]) -> pa.Array:
     """Return bools as an Arrow column."""
-    bits = np.packbits(values.astype(bool), bitorder="little")
-    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(packed_bits(values))])
 
 
-class _Sink:
-    """A minimal file object for an Arrow writer: it collects the pieces of a message."""
-
-    closed = False
-
-    def __init__(self, parts: list[bytes]) -> None:
-        self._parts = parts
-
-    def write(self, piece: bytes) -> int:
-        self._parts.append(bytes(piece))
-        return len(piece)
-
-    def flush(self) -> None:
-        """Arrow calls it; the pieces are complete already."""
-
-    def close(self) -> None:
-        """Arrow calls it when the writer goes."""
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
+def packed_bits(values: NDArray[Any]) -> bytes:
+    """Return bools as Arrow's bits, the first one lowest."""
+    return np.packbits(values.astype(bool), bitorder="little").tobytes()
 
 
-_encoders = threading.local()
+def stamped(before: bytes, behind: bytes, body: bytes, journal_seed: int) -> bytes:
+    """Return a message with its frame.
 
-
-def encoder_of(extra: tuple[str, ...]) -> BatchEncoder:
-    """Return the calling thread's encoder for the given extra columns."""
-    cache: dict[tuple[str, ...], BatchEncoder] = _encoders.__dict__.setdefault("cache", {})
-    found = cache.get(extra)
-    if found is None:
-        found = cache[extra] = BatchEncoder(extra)
-    return found
-
-
-def _stamped(message: bytes, journal_seed: int) -> bytes:
-    at = message.index(_FRAME) + len(_FRAME)
-    length = b"%08x" % len(message)
-    crc = _crc(message, at, journal_seed)
-    return b"".join((message[:at], length, b"%08x" % crc, message[at + _DIGITS :]))
+    Args:
+        before: What stands before the frame's digits.
+        behind: The metadata behind them.
+        body: The body.
+        journal_seed: Where the CRC starts.
+    """
+    length = b"%08x" % (len(before) + FRAME_DIGITS + len(behind) + len(body))
+    crc = crc32c(body, crc32c(behind, crc32c(_BLANK, crc32c(before, journal_seed))))
+    return b"".join((before, length, b"%08x" % crc, behind, body))
 
 
 def _crc(message: bytes, at: int, journal_seed: int) -> int:
     crc = crc32c(message[:at], journal_seed)
-    return int(crc32c(memoryview(message)[at + _DIGITS :], crc32c(_BLANK, crc)))
+    return int(crc32c(memoryview(message)[at + FRAME_DIGITS :], crc32c(_BLANK, crc)))
 
 
 def stated_length(start: bytes) -> int | None:
     """Return the length that the frame in these bytes states; None if there is no complete frame."""
-    at = start.find(_FRAME)
-    digits = start[at + len(_FRAME) : at + len(_FRAME) + 8]
+    at = start.find(FRAME_PREFIX)
+    digits = start[at + len(FRAME_PREFIX) : at + len(FRAME_PREFIX) + 8]
     if at < 0 or len(digits) < 8:
         return None
     try:
@@ -275,9 +195,9 @@ def metadata_length(prefix: bytes, most: int = MAX_METADATA) -> int | None:
 
 def verified(message: bytes, journal_seed: int) -> bool:
     """Return True if this is exactly one undamaged message of this journal."""
-    at = message.find(_FRAME) + len(_FRAME)
-    digits = message[at : at + _DIGITS]
-    if at < len(_FRAME) or len(digits) < _DIGITS or int_of(digits[:8]) != len(message):
+    at = message.find(FRAME_PREFIX) + len(FRAME_PREFIX)
+    digits = message[at : at + FRAME_DIGITS]
+    if at < len(FRAME_PREFIX) or len(digits) < FRAME_DIGITS or int_of(digits[:8]) != len(message):
         return False
     return int_of(digits[8:]) == _crc(message, at, journal_seed)
 
@@ -293,12 +213,17 @@ def int_of(digits: bytes) -> int:
 
 def header_text(message: bytes) -> bytes | None:
     """Return the header's JSON in a verified first message."""
-    return _value(message, _HEADER)
+    return _value(message, HEADER_PREFIX)
 
 
 def seal_of(message: bytes) -> Seal | None:
     """Return the seal of a verified message; None if it is missing or malformed."""
-    data = _value(message[: metadata_length(message[:8]) or MAX_METADATA], _SEAL)
+    return seal_in(message[: metadata_length(message[:8]) or MAX_METADATA])
+
+
+def seal_in(metadata: bytes) -> Seal | None:
+    """Return the first seal in these bytes; None if it is missing or malformed."""
+    data = _value(metadata, SEAL_PREFIX)
     try:
         return None if data is None else Seal.from_json(data)
     except ValueError:
@@ -329,5 +254,8 @@ def batch_of(steps: Columns, trades: Columns, extra: Sequence[str]) -> pa.Record
     """Return a block that is not sealed yet as an Arrow batch."""
     schema = arrow_schema(tuple(extra))
     arrays = _arrays_of(steps, schema)
-    arrays.append(encoder_of(tuple(extra))._trade_lists(steps, trades, len(steps["step"])))
+    offsets = pa.py_buffer(trade_offsets(steps, trades, len(steps["step"])))
+    starts = pa.Array.from_buffers(pa.int32(), len(steps["step"]) + 1, [None, offsets])
+    items = pa.StructArray.from_arrays(_arrays_of(trades, TRADE_TYPE), fields=list(TRADE_TYPE))
+    arrays.append(pa.ListArray.from_arrays(starts, items, type=schema.field("trades").type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -21,8 +21,9 @@ import numpy as np
 from journal.errors import JournalError, JournalExistsError
 from journal.format.checksum import journal_seed
 from journal.format.decoding import DecodeError, decode
+from journal.format.encoding import encode_header, encoder_of
 from journal.format.footer import Footer
-from journal.format.frames import END_OF_STREAM, Frame, Seal, encode_header, encoder_of, verified
+from journal.format.frames import END_OF_STREAM, Frame, Seal, verified
 from journal.format.header import Header, microseconds
 from journal.format.schema import RECOVERED_NOTE, RUN_MARKER, STREAM_SUFFIX
 from journal.format.slots import TERMINATED, TRUNCATED, Columns

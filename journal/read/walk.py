@@ -15,6 +15,7 @@ from journal.format.frames import (
     Seal,
     metadata_length,
     record_type_of,
+    seal_in,
     seal_of,
     stated_length,
     verified,
@@ -141,8 +142,11 @@ def _has_ended(found: Walk) -> bool:
 
 
 def _claim(damaged: bytes) -> Seal | None:
-    """Return the seal of a damaged batch if it agrees with Arrow's own count of rows."""
-    seal, rows = seal_of(damaged), row_count(damaged)
+    """Return the seal of a damaged batch if it agrees with Arrow's own count of rows.
+
+    It may stand anywhere, because the length of the metadata may be what is damaged.
+    """
+    seal, rows = seal_in(damaged), row_count(damaged)
     return seal if seal is not None and seal.steps == rows else None
 
 

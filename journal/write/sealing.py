@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from journal.errors import JournalError, JournalExistsError, JournalValueError, JournalWriteError
 from journal.format.checksum import generation_seed
+from journal.format.encoding import encode_header, encoder_of
 from journal.format.footer import Footer
-from journal.format.frames import END_OF_STREAM, End, Seal, encode_header, encoder_of
+from journal.format.frames import END_OF_STREAM, End, Seal
 from journal.format.header import About, FileId, Header
 from journal.format.schema import MAX_CHECKPOINT, MAX_TRADES_PER_STEP
 from journal.format.slots import SlotLayout, pack_crc

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from journal import EndReason, read_header
-from journal.format.frames import encode_header
+from journal.format.encoding import encode_header
 from journal.host.paths import tail_path
 from tests.reconciler.world import LATER, World
 
