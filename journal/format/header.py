@@ -26,11 +26,13 @@ from journal.format.values import (
     time_us,
     truth,
     whole,
+    within_limits,
 )
 
 __all__ = ["EPOCH", "About", "FileId", "Header", "Origin", "WriterIdentity", "from_microseconds", "microseconds"]
 
 TradesKnown = Literal["told", "derived", "unknown"]
+_TRADES_KNOWN = get_args(TradesKnown)
 CAN_BE_UNKNOWN = frozenset((*STEP_FLOATS, "market_time"))
 # No separator, no leading dot, no control character, short enough for any file system with a suffix behind it.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -90,16 +92,17 @@ class About:
     trades: TradesKnown = "told"
 
     def __post_init__(self) -> None:
+        fields = vars(self)  # stored here, because `object.__setattr__` takes longer and each episode comes here twice
         for name, convert in _CONVERSIONS.items():
-            value = getattr(self, name)
+            value = fields[name]
             if value is not None:
-                object.__setattr__(self, name, convert(name, value))
+                fields[name] = convert(name, value)
         for name in ("env", "initial_portfolio_value"):
-            if getattr(self, name) is None:
+            if fields[name] is None:
                 raise JournalValueError(name, None, "given")
         if self.extra_columns:
             _check_columns(self.extra_columns)
-        if self.trades not in get_args(TradesKnown) or not CAN_BE_UNKNOWN.issuperset(self.unknown):
+        if self.trades not in _TRADES_KNOWN or (self.unknown and not CAN_BE_UNKNOWN.issuperset(self.unknown)):
             raise ValueError(f"expected names of step columns, got {self.unknown}, and trades {self.trades!r}")
 
 
@@ -127,6 +130,7 @@ _CONVERSIONS: dict[str, Callable[[str, Any], Any]] = {
     "worker_index": whole,
     "env_index": whole,
     "trial_id": lambda _, value: text(value),
+    "unknown": _names,
 }
 
 
@@ -225,6 +229,19 @@ class Header:
 
     def to_json(self) -> bytes:
         """Encode as compact JSON that `from_json` accepts; raise JournalValueError if there is none."""
+        about = self.about
+        try:
+            data = msgspec.json.encode(self)
+            read, free = self.from_json(data).about, [about.env_config, about.notes, about.account]
+            msgspec.msgpack.encode(free)  # it refuses integers beyond 64 bits
+            # What encoding and decoding give back unchanged is plain. To see that takes half the time of converting it.
+            if within_limits(data) and [read.env_config, read.notes, read.account] == free:
+                return data
+        except Exception:  # a user's object may fail in any way
+            return self._converted()
+        return self._converted()
+
+    def _converted(self) -> bytes:
         about = self.about
         env_config, notes, account = plain(about.env_config, about.notes, about.account)
         written = {**vars(about), "env_config": env_config, "notes": notes, "account": account}

@@ -62,7 +62,7 @@ def real(name: str, value: Any) -> float:
 
 def number(name: str, value: Any) -> float:
     """Return ``value`` as `real` does, if it is finite; raise JournalValueError with the name and the value."""
-    converted = real(name, value)
+    converted = value if type(value) is float else real(name, value)
     if not math.isfinite(converted):
         raise JournalValueError(name, value, "a finite number")
     return converted
@@ -98,6 +98,8 @@ def time_us(name: str, value: Any) -> int:
     """
     if value is None:
         return UNKNOWN_TIME
+    if type(value) is int and -(1 << 63) <= value < 1 << 63:
+        return value
     expected = "a datetime with a time zone, or whole microseconds since 1970"
     try:
         if isinstance(value, datetime):
@@ -130,6 +132,12 @@ def plain(*mappings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     conversion = _Conversion()
     return [conversion.mapping(mapping) for mapping in mappings]
+
+
+def within_limits(data: bytes) -> bool:
+    """Return True if `plain` surely cuts nothing of what this JSON holds."""
+    few = data.count(b",") < _MAX_ITEMS and data.count(b"{") + data.count(b"[") <= _MAX_DEPTH
+    return few and len(data) < _MAX_LETTERS // 16
 
 
 class _Conversion:

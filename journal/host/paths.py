@@ -41,7 +41,17 @@ def run_dir(root: Path | str, run_id: str) -> Path:
 
 def journal_path(root: Path | str, run_id: str, journal_id: str) -> Path:
     """The path of a journal's stream."""
-    return run_dir(root, run_id) / (check_name(journal_id, "journal id") + STREAM_SUFFIX)
+    return Path(stream_file(root, run_id, journal_id))
+
+
+def stream_file(root: Path | str, run_id: str, journal_id: str) -> str:
+    """`journal_path` as text: for the writer, where making a Path is measurable."""
+    return f"{run_dir(root, run_id)}/{check_name(journal_id, 'journal id')}{STREAM_SUFFIX}"
+
+
+def tail_file(stream: str) -> str:
+    """`tail_path` as text."""
+    return stream.removesuffix(STREAM_SUFFIX) + TAIL_SUFFIX
 
 
 def parse_journal_path(path: Path | str) -> tuple[Path, str, str]:

@@ -7,7 +7,6 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,7 +23,7 @@ from journal.format.header import About, FileId, Header
 from journal.format.schema import MAX_CHECKPOINT, MAX_TRADES_PER_STEP
 from journal.format.slots import SlotLayout, pack_crc
 from journal.host.files import NewFile, sync_folder, write_all
-from journal.host.paths import failed_path, tail_path
+from journal.host.paths import failed_path, tail_file
 from journal.read.reader import Journal
 from journal.read.source import FileSource
 from journal.write.lease import Place
@@ -46,13 +45,12 @@ class SealingWriter:
 
     # Slots, because attribute access is measurable here, and a __dict__ of more than 30 keys is slow.
     __slots__ = (
-        "__weakref__", "_crc", "_durability", "_fd", "_filled", "_finalizer", "_intended_bytes", "_journal_seed", "_kept",
+        "__weakref__", "_crc", "_durability", "_fd", "_file", "_filled", "_intended_bytes", "_journal_seed", "_kept",
         "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_on_failure", "_pack", "_place", "_put",
         "_rows", "_sealed_steps", "_sealed_trades", "_sealing", "_stream_bytes", "_tail", "about", "closed", "failure",
-        "fold", "header", "journal_id", "path", "steps", "trades",
+        "fold", "header", "journal_id", "steps", "trades",
     )  # fmt: skip
 
-    path: Path
     journal_id: str
     about: About
     fold: Fold | None
@@ -63,9 +61,9 @@ class SealingWriter:
     header: Header
     _crc: int
     _durability: str
-    _fd: int
+    _fd: int  # of the stream, with its lock; -1 if it is closed or was not made
+    _file: str  # the stream's path
     _filled: int  # slots since the last seal
-    _finalizer: weakref.finalize[Any, Any]
     _intended_bytes: int  # of the stream, once the write in progress is done
     _journal_seed: int
     _kept: dict[int, tuple[Any, ...]]  # trades of a failed journal
@@ -86,12 +84,27 @@ class SealingWriter:
     _stream_bytes: int
     _tail: Tail | None
 
+    @property
+    def path(self) -> Path:
+        """The journal's stream, an absolute path."""
+        return Path(self._file)
+
+    @property
+    def _name(self) -> str:
+        return self._file.rpartition("/")[2]
+
+    def __del__(self) -> None:
+        """A forgotten writer frees its lock."""
+        fd = getattr(self, "_fd", -1)
+        if fd >= 0:
+            os.close(fd)
+
     def held_files(self) -> tuple[str, ...]:
         """Return the names of the files that must be there, for the thread that renews this process's lease."""
         tail = self._tail
         if self.closed or tail is None or self._put is nowhere:
             return ()
-        return self.path.name, tail.path.name
+        return self._name, tail.name
 
     def hand_over(self, error: OSError) -> None:
         """Take an error that the renewing thread found: the next step, or the close, ends journaling by it."""
@@ -114,30 +127,33 @@ class SealingWriter:
             except Exception:
                 log.exception("the failure of journal %s is not told", self.path)
 
-    def _open(self) -> None:
-        """Invariant L2: the file is locked, and has its header and its tail, before it has its name."""
+    def _open(self, header_of: Callable[[FileId, bool], Header]) -> None:
+        """Invariant L2: the file is locked, and has its header and its tail, before it has its name.
+
+        Args:
+            header_of: Makes the header for the stream's file, given also whether the tail is mapped.
+        """
         try:
-            with NewFile(self.path) as stream:
+            with NewFile(self._file) as stream:
                 self._fd = stream.fd
-                self._finalizer = weakref.finalize(self, os.close, self._fd)  # a forgotten writer frees its lock
-                self._finalizer.atexit = False
                 capacity = (self._limit + RESERVE_SLOTS) * self._layout.size
-                self._tail = open_tail(tail_path(self.path), capacity, sync_each_step=self._durability == "step")
+                tail = self._tail = open_tail(
+                    tail_file(self._file), capacity, sync_each_step=self._durability == "step"
+                )
                 info = os.fstat(self._fd)
-                file_id = FileId(info.st_dev, info.st_ino)
-                self.header = replace(self.header, stream=file_id, tail_mapped=self._tail.mapped)
+                self.header = header_of(FileId(info.st_dev, info.st_ino), tail.mapped)
                 header = encode_header(self.header.to_json(), self.about.extra_columns)
                 write_all(self._fd, header)
-                self._place.hold(self.path.name, self)
+                self._place.hold(self._name, self)
                 stream.publish()
         except FileExistsError as error:
             self._undo_open()
             hint = "each episode needs a journal id of its own"
-            raise JournalExistsError(f"{self.path} exists already", hint=hint) from error
+            raise JournalExistsError(f"{self._file} exists already", hint=hint) from error
         except ValueError:
             self._undo_open()
             raise
-        self._put = self._tail.put
+        self._put = tail.put
         self._stream_bytes = self._intended_bytes = len(header)
         if self._durability != "process":
             os.fsync(self._fd)
@@ -270,12 +286,13 @@ class SealingWriter:
         if self._lost is not None:
             raise self._lost
         try:
-            found, own = os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)
+            found, made = os.stat(self._file, follow_symlinks=False), self.header.stream
+            lost = made is not None and found.st_ino != made.inode and not os.fstat(self._fd).st_nlink
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError:  # a network that fails for a moment is no loss; the write decides
             return
-        if found.st_ino != own.st_ino and not own.st_nlink:
+        if lost:
             raise OSError(errno.ESTALE, "another file has taken its name")
 
     def _fail(self, error: OSError) -> None:
@@ -293,7 +310,7 @@ class SealingWriter:
                 tail.put_mark(mark, sum(len(row) for row in self._rows))
             tail.close()
         self._tell(error)
-        reason = f"journal {self.path} is incomplete from step {self.steps + 1} on: {error.strerror or error}"
+        reason = f"journal {self._file} is incomplete from step {self.steps + 1} on: {error.strerror or error}"
         if self._on_error == "raise":
             self.closed = True
             self._release()
@@ -319,13 +336,13 @@ class SealingWriter:
 
     def _release(self) -> None:
         self._put = ended
-        self._place.release(self.path.name, self)
+        self._place.release(self._name, self)
         tail, self._tail = self._tail, None
         if tail is not None:
             tail.close()
         if self._fd >= 0:
-            self._finalizer()
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            os.close(fd)  # no signal comes between
 
     def _abandon(self) -> None:
         """In a forked child: close the descriptors and nothing else. The journal, and its lock, are the parent's."""

@@ -30,7 +30,7 @@ _MOST_SPARES = 64
 _spares: list[Tail] = []  # all of one folder and capacity
 
 
-def open_tail(path: Path, capacity: int, *, sync_each_step: bool) -> Tail:
+def open_tail(path: str, capacity: int, *, sync_each_step: bool) -> Tail:
     """Return a blank tail of this name: one that an earlier episode left, because renaming is cheaper than making.
 
     Args:
@@ -55,7 +55,7 @@ def open_tail(path: Path, capacity: int, *, sync_each_step: bool) -> Tail:
     return Tail(path, capacity, sync_each_step=sync_each_step)
 
 
-def _spare_for(path: Path, capacity: int) -> Tail | None:
+def _spare_for(path: str, capacity: int) -> Tail | None:
     try:
         spare = _spares.pop()
     except IndexError:
@@ -75,8 +75,9 @@ class Tail:
     put: Callable[[bytes], int]
     fd = -1
 
-    def __init__(self, path: Path, capacity: int, *, sync_each_step: bool) -> None:
+    def __init__(self, path: str, capacity: int, *, sync_each_step: bool) -> None:
         self.path = path
+        self.folder, _, self.name = path.rpartition("/")
         self._map: mmap.mmap | None = None
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._capacity = capacity
@@ -102,9 +103,9 @@ class Tail:
         """Whether steps are stored into a mapping instead of written."""
         return self._map is not None
 
-    def serves(self, path: Path, capacity: int) -> bool:
+    def serves(self, path: str, capacity: int) -> bool:
         """Return True if this spare can become the tail of this name and size."""
-        return self.path.parent == path.parent and self._capacity == capacity
+        return self._capacity == capacity and self.folder == path.rpartition("/")[0]
 
     def fits(self, size: int) -> bool:
         """Return True if a write of this size has room behind what is here."""
@@ -143,10 +144,10 @@ class Tail:
         if self._map is not None and self._map.tell() == at and self.fits(len(mark)):
             self._map.write(mark)
 
-    def rename(self, path: Path) -> None:
-        """Take another name; raise FileExistsError if another file has it."""
+    def rename(self, path: str) -> None:
+        """Take another name in the same folder; raise FileExistsError if another file has it."""
         take_name(self.path, path)
-        self.path = path
+        self.path, self.name = path, path.rpartition("/")[2]
 
     def retire(self) -> None:
         """Keep the tail for the next episode of the same run, under a hidden name. The stream holds all rows by now.
@@ -163,7 +164,7 @@ class Tail:
             return
         try:
             self.restart()
-            self.rename(self.path.with_name(f".{secrets.token_hex(8)}{SPARE_SUFFIX}"))
+            self.rename(f"{self.folder}/.{secrets.token_hex(8)}{SPARE_SUFFIX}")
             _spares.append(self)
         except OSError:
             self.discard()
@@ -223,7 +224,7 @@ def _closed(data: bytes) -> int:
 
 def discard_spares(folder: Path | None = None) -> None:
     """Remove the spare tails of this process: all, or those in one folder."""
-    if folder is None or (_spares and _spares[-1].path.parent == folder):
+    if folder is None or (_spares and _spares[-1].folder == os.fspath(folder)):
         for tail in _take_spares():
             tail.discard()
 

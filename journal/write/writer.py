@@ -8,7 +8,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ from crc32c import crc32c
 from journal.errors import JournalValueError
 from journal.format.checksum import generation_seed, journal_seed
 from journal.format.frames import End
-from journal.format.header import About, Header, microseconds
+from journal.format.header import About, FileId, Header
 from journal.format.schema import (
     FORMAT_VERSION,
     MAX_END_MESSAGE,
@@ -30,7 +30,7 @@ from journal.format.slots import FLAGS_FROM_END, STEP, TERMINATED, TRADE, layout
 from journal.format.values import NAN, text
 from journal.host.forks import no_fork
 from journal.host.identity import this_writer
-from journal.host.paths import journal_path, new_journal_id
+from journal.host.paths import new_journal_id, run_dir, stream_file
 from journal.write import lease
 from journal.write.conversion import converted_step
 from journal.write.sealing import RESERVE_SLOTS, SealingWriter, ended, nowhere, open_writers
@@ -109,7 +109,8 @@ class JournalWriter(SealingWriter):
             limits = f"from 1 to {self._most_slots}"
             raise ValueError(f"checkpoint_every_steps must be {limits}, got {checkpoint_every_steps}")
         self.journal_id = journal_id = new_journal_id() if journal_id is None else journal_id
-        self.path = journal_path(os.path.abspath(root), run_id, journal_id)
+        root = os.path.abspath(root)
+        self._file = stream_file(root, run_id, journal_id)
         self.about = about
         self.fold = fold
         self.steps = self.trades = 0
@@ -134,22 +135,21 @@ class JournalWriter(SealingWriter):
         self._tail = None
         self._put = nowhere
         self._lost = None
-        self._place = lease.keep(self.path.parent)
-        self.header = Header(
-            FORMAT_VERSION,
-            run_id,
-            journal_id,
-            microseconds(datetime.now(UTC)),
-            checkpoint_every_steps,
-            this_writer(),
-            about,
-            folder=self._place.folder,
-            root_id=self._place.root_id,
-        )
+        self._place = lease.keep(run_dir(root, run_id))
+        start_time_us = time.time_ns() // 1000
+
+        def header_of(stream: FileId | None, tail_mapped: bool | None) -> Header:
+            return Header(
+                FORMAT_VERSION, run_id, self.journal_id, start_time_us, checkpoint_every_steps, this_writer(), about, stream,
+                tail_mapped, self._place.folder, self._place.root_id,
+            )  # fmt: skip
+
         with no_fork:
             try:
-                self._open()
+                self._open(header_of)
             except OSError as error:
+                if not hasattr(self, "header"):  # the file could not be made
+                    self.header = header_of(None, None)
                 self._fail(error)
             open_writers.add(self)
 

@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol
 import gymnasium as gym
 
 from journal import About, Durability, EndReason, JournalWriteError, JournalWriter, new_journal_id
-from journal.format.header import microseconds
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc.defaults import JOURNAL_FAILED
 from rsc.metrics import RunningMetrics, metrics_from
@@ -99,7 +98,7 @@ def told_at_start(writer: JournalWriter, previous: str) -> dict[str, Any]:
     facts = {
         "id": writer.journal_id,
         "env": writer.about.env,
-        "start_time_us": str(microseconds(header.start_time)),  # text: numpy scalars of mixed width lose precision
+        "start_time_us": str(header.start_time_us),  # text: numpy scalars of mixed width lose precision
         "capital": str(float(writer.about.initial_portfolio_value)),
         "host": header.writer.host,
         "boot_id": header.writer.boot_id,

@@ -173,6 +173,8 @@ def test_durability__order__stream_is_synced_before_the_tail_is_used_anew(
 ) -> None:
     """And files and folders before the first step is acknowledged."""
     lease.keep(tmp_path / "run")  # its own files are made before
+    with journal.host.files.NewFile(tmp_path / "run" / "first") as first:  # it tries what this folder can do
+        os.close(first.fd)
     order = Order()
     monkeypatch.setattr(journal.write.sealing, "os", order)
     monkeypatch.setattr(journal.host.files, "os", order)
