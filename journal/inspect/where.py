@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
-_PYTHON: dict[str, Callable[[Any, Any], Any]] = {
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -37,7 +37,7 @@ class Clause:
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Return True if the condition holds. It never holds for None."""
         value = values[self.name]
-        return value is not None and bool(_PYTHON[self.op](value, self.value_as(type(value))))
+        return value is not None and bool(OPERATORS[self.op](value, self.value_as(type(value))))
 
     def value_as(self, kind: type) -> Any:
         """Return the text as a bool, number, time or text. Raises ValueError."""
@@ -57,7 +57,7 @@ class Clause:
         column, value = batch.column(self.name), self._value_like(batch.schema.field(self.name).type)
         if pa.types.is_list(column.type):
             column = column.value_lengths()
-        return np.asarray(_PYTHON[self.op](numpy_of(column), value))
+        return np.asarray(OPERATORS[self.op](numpy_of(column), value))
 
     def _value_like(self, kind: pa.DataType) -> Any:
         import pyarrow as pa

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import operator
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 
 _SHOWN = ("status", "total_steps", "total_trades", "pnl", "sharpe_ratio", "max_drawdown", "win_rate")
 _HEADINGS = {"total_steps": "STEPS", "total_trades": "TRADES", "sharpe_ratio": "SHARPE", "max_drawdown": "DRAWDOWN"}
-_OPERATORS = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "=": operator.eq,
-    "!=": operator.ne,
-}
 
 
 @click.command("episodes")
@@ -118,7 +109,7 @@ def _order(sort: str | None) -> list[ColumnElement[Any]]:
 
 
 def _guards(conditions: Sequence[str]) -> list[ColumnElement[bool]]:
-    from journal.inspect.where import parse
+    from journal.inspect.where import OPERATORS, parse
     from rsc.db.models import episode_metrics
 
     found = []
@@ -126,7 +117,7 @@ def _guards(conditions: Sequence[str]) -> list[ColumnElement[bool]]:
         try:
             for clause in parse(text, episode_metrics.c.keys()):
                 column = _column(clause.name)
-                found.append(_OPERATORS[clause.op](column, clause.value_as(column.type.python_type)))
+                found.append(OPERATORS[clause.op](column, clause.value_as(column.type.python_type)))
         except ValueError as error:
             raise click.UsageError(str(error)) from None
     return found

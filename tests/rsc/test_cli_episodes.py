@@ -92,8 +92,8 @@ def test_episodes__more_columns__are_shown(url: str) -> None:
     ("arguments", "message"),
     [
         (("--sort", "sharpe"), "there is no column 'sharpe'"),
-        (("--where", "pnl"), "is no condition"),
-        (("--where", "pnl < much"), "is no number"),
+        (("--where", "pnl"), "is not a condition"),
+        (("--where", "pnl < much"), "is not a number"),
         (("--where", "nope = 1"), "there is no 'nope'"),
         (("--csv", "--json"), "exclude each other"),
     ],
