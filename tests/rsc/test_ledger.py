@@ -249,7 +249,7 @@ def test_ledger__any_fills__pnl_is_trades_plus_unrealized(
         assert sum(lot[0] for lot in ledger.lots) == pytest.approx(ledger.size)
 
 
-def oracle_run(market: Any, changes: dict[int, float], fee: float) -> Any:
+def oracle_run(market: Any, changes: dict[int, float], fee: float, per_share: float) -> Any:
     """backtesting.py with the same orders: at bar t, a market order of this many shares, filled at the next open."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -271,7 +271,8 @@ def oracle_run(market: Any, changes: dict[int, float], fee: float) -> Any:
             {key.title(): getattr(market, key) for key in ("open", "high", "low", "close", "volume")},
             index=pd.to_datetime(market.times_us, unit="us"),
         )
-        test = Backtest(frame, Replay, cash=CAPITAL, commission=fee, margin=0.05, finalize_trades=False)
+        commission = fee if not per_share else lambda size, price: abs(size) * (price * fee + per_share)
+        test = Backtest(frame, Replay, cash=CAPITAL, commission=commission, margin=0.05, finalize_trades=False)
         return test.run()
 
 
@@ -280,11 +281,13 @@ CAPITAL = 1_000_000.0
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("actions", ["discrete", "continuous"])
-@pytest.mark.parametrize("fee", [0.0, 0.002])
-def test_ledger__against_backtesting_py__same_trades_and_equity(seed: int, actions: str, fee: float) -> None:
+@pytest.mark.parametrize(("fee", "per_share"), [(0.0, 0.0), (0.002, 0.0), (0.001, 0.05)])
+def test_ledger__against_backtesting_py__same_trades_and_equity(
+    seed: int, actions: str, fee: float, per_share: float
+) -> None:
     """The oracle gets the orders, and finds fills, FIFO lots, pnl, fees and equity by itself."""
     market = random_market(seed, bars=150, jump=0.01)
-    env = env_of(market, whole_shares=True, capital=CAPITAL, actions=actions, fee=fee, fraction=0.9,
+    env = env_of(market, whole_shares=True, capital=CAPITAL, actions=actions, fee=fee, fee_per_share=per_share, fraction=0.9,
                  sizing="fixed_fractional", rebalance_band=0.0)  # fmt: skip
     random = np.random.default_rng(seed)
     chosen = random.integers(0, 3, 200) if actions == "discrete" else random.uniform(-1, 1, (200, 1))
@@ -293,7 +296,7 @@ def test_ledger__against_backtesting_py__same_trades_and_equity(seed: int, actio
     held = [0.0, *(row[3] for row, *_ in played)]
     changes = {start + i: held[i + 1] - held[i] for i in range(len(played)) if held[i + 1] != held[i]}
 
-    stats = oracle_run(market, changes, fee)
+    stats = oracle_run(market, changes, fee, per_share)
     ours = [(start + trade.entry_step, start + step, trade) for step, each in enumerate(played, 1) for trade in each[1]]
     ours.sort(key=lambda item: (item[1], item[0]))
     theirs = stats["_trades"].sort_values(["ExitBar", "EntryBar"]).to_dict("records")
