@@ -68,7 +68,7 @@ def play(settings: Settings, choose: Any, accounts: int = 1) -> list[Result]:
         observations, _, terminated, truncated, _ = env.step(choose(observations))
         closed = env.journal_trades()
         trades += [len(closed.get(lane, ())) if alive[lane] else 0 for lane in range(accounts)]
-        value = np.array([row[0] for row in env.journal_rows()])
+        value = env.journal_figures()[0].copy()
         values.append(np.where(alive, value, values[-1] if values else value))
         alive &= ~(terminated | truncated)
     capital = env.config.capital

@@ -294,7 +294,8 @@ class JournalWriter(SealingWriter):
     def _with_trades(self, trades: Sequence[Trade], body: bytes, step: int, market_time: Any) -> tuple[bytes, int]:
         """Return the slots of a step that closed trades, in one piece, and the running CRC behind them. On the hot path."""
         crc, number, mask, pack_trade = self._crc, self.trades, self._mask, self._layout.pack_trade
-        pieces: list[bytes] = []
+        several: list[bytes] | None = [] if len(trades) > 1 else None
+        data = b""
         for direction, quantity, entry_step, entry_time_us, entry_price, exit_price, pnl, costs in trades:
             number += 1
             slot = pack_trade(
@@ -302,10 +303,13 @@ class JournalWriter(SealingWriter):
                 step, TRADE, direction > 0, 0,
             )  # fmt: skip
             crc = crc32c(slot, crc)
-            pieces += (slot, pack_crc(crc ^ mask))
+            data = slot + pack_crc(crc ^ mask)
+            if several is not None:
+                several.append(data)
+        if several is not None:
+            data = b"".join(several)
         crc = crc32c(body, crc)
-        pieces += (body, pack_crc(crc ^ mask))
-        return b"".join(pieces), crc
+        return data + body + pack_crc(crc ^ mask), crc
 
     def __reduce__(self) -> Any:
         raise TypeError("an open journal belongs to its process and cannot be pickled")

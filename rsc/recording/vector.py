@@ -7,7 +7,6 @@ import copy
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import repeat
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -17,6 +16,7 @@ from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 
 from journal import About, EndReason, JournalWriteError, JournalWriter, Trade
+from journal.write.vector import VectorAppender
 from rsc.recording.accounts import Account, AccountError
 from rsc.recording.actions import ActionColumns
 from rsc.recording.careful import careful_row
@@ -48,8 +48,8 @@ class VectorJournaled(Protocol):
     journal_played: Flags
     """Which envs played a step; the others were only reset by it."""
 
-    def journal_rows(self) -> Sequence[tuple[float, float, float, float, float, float, int]]:
-        """Of each env, what `rsc.recording.recorder.Journaled.journal_row` is."""
+    def journal_figures(self) -> tuple[NDArray[Any], ...]:
+        """The figures of `rsc.recording.recorder.Journaled.journal_row`, an array of shape (n,) for each."""
         ...
 
     def journal_trades(self) -> Mapping[int, Sequence[Trade]]:
@@ -95,7 +95,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self._settings = settings
         self._account = account
         self._mode = _mode_of(env)
-        if account is None and hasattr(env.unwrapped, "journal_rows") and self._mode is not AutoresetMode.NEXT_STEP:
+        if account is None and hasattr(env.unwrapped, "journal_figures") and self._mode is not AutoresetMode.NEXT_STEP:
             raise ValueError("a vector env that tells its accounts itself needs autoreset mode NEXT_STEP")
         self._reader = self._reader_of(account)
         self._source: Any = None
@@ -104,6 +104,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self._latest = [""] * self.num_envs  # the id of the journal that each env began last
         self._over: Flags = np.zeros(self.num_envs, np.bool_)  # which episodes the last step ended
         self._extra = False
+        self._block: VectorAppender | None = None  # made with the first journals
         self._stopped = False
         self._unrecorded = ""  # why the steps until the next reset are not recorded
         self._several = False  # whether an action is several numbers
@@ -189,17 +190,17 @@ class VectorRecorder(gym.vector.VectorWrapper):
         if self._reader is not None:
             self._append_accounts(self._reader.states, numbers, rewards, terminated, truncated)
             return
-        source, several = self._source, self._several
-        trades = source.journal_trades()
-        extras = source.journal_extras() if self._extra else repeat(())
-        flags = zip(terminated.tolist(), truncated.tolist(), strict=True)
-        columns = zip(self._writers, numbers, rewards.tolist(), source.journal_rows(), flags, extras, strict=False)
-        for lane, (writer, action, reward, row, (over, cut), extra) in enumerate(columns):
-            if writer is not None:
-                if several:
-                    action, *rest = action  # noqa: PLW2901 - the first number, and the rest
-                    extra = (*extra, *rest)  # noqa: PLW2901
-                writer.append(action, reward, *row, over, cut, trades.get(lane, ()), extra)
+        source, block = self._source, self._block
+        if block is None:  # no episode could be recorded
+            return
+        *columns, market_time = source.journal_figures()
+        actions = zip(*numbers, strict=True) if self._several else ()
+        first, *rest = actions or (numbers,)
+        extras = source.journal_extras() if self._extra else ()
+        block.append(
+            self._writers, (first, rewards, *columns, *extras, *rest), market_time, terminated, truncated,
+            source.journal_trades(),
+        )  # fmt: skip
 
     def _append_accounts(
         self, states: list[AccountState], numbers: list[Any], rewards: Any, terminated: Flags, truncated: Flags
@@ -286,9 +287,13 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self._extra = any(about.extra_columns for about in abouts)
         actions = self._actions
         assert actions is not None
-        if self._reader is None and actions.one_number is not None:
-            return abouts
-        return [actions.in_about(about) for about in abouts]
+        if self._reader is not None or actions.one_number is None:
+            abouts = [actions.in_about(about) for about in abouts]
+        if self._block is None:
+            self._block = VectorAppender(self.num_envs, abouts[0].extra_columns)
+        if any(about.extra_columns != self._block.extra_columns for about in abouts):
+            raise ValueError("the envs of a vector env have the same extra columns, in all episodes")
+        return abouts
 
     def _reader_of(self, account: Account | None) -> VectorAccountReader | None:
         if account is None:

@@ -33,7 +33,6 @@ from rsc.trading.vector_accounts import (
 from rsc.trading.vector_rewards import Rewards
 
 Batch = NDArray[np.float32]
-JournalRow = tuple[float, float, float, float, float, float, int]
 
 
 class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
@@ -50,8 +49,8 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
     For a recorder, valid until the next call of ``step`` or ``reset``:
 
     - ``journal_played``: bool, shape (n,): the envs that played a step (the others were reset by it);
-    - ``journal_rows()``: a `rsc.recording.recorder.Journaled.journal_row` for each env;
-    - ``journal_extras()``: the `journal_extra` of each env;
+    - ``journal_figures()``: the figures of `rsc.recording.recorder.Journaled.journal_row`, an array of each;
+    - ``journal_extras()``: those of its `journal_extra`;
     - ``journal_trades()``: by env, the trades that the step closed, for envs that closed any;
     - ``journal_about(i)``: the `Journaled.journal_about` of env i.
     """
@@ -190,15 +189,14 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         """Return what the journal's header holds of this env's episode."""
         return self._game.about("TradingEnv", int(self._starts[index]))
 
-    def journal_rows(self) -> list[JournalRow]:
-        """Per env: portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us."""
+    def journal_figures(self) -> tuple[NDArray[Any], ...]:
+        """Portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us; each shape (n,)."""
         accounts = self._accounts
-        columns = (self._value, self._bars[CLOSE], accounts.cash, accounts.position, accounts.fees, accounts.unrealized)
-        times = self.market.times_us[self._t]
-        return list(zip(*(column.tolist() for column in columns), times.tolist(), strict=True))
+        figures = (self._value, self._bars[CLOSE], accounts.cash, accounts.position, accounts.fees, accounts.unrealized)
+        return (*figures, self.market.times_us[self._t])
 
-    def journal_extras(self) -> list[tuple[float, ...]]:
-        """Per env: what `Game.journal_columns` names, as `TradingEnv.journal_extra`."""
+    def journal_extras(self) -> list[NDArray[Any]]:
+        """What `Game.journal_columns` names, as `TradingEnv.journal_extra`; each shape (n,)."""
         accounts, terms = self._accounts, self._game.terms
         fill = self._bars[OPEN if self.config.fill == "open" else CLOSE]
         columns = [fill, accounts.exit_costs]
@@ -210,7 +208,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
             if terms.margin is not None:
                 columns[0] = np.where(accounts.liquidated, self._bars[OPEN], fill)
                 columns.append(accounts.liquidated)
-        return list(zip(*(column.tolist() for column in columns), strict=True))
+        return columns
 
     def journal_trades(self) -> Trades:
         """Return the trades that the last step closed, by env. Envs without any are left out."""

@@ -54,11 +54,12 @@ def assert_same(config: dict[str, Any], market: Market, seed: int = 0, steps: in
             assert mine.tobytes() == other.tobytes()
         assert our_rest[3] == their_rest[3] == {}
         assert np.array_equal(vector.journal_played, ~over)
-        trades, extras = vector.journal_trades(), vector.journal_extras()
-        for i, (row, env) in enumerate(zip(vector.journal_rows(), single.envs, strict=True)):
+        trades, extras = vector.journal_trades(), np.array(vector.journal_extras()).T.tolist()
+        rows = zip(*(column.tolist() for column in vector.journal_figures()), strict=True)
+        for i, (row, env) in enumerate(zip(rows, single.envs, strict=True)):
             assert bits(row) == bits(env.unwrapped.journal_row)
             if not over[i]:
-                assert bits(extras[i]) == bits(env.unwrapped.journal_extra)
+                assert bits(tuple(extras[i])) == bits(env.unwrapped.journal_extra)
             closed = trades.get(i, ())
             assert closed == tuple(env.unwrapped.journal_trades)
             assert bits(closed) == bits(tuple(env.unwrapped.journal_trades))
