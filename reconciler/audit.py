@@ -18,8 +18,18 @@ from rsc.db.session import reading
 from rsc.db.tolerant import UnreadableRow
 from rsc.metrics import METRIC_NAMES, metrics_from, stored
 from rsc.metrics.running import StateError
+from rsc.metrics.whole import WHOLE_NAMES
 
-AUDITED = (*METRIC_NAMES, "status", "end_reason", "end_time", "evidence_steps")
+AUDITED = (
+    *METRIC_NAMES,
+    *WHOLE_NAMES,
+    "market_end",
+    "last_price",
+    "status",
+    "end_reason",
+    "end_time",
+    "evidence_steps",
+)
 
 
 @dataclass(frozen=True)

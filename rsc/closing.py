@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +12,13 @@ import numpy as np
 from journal import About, EndReason, Journal, State
 from journal.format.header import Header
 from journal.format.schema import TAIL_LOST
+from journal.format.slots import Columns
 from journal.format.values import from_microseconds
 from rsc.db.episodes import CALLBACK, KNOWN_AT_START, RECONCILER, Ended
 from rsc.db.trades import TRADE_COLUMNS, Trades, trades_from
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
+from rsc.metrics.episode import every_step_of
+from rsc.metrics.whole import WHOLE_NAMES, not_told_of, whole_columns
 
 COMPLETED, TRUNCATED, ERROR = "completed", "truncated", "error"
 KILLED = "killed"
@@ -108,17 +111,18 @@ def ended_from(
         final: No more evidence can ever come.
         episode_id: The row's key, if it is known.
     """
-    metrics = metrics_of(journal)
+    metrics, trades = metrics_of(journal), _trades_of(journal)
+    of_every_step = _of_every_step(journal, metrics, trades)
     row = {
         **_ending_row(*(ending or ending_of(journal)), finalized_by, now, pass_id),
         "end_time": journal.last_step_time or journal.closed_at or journal.header.start_time,
         **evidence_of(journal, final=final),
-        "not_told": _words_of(metrics),
+        "not_told": _words_of(metrics, of_every_step),
         **_about_row(journal.header.about),
-        **_market_row(journal, metrics),
+        **of_every_step,
         **stored(metrics),
     }
-    return Ended(journal.header.journal_id, row, _trades_of(journal), episode_id)
+    return Ended(journal.header.journal_id, row, trades, episode_id)
 
 
 def evidence_of(journal: Journal, *, final: bool) -> dict[str, Any]:
@@ -147,25 +151,42 @@ def _about_row(about: About | None) -> dict[str, Any]:
     }
 
 
-_MARKET_COLUMNS = ("market_end", "last_price", "buy_and_hold_return", "excess_return")
+_MARKET_COLUMNS = ("market_end", "last_price")
 
 
-def _market_row(journal: Journal, metrics: EpisodeMetrics) -> dict[str, Any]:
-    """What the market did up to the step that the metrics are of; None where the journal does not tell."""
-    row: dict[str, Any] = dict.fromkeys(_MARKET_COLUMNS)
-    for steps, _ in journal.blocks(journal.metrics_step - 1, lenient=True) if journal.metrics_step else ():
-        found = np.flatnonzero(steps["step"] == journal.metrics_step)
-        if len(found):
-            price = float(steps["price"][found[0]])
-            row["market_end"] = _time(int(steps["market_time"][found[0]]))
-            row["last_price"] = price if math.isfinite(price) else None
+def _of_every_step(journal: Journal, metrics: EpisodeMetrics, trades: Trades) -> dict[str, Any]:
+    """Return the columns that need all steps, and what the market was at the last step that the metrics cover.
+
+    Where a step is missing, the figures of `WHOLE_NAMES` are None.
+    """
+    last, about = journal.metrics_step, journal.header.about
+    row: dict[str, Any] = dict.fromkeys((*_MARKET_COLUMNS, *WHOLE_NAMES))
+    every = every_step_of(about)
+    for steps, of_steps in journal.blocks(lenient=True, columns=whole_columns(about.extra_columns)):
+        known = int(np.searchsorted(steps["step"], last, side="right"))
+        if known < len(steps["step"]):
+            steps = {name: values[:known] for name, values in steps.items()}  # noqa: PLW2901
+            of_steps = _up_to(of_steps, last)  # noqa: PLW2901
+        if not known:
             break
-    first, last = journal.header.about.start_price, row["last_price"]
-    if first is not None and last is not None and first > 0:
-        row["buy_and_hold_return"] = last / first - 1
-        if metrics.total_return is not None and math.isfinite(metrics.total_return):
-            row["excess_return"] = metrics.total_return - row["buy_and_hold_return"]
+        every.take(steps, of_steps)
+        if steps["step"][-1] == last:
+            row["market_end"] = _time(int(steps["market_time"][-1]))
+            row["last_price"] = _finite(float(steps["price"][-1]))
+    if every.steps == metrics.total_steps:
+        figures = every.figures(about.initial_portfolio_value, metrics, trades)
+        row |= {name: _finite(value) for name, value in figures.items()}
     return row
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _up_to(trades: Columns, step: int) -> Columns:
+    """Return the trades that steps up to this one closed."""
+    known = np.less_equal(trades["exit_step"], step)
+    return {name: values[known] for name, values in trades.items()}
 
 
 def _time(time_us: int) -> datetime | None:
@@ -185,8 +206,7 @@ def _trades_of(journal: Journal) -> Trades:
     told = ~np.isnan(trades["quantity"])
     if journal.metrics_step >= journal.last_step and told.all():
         return trades
-    known = told & np.less_equal(trades["exit_step"], journal.metrics_step)
-    return {name: values[known] for name, values in trades.items()}
+    return _up_to({name: values[told] for name, values in trades.items()}, journal.metrics_step)
 
 
 def ended_without_evidence(
@@ -210,7 +230,7 @@ def ended_without_evidence(
         "not_told": None,
         **_about_row(None),
         **dict.fromkeys(_MARKET_COLUMNS),
-        **dict.fromkeys(METRIC_NAMES),
+        **dict.fromkeys((*METRIC_NAMES, *WHOLE_NAMES)),
     }
     return Ended(journal_id, row, trades_from(()), episode_id)
 
@@ -229,15 +249,17 @@ def ended_from_memory(
         "evidence_final": True,
         "steps_lost": 0,
         "trades_lost": None if metrics.total_trades is None else metrics.total_trades - len(trades),
-        "not_told": _words_of(metrics),
+        "not_told": _words_of(metrics, {}),
+        **dict.fromkeys(WHOLE_NAMES),
         **stored(metrics),
     }
     return Ended(journal_id, row, trades_from(trades))
 
 
-def _words_of(metrics: EpisodeMetrics) -> str | None:
+def _words_of(metrics: EpisodeMetrics, of_every_step: Mapping[str, Any]) -> str | None:
     """The figures that the env does not tell, as `not_told` stores them."""
-    return " ".join(metrics.not_told) or None
+    more = (name for name in not_told_of(metrics) if of_every_step.get(name) is None)
+    return " ".join((*metrics.not_told, *more)) or None
 
 
 def _ending_row(

@@ -18,12 +18,21 @@ class DecodeError(ValueError):
     """A verified message does not hold what its seal says: a bug of another writer, or malice."""
 
 
-def decode(message: bytes, extra: tuple[str, ...], seal: Seal, *, only_trades: bool = False) -> pa.RecordBatch:
-    """Decode a verified message, or only its list column of trades; raise DecodeError and nothing else."""
+def decode(
+    message: bytes, extra: tuple[str, ...], seal: Seal, columns: tuple[str, ...] | None = None
+) -> pa.RecordBatch:
+    """Decode a verified message; raise DecodeError and nothing else.
+
+    Args:
+        message: The message.
+        extra: Names of the extra columns.
+        seal: Its seal.
+        columns: Decode only these columns of steps and the trades. If there are any, "step" is the first.
+    """
     try:
         if decoded_size(message) > MAX_DECODED:
             raise DecodeError(f"a batch of more than {MAX_DECODED >> 20} MiB")
-        schema, options = _reading(extra, only_trades)
+        schema, options = _reading(extra, columns)
         batch = pa.ipc.open_stream(pa.py_buffer(schema + message), options=options).read_next_batch()
         batch.validate(full=True)
         _check(batch, seal)
@@ -33,19 +42,19 @@ def decode(message: bytes, extra: tuple[str, ...], seal: Seal, *, only_trades: b
 
 
 @functools.lru_cache(maxsize=64)
-def _reading(extra: tuple[str, ...], only_trades: bool) -> tuple[bytes, pa.ipc.IpcReadOptions]:
+def _reading(extra: tuple[str, ...], columns: tuple[str, ...] | None) -> tuple[bytes, pa.ipc.IpcReadOptions]:
     """Return the schema message that a stream of one batch starts with, and the options to read it.
 
     It is read in one thread, which `read_record_batch` does not offer. Sharing thirty small buffers between threads takes
     more than twice as long, and longer where a training keeps all cores busy.
     """
     schema = arrow_schema(extra)
-    columns = [len(schema) - 1] if only_trades else None
-    return schema.serialize().to_pybytes(), pa.ipc.IpcReadOptions(use_threads=False, included_fields=columns)
+    wanted = None if columns is None else [*map(schema.names.index, columns), len(schema) - 1]
+    return schema.serialize().to_pybytes(), pa.ipc.IpcReadOptions(use_threads=False, included_fields=wanted)
 
 
 def _check(batch: pa.RecordBatch, seal: Seal) -> None:
-    *steps, lists = batch.columns  # no steps if only trades were decoded
+    *steps, lists = batch.columns  # maybe not all, and not even one
     trades = lists.flatten()
     columns = [*zip(batch.schema.names, steps, strict=False), *zip(TRADE_COLUMNS, trades.flatten(), strict=True)]
     if lists.null_count or lists.values.null_count or not all(_nulls_are_times(*column) for column in columns):

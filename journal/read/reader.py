@@ -219,18 +219,21 @@ class Journal:
         """The intact batches of the stream, sorted by step."""
         return tuple(self._frames)
 
-    def blocks(self, behind: int = 0, *, lenient: bool = False) -> Iterator[tuple[Columns, Columns]]:
+    def blocks(
+        self, behind: int = 0, *, lenient: bool = False, columns: tuple[str, ...] | None = None
+    ) -> Iterator[tuple[Columns, Columns]]:
         """Yield intact steps and trades, block by block as they were sealed, then those of the tail.
 
         Args:
             behind: Skip blocks whose steps are all up to this one.
             lenient: Skip batches that verify but do not hold what they say, instead of raising.
+            columns: Decode only these columns of steps, in the order of the file; "step" is the first.
 
         Raises:
             NotAJournalError: A batch verifies but does not hold what it says. No accident makes one.
             JournalAccessError: The file has changed, or cannot be read.
         """
-        for batch in self._batches(behind, lenient=lenient):
+        for batch in self._batches(behind, lenient=lenient, columns=columns):
             yield block_of(batch)
         if len(self.tail_steps["step"]):
             yield self.tail_steps, self.tail_trades
@@ -260,25 +263,27 @@ class Journal:
             start = int(numbers[-1])
         return folded
 
-    def _batches(self, behind: int = 0, *, lenient: bool = False) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, behind: int = 0, *, lenient: bool = False, columns: tuple[str, ...] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         wanted = [frame for frame in self._frames if frame.seal.steps and frame.seal.last_step > behind]
         if not wanted:
             return
         with self._reopen() as source:
             for frame in wanted:
                 try:
-                    yield self._decode(source, frame)
+                    yield self._decode(source, frame, columns)
                 except NotAJournalError:
                     if not lenient:
                         raise
 
-    def _decode(self, source: Source, frame: Frame, *, only_trades: bool = False) -> pa.RecordBatch:
+    def _decode(self, source: Source, frame: Frame, columns: tuple[str, ...] | None = None) -> pa.RecordBatch:
         """Read, verify and decode a batch. It is verified again, because the file may have changed since the walk."""
         message = source.read(frame.offset, frame.length)
         if not verified(message, self._seed) or seal_of(message) != frame.seal:
             raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
         try:
-            return decode(message, self.header.about.extra_columns, frame.seal, only_trades=only_trades)
+            return decode(message, self.header.about.extra_columns, frame.seal, columns)
         except DecodeError as error:
             what = (
                 f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} verifies, and is none: {error}"
@@ -320,7 +325,7 @@ class Journal:
         if wanted:
             with self._reopen() as source:
                 for frame in wanted:
-                    yield trades_of(self._decode(source, frame, only_trades=True))
+                    yield trades_of(self._decode(source, frame, ()))
         if len(self.tail_trades["pnl"]):
             yield self.tail_trades
 

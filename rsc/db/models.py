@@ -123,12 +123,33 @@ METRICS = (
     "total_reward",
     "total_fees",
 )
+LATER_METRICS = (
+    "sharpe_standard_error",
+    "skew",
+    "kurtosis",
+    "beta",
+    "alpha",
+    "information_ratio",
+    "value_at_risk",
+    "expected_shortfall",
+    "liquidation_value",
+    "average_trade",
+    "best_trade",
+    "worst_trade",
+    "average_holding_steps",
+    "win_rate_marked",
+)
+"""Of migration 0002, as is `longest_drawdown_steps`."""
 
 
 def _metric_columns() -> list[Column[Any]]:
     return [Column(name, Float) for name in METRICS] + [
         Column(name, Integer) for name in ("total_steps", "total_trades")
     ]
+
+
+def _later_metric_columns() -> list[Column[Any]]:
+    return [*(Column(name, Float) for name in LATER_METRICS), Column("longest_drawdown_steps", Integer)]
 
 
 episodes = Table(
@@ -166,7 +187,7 @@ episodes = Table(
     Column("start_iteration", Integer),  # training iterations before the episode started
     Column("start_env_steps", BigInteger),  # env steps that the training had sampled before
     Column("market", Words(128)),
-    Column("market_start", UtcDateTime),  # market time of the bar of the reset
+    Column("market_start", UtcDateTime),  # market time of the bar of the reset; start_time and end_time are wall time
     Column("market_end", UtcDateTime),  # market time of the last step
     Column("first_price", Float),  # at the bar of the reset
     Column("last_price", Float),  # at the last step
@@ -174,6 +195,7 @@ episodes = Table(
     Column("excess_return", Float),
     Column("total_costs", Float),
     Column("turnover", Float),
+    *_later_metric_columns(),
     _one_of("status", EPISODE_STATUSES),
     Index(None, "run_id", "status", "episode_id"),
     Index(None, "run_id", "start_time"),
@@ -196,7 +218,7 @@ completed_trades = Table(
     Column("direction", SmallInteger, nullable=False),
     Column("quantity", Float),
     Column("entry_step", Integer),
-    Column("entry_time", UtcDateTime),
+    Column("entry_time", UtcDateTime),  # market time, as is exit_time: join trades with steps by their numbers
     Column("entry_price", Float),
     Column("exit_step", Integer, nullable=False),
     Column("exit_time", UtcDateTime),
@@ -230,7 +252,10 @@ episode_metrics = Table(EPISODE_METRICS, MetaData(), *(Column(one.name, one.type
 
 
 def create_view() -> str:
-    """Return the statement that makes `episode_metrics`: `episodes` with NULL where a stored 0.0 means undefined."""
+    """Return the statement that makes `episode_metrics`: `episodes` with NULL where a stored 0.0 means undefined.
+
+    Migrations make it again when `episodes` gains columns.
+    """
     columns = (
         f"{_UNDEFINED[column.name]} AS {column.name}" if column.name in _UNDEFINED else column.name
         for column in episodes.columns

@@ -15,10 +15,9 @@ from rsc.db.session import open_engine, reading
 from rsc.db.sqlite import create_file
 from rsc.db.urls import is_missing_file, masked, shown
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "rsc_version"
 """Holds the revision. Not alembic's default name: other tools that use alembic may share the database."""
-_BASELINE = "0001"
 _LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock; any number that no other program uses
 
 
@@ -142,7 +141,7 @@ def _migrate(connection: Connection) -> None:
             connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))  # a row that names no revision
         if _tables_there(connection):
             _complete(connection)
-            command.stamp(config, _BASELINE)
+            command.stamp(config, HEAD)
     try:
         command.upgrade(config, "head")
     except CommandError as error:
@@ -169,8 +168,8 @@ def _complete(connection: Connection) -> None:
     for table in _tables_there(connection):
         _add_columns(connection, table)
     metadata.create_all(connection)
-    if EPISODE_METRICS not in inspect(connection).get_view_names():
-        connection.execute(text(create_view()))
+    connection.execute(text(f"DROP VIEW IF EXISTS {EPISODE_METRICS}"))  # it may lack columns
+    connection.execute(text(create_view()))
 
 
 def _add_columns(connection: Connection, table: Table) -> None:

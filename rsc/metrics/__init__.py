@@ -1,40 +1,62 @@
 """The metrics of an episode: textbook functions, their incremental form, and their values in journals and rows."""
 
 from rsc.metrics.episode import METRIC_NAMES, figures, metrics_from, metrics_of, stored
-from rsc.metrics.running import NOISE, EpisodeMetrics, RunningMetrics, StateError
+from rsc.metrics.kernels import FEW_STEPS, NOISE
+from rsc.metrics.running import EpisodeMetrics, RunningMetrics, StateError
 from rsc.metrics.textbook import (
+    alpha,
     annual_return,
+    beta,
     calmar_ratio,
+    expected_shortfall,
+    information_ratio,
+    kurtosis,
+    longest_drawdown_steps,
     max_drawdown,
     profit_factor,
     returns,
     sharpe_ratio,
+    sharpe_standard_error,
+    skew,
     sortino_ratio,
     time_in_market,
     total_return,
+    turnover,
+    value_at_risk,
     volatility,
     win_rate,
 )
 
 __all__ = [
+    "FEW_STEPS",
     "METRIC_NAMES",
     "NOISE",
     "EpisodeMetrics",
     "RunningMetrics",
     "StateError",
+    "alpha",
     "annual_return",
+    "beta",
     "calmar_ratio",
+    "expected_shortfall",
     "figures",
+    "information_ratio",
+    "kurtosis",
+    "longest_drawdown_steps",
     "max_drawdown",
     "metrics_from",
     "metrics_of",
     "profit_factor",
     "returns",
     "sharpe_ratio",
+    "sharpe_standard_error",
+    "skew",
     "sortino_ratio",
     "stored",
     "time_in_market",
     "total_return",
+    "turnover",
+    "value_at_risk",
     "volatility",
     "win_rate",
 ]

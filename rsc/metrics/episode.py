@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from rsc.metrics.running import EpisodeMetrics, RunningMetrics, StateError
+from rsc.metrics.whole import EveryStep
 
 if TYPE_CHECKING:
     from journal import About, Journal
@@ -17,8 +18,25 @@ METRIC_NAMES = tuple(field.name for field in fields(EpisodeMetrics) if field.nam
 
 def metrics_from(about: About) -> RunningMetrics:
     """Running metrics of an episode that begins."""
-    known = about.trades != "unknown"
-    return RunningMetrics(about.initial_portfolio_value, about.periods_per_year, trades_known=known)
+    return RunningMetrics(
+        about.initial_portfolio_value,
+        about.periods_per_year,
+        trades_known=about.trades != "unknown",
+        start_price=about.start_price,
+        start_position=_start_position(about),
+        extra_columns=about.extra_columns,
+    )
+
+
+def every_step_of(about: About) -> EveryStep:
+    """What gathers every step of an episode that begins."""
+    return EveryStep(_start_position(about), about.start_price)
+
+
+def _start_position(about: About) -> float:
+    """The position before the first step: 0, unless the account says otherwise."""
+    position = about.account.get("position at reset")
+    return float(position) if isinstance(position, int | float) else 0.0
 
 
 def stored(metrics: EpisodeMetrics) -> dict[str, float | int | None]:

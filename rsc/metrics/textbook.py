@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from rsc.metrics import running
-from rsc.metrics.running import NAN, Floats, as_array, quiet, spread
+from rsc.metrics import kernels
+from rsc.metrics.kernels import NAN, Floats, Moments, as_array, quiet, spread
 
 
 @quiet
@@ -21,12 +22,12 @@ def returns(values: ArrayLike, initial_value: float) -> Floats:
 
     NaN where V_(t-1) is not above zero.
     """
-    return running.returns_of(as_array(values), initial_value)
+    return kernels.returns_of(as_array(values), initial_value)
 
 
 def total_return(initial_value: float, final_value: float) -> float:
     """Growth over the whole episode, V_n / V_0 - 1; NaN unless V_0 > 0."""
-    return running.growth_of(initial_value, final_value)
+    return kernels.growth_of(initial_value, final_value)
 
 
 def annual_return(initial_value: float, final_value: float, steps: int, periods_per_year: float) -> float:
@@ -34,14 +35,14 @@ def annual_return(initial_value: float, final_value: float, steps: int, periods_
 
     NaN for no steps, for V_0 <= 0, for V_n < 0, and beyond the range of a float.
     """
-    return running.growth_per_year(initial_value, final_value, steps, periods_per_year)
+    return kernels.growth_per_year(initial_value, final_value, steps, periods_per_year)
 
 
 @quiet
 def volatility(r: ArrayLike, periods_per_year: float) -> float:
     """Standard deviation (ddof 1) of returns times sqrt(periods_per_year); NaN for fewer than two."""
     r = as_array(r)
-    return running.annualised(running.root(spread(r)[1], len(r) - 1), periods_per_year)
+    return kernels.annualised(kernels.root(spread(r)[1], len(r) - 1), periods_per_year)
 
 
 @quiet
@@ -52,7 +53,7 @@ def sharpe_ratio(r: ArrayLike, periods_per_year: float) -> float:
     """
     r = as_array(r)
     earned, squares, _ = spread(r)
-    return running.reward_to_risk(len(r), earned, running.root(squares, len(r) - 1), periods_per_year)
+    return kernels.reward_to_risk(len(r), earned, kernels.root(squares, len(r) - 1), periods_per_year)
 
 
 @quiet
@@ -63,7 +64,7 @@ def sortino_ratio(r: ArrayLike, periods_per_year: float) -> float:
     """
     r = as_array(r)
     earned, _, falls = spread(r)
-    return running.reward_to_risk(len(r), earned, running.root(falls, len(r)), periods_per_year)
+    return kernels.reward_to_risk(len(r), earned, kernels.root(falls, len(r)), periods_per_year)
 
 
 @quiet
@@ -72,8 +73,18 @@ def max_drawdown(values: ArrayLike, initial_value: float) -> float:
 
     0.0 without a fall and without steps; above 1.0 if a value is below zero; NaN unless V_0 > 0.
     """
-    drawdown, peak = running.fall(as_array(values), running.first_peak(initial_value))
-    return running.finite(drawdown) if math.isfinite(peak) else NAN
+    falls, peak = kernels.falls_of(as_array(values), kernels.first_peak(initial_value))
+    return kernels.finite(kernels.largest(falls)) if math.isfinite(peak) else NAN
+
+
+@quiet
+def longest_drawdown_steps(values: ArrayLike, initial_value: float) -> int | None:
+    """Number of steps in the longest row of steps that end below the peak before them; None unless V_0 > 0.
+
+    A drawdown that is not recovered counts to the end. A fall of at most NOISE is none.
+    """
+    falls, peak = kernels.falls_of(as_array(values), kernels.first_peak(initial_value))
+    return kernels.below_peak(falls, 0, 0)[1] if math.isfinite(peak) else None
 
 
 def calmar_ratio(values: ArrayLike, initial_value: float, periods_per_year: float) -> float:
@@ -82,25 +93,131 @@ def calmar_ratio(values: ArrayLike, initial_value: float, periods_per_year: floa
     if not len(values):
         return NAN
     growth = annual_return(initial_value, float(values[-1]), len(values), periods_per_year)
-    return running.calmar(growth, max_drawdown(values, initial_value))
+    return kernels.calmar(growth, max_drawdown(values, initial_value))
 
 
 @quiet
 def win_rate(pnls: ArrayLike) -> float:
     """Fraction of closed trades with pnl > 0; NaN for no trades."""
     pnls = as_array(pnls)
-    return running.ratio(running.outcomes(pnls)[0], len(pnls))
+    return kernels.ratio(kernels.outcomes(pnls)[0], len(pnls))
 
 
 @quiet
 def profit_factor(pnls: ArrayLike) -> float:
     """Sum of positive pnl over the absolute sum of negative pnl; NaN without a loss."""
-    _, won, lost = running.outcomes(as_array(pnls))
-    return running.ratio(won, lost)
+    _, won, lost = kernels.outcomes(as_array(pnls))
+    return kernels.ratio(won, lost)
 
 
 @quiet
 def time_in_market(positions: ArrayLike) -> float:
     """Fraction of steps that ended with an open position; NaN for no steps."""
     positions = as_array(positions)
-    return running.ratio(running.exposed(positions), len(positions))
+    return kernels.ratio(kernels.exposed(positions), len(positions))
+
+
+@quiet
+def skew(r: ArrayLike) -> float:
+    """Third standardised moment of returns, biased: mean(d^3) / mean(d^2)^1.5; NaN without spread."""
+    r = as_array(r)
+    return kernels.shape(len(r), _moments(r, r))[0]
+
+
+@quiet
+def kurtosis(r: ArrayLike) -> float:
+    """Fourth standardised moment of returns, biased, less 3: mean(d^4) / mean(d^2)^2 - 3; NaN without spread."""
+    r = as_array(r)
+    return kernels.shape(len(r), _moments(r, r))[1]
+
+
+@quiet
+def sharpe_standard_error(r: ArrayLike, periods_per_year: float) -> float:
+    """Standard error of the annualised Sharpe ratio of returns that need not be normal (Mertens 2002).
+
+    sqrt(P (1 - g3 S + (g4 - 1) S^2 / 4) / n), with S the Sharpe ratio of one step, g3 the skew and g4 the kurtosis, not
+    excess. NaN below 20 returns, and where the Sharpe ratio is undefined.
+    """
+    r = as_array(r)
+    return kernels.sharpe_error(len(r), _moments(r, r), periods_per_year)
+
+
+@quiet
+def beta(r: ArrayLike, b: ArrayLike) -> float:
+    """Covariance of the account's returns with the market's over the market's variance; NaN if the market stands still."""
+    r = as_array(r)
+    return kernels.beta_of(len(r), _moments(r, as_array(b)))
+
+
+@quiet
+def alpha(r: ArrayLike, b: ArrayLike, periods_per_year: float) -> float:
+    """Annual return of what beta does not explain, (1 + mean(r - beta b))^P - 1 (Jensen 1968, risk-free rate 0)."""
+    r = as_array(r)
+    return kernels.alpha_of(len(r), _moments(r, as_array(b)), periods_per_year)
+
+
+@quiet
+def information_ratio(r: ArrayLike, b: ArrayLike, periods_per_year: float) -> float:
+    """Mean of r - b over its standard deviation (ddof 1), times sqrt(periods_per_year) (Grinold 1989).
+
+    NaN where the Sharpe ratio of r - b would be.
+    """
+    r = as_array(r)
+    moments = _moments(r, as_array(b))
+    return kernels.reward_to_risk(len(r), moments[2], kernels.root(moments[5], len(r) - 1), periods_per_year)
+
+
+def _moments(r: Floats, b: Floats) -> Moments:
+    return kernels.moments_of(r, b)
+
+
+@quiet
+def value_at_risk(r: ArrayLike) -> float:
+    """Loss of one step that 5 % of the steps exceed: minus the 0.05 quantile, interpolated linearly; NaN for none."""
+    return -_lowest(as_array(r))[0]
+
+
+@quiet
+def expected_shortfall(r: ArrayLike) -> float:
+    """Minus the mean of the floor(0.05 (n - 1)) + 1 lowest returns; NaN for none."""
+    return -_lowest(as_array(r))[1]
+
+
+def _lowest(r: Floats) -> tuple[float, float]:
+    """Return the 0.05 quantile, and the mean of the returns up to it."""
+    if not len(r) or not math.isfinite(kernels.sum_of(r)):
+        return NAN, NAN
+    count = (len(r) - 1) // 20 + 1
+    last = min(count, len(r) - 1)
+    lowest = np.partition(r, sorted({count - 1, last}))
+    share = (len(r) - 1) % 20 / 20
+    at, above = float(lowest[count - 1]), float(lowest[last])
+    # Summed in order, so that equal returns give equal bits, whatever order they came in.
+    return at + (above - at) * share, kernels.sum_of(np.sort(lowest[:count])) / count
+
+
+@quiet
+def turnover(steps: kernels.Columns, trades: kernels.Columns, initial_value: float, periods_per_year: float) -> float:
+    """Traded value over the account's value before the step, a year: (P / n) sum of traded value_t / V_(t-1).
+
+    Args:
+        steps: Columns `step`, `portfolio_value`, `position`, and `fill_price` or else `price`.
+        trades: Columns `exit_step`, `direction`, `quantity` and `exit_price` of all closed trades.
+        initial_value: Value before the first step. The position is 0 then.
+        periods_per_year: Steps in a year.
+    """
+    values = as_array(steps["portfolio_value"])
+    if not len(values) or not periods_per_year > 0:
+        return NAN
+    levels = np.empty((2, len(values) + 1))
+    levels[:, 0] = (0.0, initial_value)
+    levels[0, 1:], levels[1, 1:] = steps["position"], values
+    before, opened = kernels.positive(levels[1, :-1]), levels[0, 1:] - levels[0, :-1]
+    at = kernels.exits_of(steps, trades)
+    if at is None:
+        return NAN
+    opened += kernels.closed_units(at, trades, len(values))
+    fills = as_array(steps["fill_price" if "fill_price" in steps else "price"])
+    closed = as_array(trades["quantity"]) * trades["exit_price"] / before[at]
+    traded = kernels.sum_of(closed) + kernels.opened_value(opened, fills, before)
+    return kernels.finite(traded * (periods_per_year / len(values)))

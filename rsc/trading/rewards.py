@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from rsc.metrics.running import NOISE
+from rsc.metrics.kernels import NOISE
 
 # The log reward of a step that leaves less than this fraction of the equity, bankruptcy included.
 LOG_FLOOR = 1e-4

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsc.metrics.running import NOISE
+from rsc.metrics.kernels import NOISE
 from rsc.trading.config import TradingConfig
 from rsc.trading.rewards import FALL, LOG_FLOOR, SHARPE_BOUND, RewardFunction, StepOutcome, moments
 from rsc.trading.vector_accounts import Accounts, Flags, Floats, Integers

@@ -24,7 +24,7 @@ from rsc.db import episodes, runs
 from rsc.db.models import completed_trades, training_runs
 from rsc.db.models import episodes as episodes_table
 from rsc.db.session import reading
-from rsc.metrics import RunningMetrics
+from rsc.metrics import metrics_from
 from tests.support.journals import abandon
 
 CAPITAL, PERIODS = 10_000.0, 252.0
@@ -50,7 +50,7 @@ def open_journal(
 ) -> JournalWriter:
     """A journal as the recorder opens one. ``facts`` are further fields of its header."""
     about = About("TradingEnv", CAPITAL, PERIODS, {"ticker": "MSFT"}, start_market_time_us=DAY_US, **(facts or {}))
-    fold = RunningMetrics(CAPITAL, PERIODS)
+    fold = metrics_from(about)
     name = journal_id or new_journal_id()
     return JournalWriter(root, run_id, name, about=about, fold=fold, checkpoint_every_steps=every, **more)
 

@@ -79,8 +79,10 @@ def test_failed_journal__ended_by_itself__has_the_recorders_figures(world):
 
 def test_failed_journal__its_kept_trades__say_how_many_are_missing():
     metrics = RunningMetrics(CAPITAL, PERIODS)
-    columns = {name: np.ones(3) for name in ("portfolio_value", "reward", "fees", "position", "unrealized_pnl")}
-    metrics.fold(columns, {"pnl": np.array([1.0, 2.0]), "quantity": np.ones(2)})
+    names = ("portfolio_value", "price", "reward", "fees", "position", "unrealized_pnl")
+    columns = {"step": np.arange(1, 4), **{name: np.ones(3) for name in names}}
+    trades = {name: np.ones(2) for name in ("quantity", "exit_price", "direction", "entry_step")}
+    metrics.fold(columns, {"pnl": np.array([1.0, 2.0]), "exit_step": np.array([2, 3]), **trades})
     ended = ended_from_memory("j", metrics.result(), [], EndReason.CLOSED, now=NOW)
     assert ended.row["trades_lost"] == 2
 

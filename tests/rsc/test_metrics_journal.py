@@ -16,8 +16,9 @@ import pytest
 
 from journal import About, EndReason, Journal, JournalWriter, Trade, read_journal
 from rsc import metrics as m
-from rsc.db.models import METRICS
+from rsc.db.models import LATER_METRICS, METRICS, episodes
 from rsc.metrics import EpisodeMetrics, RunningMetrics
+from rsc.metrics.whole import WHOLE_NAMES
 
 ABOUT = About("SomeEnv", 10_000.0, 252.0)
 
@@ -153,15 +154,14 @@ def test_figures__entry_point__is_this_function() -> None:
 
 def test_metric_names__table_of_episodes__has_each() -> None:
     """Named once more nowhere: the row is made of these."""
-    assert set(m.METRIC_NAMES) == {*METRICS, "total_steps", "total_trades"}
+    assert {*m.METRIC_NAMES, *WHOLE_NAMES} >= {*METRICS, *LATER_METRICS, "total_steps", "total_trades"}
+    assert {*m.METRIC_NAMES, *WHOLE_NAMES} <= set(episodes.columns.keys())
 
 
 def test_metrics_page__table__has_each_column_once() -> None:
-    """In the order of the row; what compares with the market comes last."""
+    """In the order of the row; those that need every step come last."""
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == (
-        *m.METRIC_NAMES, "buy_and_hold_return", "excess_return",
-    )  # fmt: skip
+    assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == (*m.METRIC_NAMES, *WHOLE_NAMES)
 
 
 def test_stored__undefined__is_null_except_sharpe_and_win_rate() -> None:
@@ -174,7 +174,8 @@ def test_stored__undefined__is_null_except_sharpe_and_win_rate() -> None:
 
 def test_stored__defined__is_the_figure_itself() -> None:
     """Plain floats and ints that any database driver and JSON take."""
-    known = EpisodeMetrics(*(float(i) for i in range(1, 17)), total_steps=17, total_trades=18)
+    whole = {"total_steps": 17, "total_trades": 18, "longest_drawdown_steps": 19}
+    known = EpisodeMetrics(**{**dict(zip(m.METRIC_NAMES, map(float, range(99)), strict=False)), **whole})  # type: ignore[arg-type]
     assert m.stored(known) == {name: getattr(known, name) for name in m.METRIC_NAMES}
     assert {type(value) for value in m.stored(known).values()} == {float, int}
 

@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from rsc import metrics as m
 from rsc.metrics import RunningMetrics
 
-INITIAL, YEAR = 10_000.0, 252.0
-STEP_COLUMNS = ("portfolio_value", "reward", "fees", "position", "unrealized_pnl")
+NAN = math.nan
+INITIAL, YEAR, START_PRICE = 10_000.0, 252.0, 25.0
+STEP_COLUMNS = ("portfolio_value", "price", "reward", "fees", "position", "unrealized_pnl")
+TRADE_COLUMNS = ("pnl", "quantity", "exit_price")
 
 Columns = dict[str, np.ndarray]
 Block = tuple[Columns, Columns]
@@ -33,19 +35,28 @@ def episode(seed: int, steps: int, spread: float = 0.01, trades_each: float = 0.
     rng = np.random.default_rng(seed)
     values = INITIAL * np.cumprod(1.0 + rng.normal(1e-4, spread, steps).clip(-0.9))
     columns = {
+        "step": np.arange(1, steps + 1),
         "portfolio_value": values,
+        "price": START_PRICE * np.cumprod(1.0 + rng.normal(1e-4, spread, steps).clip(-0.9)),
         "reward": rng.normal(0, 1, steps),
         "fees": rng.exponential(1.0, steps) * (rng.random(steps) < 0.3),
         "position": rng.integers(-1, 2, steps) * 0.5,
         "unrealized_pnl": rng.normal(0, 100, steps),
     }
-    exit_step = np.sort(rng.integers(0, steps, int(steps * trades_each))) if steps else np.empty(0, np.int64)
-    return columns, {**trades_of(rng.normal(0, 50, len(exit_step))), "exit_step": exit_step}
+    exit_step = np.sort(rng.integers(1, steps + 1, int(steps * trades_each))) if steps else np.empty(0, np.int64)
+    return columns, trades_of(rng.normal(0, 50, len(exit_step)), exit_step)
 
 
-def trades_of(pnls: np.ndarray) -> Columns:
+def trades_of(pnls: np.ndarray, exit_step: np.ndarray) -> Columns:
     """What a fold reads of trades."""
-    return {"pnl": pnls, "quantity": np.ones(len(pnls))}
+    count = len(pnls)
+    prices = np.linspace(20.0, 30.0, count)
+    entry_step = np.maximum(exit_step - np.arange(count) % 7, 0)
+    sides = np.where(np.arange(count) % 2, 1, -1).astype(np.int8)
+    return {
+        "pnl": pnls, "quantity": 1.0 + np.arange(count) % 3, "direction": sides, "entry_step": entry_step,
+        "exit_step": exit_step, "exit_price": prices,
+    }  # fmt: skip
 
 
 def split(whole: Block, cuts: Iterable[int]) -> Iterator[Block]:
@@ -54,12 +65,17 @@ def split(whole: Block, cuts: Iterable[int]) -> Iterator[Block]:
     count = len(steps["portfolio_value"])
     edges = sorted({0, count, *(cut for cut in cuts if cut < count)})
     for first, end in itertools.pairwise(edges):
-        chosen = (trades["exit_step"] >= first) & (trades["exit_step"] < end)
-        yield {name: column[first:end] for name, column in steps.items()}, trades_of(trades["pnl"][chosen])
+        chosen = (trades["exit_step"] > first) & (trades["exit_step"] <= end)
+        block = {name: column[first:end] for name, column in steps.items()}
+        yield block, {name: column[chosen] for name, column in trades.items()}
 
 
-def folded(blocks: Iterable[Block], initial: float = INITIAL) -> RunningMetrics:
-    running = RunningMetrics(initial, YEAR)
+def new_metrics() -> RunningMetrics:
+    return RunningMetrics(INITIAL, YEAR, start_price=START_PRICE)
+
+
+def folded(blocks: Iterable[Block]) -> RunningMetrics:
+    running = new_metrics()
     for steps, trades in blocks:
         running.fold(steps, trades)
     return running
@@ -70,7 +86,10 @@ def by_definition(whole: Block) -> dict[str, float]:
     steps, trades = whole
     values = steps["portfolio_value"]
     last = float(values[-1]) if len(values) else INITIAL
-    r = m.returns(values, INITIAL)
+    r, b = m.returns(values, INITIAL), m.returns(steps["price"], START_PRICE)
+    pnls = trades["pnl"]
+    gain, market = m.total_return(INITIAL, last), steps["price"][-1] / START_PRICE - 1 if len(values) else NAN
+    held = trades["exit_step"] - trades["entry_step"]
     return {
         "initial_portfolio_value": INITIAL,
         "final_portfolio_value": last,
@@ -89,13 +108,30 @@ def by_definition(whole: Block) -> dict[str, float]:
         "total_reward": math.fsum(steps["reward"]),
         "total_fees": math.fsum(steps["fees"]),
         "total_steps": len(values),
-        "total_trades": len(trades["pnl"]),
+        "total_trades": len(pnls),
+        "sharpe_standard_error": m.sharpe_standard_error(r, YEAR),
+        "skew": m.skew(r),
+        "kurtosis": m.kurtosis(r),
+        "longest_drawdown_steps": NAN if (longest := m.longest_drawdown_steps(values, INITIAL)) is None else longest,
+        "buy_and_hold_return": market,
+        "excess_return": gain - market,
+        "beta": m.beta(r, b),
+        "alpha": m.alpha(r, b, YEAR),
+        "information_ratio": m.information_ratio(r, b, YEAR),
+        "turnover": m.turnover(steps, trades, INITIAL, YEAR),
+        "total_costs": math.fsum(steps["fees"]),
+        "liquidation_value": last if not len(values) or steps["position"][-1] == 0 else NAN,
+        "average_trade": math.fsum(pnls) / len(pnls) if len(pnls) else NAN,
+        "best_trade": float(np.max(pnls)) if len(pnls) and np.isfinite(pnls).all() else NAN,
+        "worst_trade": float(np.min(pnls)) if len(pnls) and np.isfinite(pnls).all() else NAN,
+        "average_holding_steps": float(np.mean(held)) if len(pnls) else NAN,
     }
 
 
 def assert_is(result: m.EpisodeMetrics, expected: dict[str, float], scale: float = 1.0) -> None:
     for name, theirs in expected.items():
         ours = getattr(result, name)
+        ours = NAN if ours is None else ours
         same = math.isclose(ours, theirs, rel_tol=1e-12, abs_tol=1e-12 * scale)
         assert same or (math.isnan(ours) and math.isnan(theirs)), f"{name}: {ours!r}, expected {theirs!r}"
 
@@ -136,6 +172,14 @@ def test_running__one_block__has_the_bits_of_the_definition() -> None:
         "calmar_ratio",
         "time_in_market",
         "win_rate",
+        "sharpe_standard_error",
+        "skew",
+        "kurtosis",
+        "longest_drawdown_steps",
+        "beta",
+        "alpha",
+        "information_ratio",
+        "turnover",
     )
     assert {name: getattr(result, name) for name in names} == {name: expected[name] for name in names}
 
@@ -144,7 +188,7 @@ def test_running__one_block__has_the_bits_of_the_definition() -> None:
 @settings(deadline=None)
 def test_running__restored_from_its_bytes__goes_on_with_the_same_bits(whole: Block, cuts: list[int], seam: int) -> None:
     """Live, rescued and recomputed figures agree to the last bit, since their blocks do."""
-    live = rescued = RunningMetrics(INITIAL, YEAR)
+    live = rescued = new_metrics()
     for number, block in enumerate(split(whole, cuts)):
         if number == seam:
             rescued = RunningMetrics.from_bytes(live.to_bytes())
@@ -157,7 +201,7 @@ def test_running__restored_from_its_bytes__goes_on_with_the_same_bits(whole: Blo
 
 def unaligned(column: np.ndarray) -> np.ndarray:
     moved = np.frombuffer(b"\0\0\0" + column.tobytes(), np.uint8)[3:].view(column.dtype)
-    assert moved.flags.aligned == (not len(column))
+    assert moved.flags.aligned == (not len(column) or column.itemsize == 1)
     return moved
 
 
@@ -176,14 +220,15 @@ def test_running__other_memory_layout__has_the_same_bits(layout: str, steps: int
     columns, trades = episode(3, steps)
     other = {name: LAYOUTS[layout](column) for name, column in columns.items()}
     one = folded([(columns, trades)])
-    assert folded([(other, trades_of(LAYOUTS[layout](trades["pnl"])))]).to_bytes() == one.to_bytes()
+    other_trades = {name: LAYOUTS[layout](column) for name, column in trades.items()}
+    assert folded([(other, other_trades)]).to_bytes() == one.to_bytes()
 
 
 def test_running__rows_of_a_structured_array__are_taken() -> None:
     """A fold uses nothing but ``mapping[name]``."""
     columns, trades = episode(4, 300)
     rows = np.zeros(300, [("step", "i8"), *((name, "f8") for name in STEP_COLUMNS)])
-    for name in STEP_COLUMNS:
+    for name in ("step", *STEP_COLUMNS):
         rows[name] = columns[name]
     assert folded([(rows, trades)]).to_bytes() == folded([(columns, trades)]).to_bytes()  # type: ignore[list-item]
 
@@ -195,9 +240,11 @@ rng = np.random.default_rng(5)
 running = RunningMetrics(1e4, 252.0)
 for n in (1, 7, 250, 1024, 20000):
     names = ("reward", "fees", "position", "unrealized_pnl")
-    values = 1e4 * np.multiply.accumulate(1 + rng.uniform(-0.01, 0.01, n))
-    trades = dict.fromkeys(("pnl", "quantity"), rng.uniform(-1, 1, n))
-    running.fold({"portfolio_value": values, **{k: rng.uniform(-1, 1, n) for k in names}}, trades)
+    values, prices = (1e4 * np.multiply.accumulate(1 + rng.uniform(-0.01, 0.01, n)) for _ in range(2))
+    trades = dict.fromkeys(("pnl", "quantity", "exit_price"), rng.uniform(-1, 1, n))
+    trades |= {"entry_step": np.arange(n), "exit_step": np.arange(n), "direction": np.ones(n, np.int8)}
+    steps = {k: rng.uniform(-1, 1, n) for k in names}
+    running.fold({"step": np.arange(n), "portfolio_value": values, "price": prices, **steps}, trades)
 print(running.to_bytes().hex())
 """
 
@@ -237,8 +284,8 @@ def test_running__a_million_steps_of_small_spread__against_40_digits(drift: floa
     """Raw sums of squares would lose the spread around the mean altogether; plain sums of sums would lose digits."""
     r = drift + spread * np.random.default_rng(6).normal(0, 1, 1_000_000)
     values = INITIAL * np.cumprod(1.0 + r)
-    idle = dict.fromkeys(STEP_COLUMNS[1:], np.zeros(1_000_000))
-    trades = {**trades_of(np.empty(0)), "exit_step": np.empty(0)}
+    idle = {"step": np.arange(1, 1_000_001), **dict.fromkeys(STEP_COLUMNS[1:], np.zeros(1_000_000))}
+    trades = trades_of(np.empty(0), np.empty(0, np.int64))
     result = folded(split(({"portfolio_value": values, **idle}, trades), range(0, 1_000_000, 1000))).result()
     mean, deviation, downside = exact_moments(values, INITIAL)
     root = math.sqrt(YEAR)
@@ -262,8 +309,9 @@ def test_running__a_million_steps_of_sums__against_fsum() -> None:
 
 def test_running__no_steps__says_what_is_known() -> None:
     """An episode that was killed before its first step: no gain, no fall, nothing else."""
-    result = RunningMetrics(INITIAL, YEAR).result()
+    result = new_metrics().result()
     known = {name: value for name, value in vars(result).items() if name != "not_told" and not math.isnan(value)}
+    assert result.not_told == ()
     assert known == {
         "initial_portfolio_value": INITIAL,
         "final_portfolio_value": INITIAL,
@@ -275,13 +323,16 @@ def test_running__no_steps__says_what_is_known() -> None:
         "total_fees": 0.0,
         "total_steps": 0,
         "total_trades": 0,
+        "longest_drawdown_steps": 0,
+        "total_costs": 0.0,
+        "liquidation_value": INITIAL,
     }
 
 
 def test_running__empty_block__changes_no_bit() -> None:
     """Nothing happened in it."""
     whole = episode(8, 500)
-    nothing = {name: np.empty(0) for name in (*STEP_COLUMNS, "pnl", "quantity")}
+    nothing = {name: np.empty(0) for name in (*STEP_COLUMNS, *TRADE_COLUMNS, "exit_step", "entry_step", "direction")}
     running = folded(split(whole, [100]))
     before = running.to_bytes()
     running.fold(nothing, nothing)
@@ -323,11 +374,16 @@ def test_running__any_floats_at_all__neither_raises_nor_warns(data: Any) -> None
     some = st.lists(st.floats(), min_size=6, max_size=6).map(np.array)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        running = RunningMetrics(data.draw(st.floats()), data.draw(st.floats()))
+        columns = ("fill_price", "costs", "exit_costs")
+        running = RunningMetrics(
+            data.draw(st.floats()), data.draw(st.floats()), start_price=data.draw(st.floats()),
+            start_position=data.draw(st.floats()), extra_columns=data.draw(st.sampled_from([(), columns])),
+        )  # fmt: skip
+        whole = {"exit_step": np.arange(6), "entry_step": np.arange(-3, 3), "direction": np.ones(6, np.int8)}
         for _ in range(data.draw(st.integers(1, 3))):
             running.fold(
-                {name: data.draw(some) for name in STEP_COLUMNS},
-                {name: data.draw(some) for name in ("pnl", "quantity")},
+                {"step": np.arange(6), **{name: data.draw(some) for name in (*STEP_COLUMNS, *columns)}},
+                {**whole, **{name: data.draw(some) for name in TRADE_COLUMNS}},
             )
             running = RunningMetrics.from_bytes(running.to_bytes())
         result = running.result()
@@ -338,7 +394,7 @@ def test_running__any_floats_at_all__neither_raises_nor_warns(data: Any) -> None
 def test_to_bytes__any_state__is_small_and_of_one_size() -> None:
     """Each batch of a journal carries one."""
     sizes = {len(folded(split(episode(11, steps), [50])).to_bytes()) for steps in (0, 1, 5000)}
-    assert sizes == {196}
+    assert sizes == {421}
 
 
 GOOD = folded(split(episode(12, 100), [50])).to_bytes()
@@ -348,10 +404,11 @@ GARBAGE = {
     "longer": GOOD + b"\0",
     "zeros": bytes(len(GOOD)),
     "text": b"x" * len(GOOD),
-    "negative steps": GOOD[:4] + b"\xff" * 8 + GOOD[12:],
-    "negative trades": GOOD[:12] + b"\xff" * 8 + GOOD[20:],
-    "more exposed steps than steps": GOOD[:4] + (1).to_bytes(8, "little") + GOOD[12:],
-    "more wins than trades": GOOD[:12] + (0).to_bytes(8, "little") + GOOD[20:],
+    "negative steps": GOOD[:5] + b"\xff" * 8 + GOOD[13:],
+    "negative trades": GOOD[:13] + b"\xff" * 8 + GOOD[21:],
+    "more exposed steps than steps": GOOD[:5] + (1).to_bytes(8, "little") + GOOD[13:],
+    "more wins than trades": GOOD[:13] + (0).to_bytes(8, "little") + GOOD[21:],
+    "longer drawdown than the longest": GOOD[:21] + (60).to_bytes(8, "little") + bytes(8) + GOOD[37:],
 }
 
 
@@ -364,11 +421,11 @@ def test_from_bytes__garbage__is_a_clear_error(state: bytes) -> None:
 
 def test_from_bytes__newer_version__says_to_upgrade() -> None:
     """Not misread."""
-    with pytest.raises(m.StateError, match="version 2, this program knows 1; upgrade"):
-        RunningMetrics.from_bytes(GOOD[:3] + b"\x02" + GOOD[4:])
+    with pytest.raises(m.StateError, match="version 3, this program knows 2; upgrade"):
+        RunningMetrics.from_bytes(GOOD[:3] + b"\x03" + GOOD[4:])
 
 
-@given(st.binary(max_size=400) | st.binary(min_size=192, max_size=192).map(lambda rest: b"rsm\x01" + rest))
+@given(st.binary(max_size=600) | st.binary(min_size=417, max_size=417).map(lambda rest: b"rsm\x02" + rest))
 def test_from_bytes__any_bytes__are_refused_or_kept_to_the_bit(state: bytes) -> None:
     """No third thing, and no other exception."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsc.metrics.running import NOISE
+from rsc.metrics.kernels import NOISE
 from rsc.trading.rewards import LOG_FLOOR, Reward, RollingSharpe, StepOutcome, simple_return
 from tests.rsc.markets import env_of, flat_bars, market_of, play, random_market
 

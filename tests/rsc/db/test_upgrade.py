@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
@@ -194,3 +196,28 @@ def test_upgrade__installed_under_a_strange_path__finds_its_migrations(tmp_path:
         command, check=False, env=environment, capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_upgrade__database_of_the_first_migration__keeps_rows_and_gains_columns_and_their_view(empty_database_url):
+    """Its view, as databases of that revision have it, lacks the new columns."""
+    engine = open_engine(empty_database_url)
+    create_file(engine.url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(rsc.__file__).parent / "db" / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text("CREATE VIEW episode_metrics AS SELECT episode_id FROM episodes"))
+        run = "INSERT INTO training_runs (run_id, start_time, status) VALUES ('r', '2026-01-01 00:00:00', 'running')"
+        connection.execute(text(run))
+        episode = (
+            "INSERT INTO episodes (run_id, start_time, status, pnl) VALUES ('r', '2026-01-01 00:00:00', 'completed', 7)"
+        )
+        connection.execute(text(episode))
+    assert upgrade(engine) is True
+    assert differences(engine) == []
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT * FROM episode_metrics")).one()
+    assert (row.pnl, row.beta, row.longest_drawdown_steps) == (7.0, None, None)
+    assert set(row._fields) == {column.name for column in metadata.tables["episodes"].columns}
+    engine.dispose()

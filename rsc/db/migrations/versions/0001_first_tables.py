@@ -1,9 +1,7 @@
-"""Make the first tables: runs, episodes, trades, passes, and the view `episode_metrics`."""
+"""Make the first tables: runs, episodes, trades, passes."""
 
 import sqlalchemy as sa
 from alembic import op
-
-from rsc.db.models import create_view
 
 revision = "0001"
 down_revision = None
@@ -145,4 +143,3 @@ def upgrade() -> None:
         sa.Column("costs", sa.Float()),
         sa.PrimaryKeyConstraint("episode_id", "trade_number", name="pk_completed_trades"),
     )
-    op.execute(create_view())
