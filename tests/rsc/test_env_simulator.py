@@ -140,7 +140,7 @@ def test_vector_env__random_configurations__are_the_simulator_s(seed: int) -> No
     for action in actions:
         _, rewards, terminated, truncated, _ = env.step(np.stack([action] * 3))
         theirs = simulator.step(float(np.ravel(action)[0]))
-        assert env.journal_rows()[1][0] == pytest.approx(theirs.value, rel=1e-9, abs=1e-9 * settings["capital"])
+        assert env.journal_figures()[0][1] == pytest.approx(theirs.value, rel=1e-9, abs=1e-9 * settings["capital"])
         if abs(theirs.value) > 1e-6 * settings["capital"]:
             assert rewards[1] == pytest.approx(theirs.reward, rel=1e-6, abs=1e-6)
         assert len(env.journal_trades().get(1, ())) == len(theirs.trades)
