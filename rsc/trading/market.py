@@ -150,10 +150,16 @@ def market_from_bars(name: str, bars: Bars, periods_per_year: float | None = Non
     """Return bars as a market.
 
     Raises:
-        MarketError: if ``periods_per_year`` is impossible, or is None and the bars do not tell it.
+        MarketError: if ``periods_per_year`` is impossible, or is None and the bars do not tell it; or if two columns of
+            the user's own have the same name as a feature.
     """
     periods, remark = _periods(bars.times_us, periods_per_year)
     renamed = {key: f"{OWN}{key}" for key in bars.extra if key in DEFAULT_FEATURES}
+    taken = [key for key, own in renamed.items() if own in bars.extra]
+    if taken:
+        raise MarketError(
+            f"the columns {taken[0]!r} and {OWN + taken[0]!r} have the same name as a feature; rename one"
+        )
     renames = tuple(
         f"the column {key!r} is named like a built-in feature: its own name as a feature is {own!r}"
         for key, own in renamed.items()

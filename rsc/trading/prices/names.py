@@ -23,17 +23,17 @@ _SPELLINGS = {
     "time": "time time_of_day bar_time hour uhrzeit zeit heure hora ora saat время 时间 時刻 time_g trade_time",
     "open": """open o open_price openprice price_open opening opening_price px_open openprc opnprc dlyopen
         prcod first open_rate erster eroffnung eroffn eroffnungskurs ouverture ouv apertura abertura otwarcie acilis
-        откр открытие 开盘 开盘价 始値 시가""",
+        откр открытие 开盘 开盘价 始値 시가 mid_o mid_open""",
     "high": """high h high_price highprice price_high hi max maximum highest day_high px_high askhi dlyhigh prchd
         high_rate hoch tageshoch hochst hochstkurs haut plus_haut maximo maxima massimo najwyzszy yuksek hoog макс
-        максимум 最高 最高价 高 高値 고가""",
+        максимум 最高 最高价 高 高値 고가 mid_h mid_high""",
     "low": """low l low_price lowprice price_low lo min minimum lowest day_low px_low bidlo dlylow prcld low_rate
         tief tagestief tiefst tiefstkurs bas plus_bas minimo minima najnizszy dusuk laag мин минимум 最低 最低价 低
-        安値 저가""",
+        安値 저가 mid_l mid_low""",
     "close": """close c close_price closeprice price_close closing closing_price close_last px_close close_rate
         schlusskurs schluss cloture chiusura fechamento cierre zamkniecie kapanis slot slotkoers закр закрытие 收盘
         收盘价 終値 종가 last last_price lastprice px_last dlyclose prccd prc ltp trade_price zuletzt letzter dernier ultimo
-        laatste settle settlement settle_price""",
+        laatste settle settlement settle_price mid_c mid_close""",
     "price": "price kurs prix precio prezzo preco preis цена simdi",
     "volume": """volume v vol real_volume volume_traded traded_volume total_volume tick_volume tickvolume tickvol
         px_volume dlyvol cshtrd volumefrom base_volume volume_base total_traded_quantity no_of_shares
@@ -64,6 +64,7 @@ CLOSING_TIMES = frozenset({"time_close", "close_time", "closetime", "timeclose",
 _LONGEST = 200
 """Longer names are no names of columns; expressions would take long on them."""
 _ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|\{[^}]*\}")
+_ADJUSTED = re.compile(r"(?<!un)(?<!not )(?<!non[- ])adj", re.IGNORECASE)
 _NUMBERED = re.compile(r"^\s*\d+[a-z]?\.\s*")
 _TUPLE = re.compile(r"""^\(\s*(['"])(.*?)\1\s*,\s*(['"])(.*?)\3\s*\)$""")
 _FIELD_WORD = r"(adj(?:usted)?[\W_]*close|adjusted|open|high|low|close|last|volume|vol)"
@@ -76,10 +77,15 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 def normalised(name: str) -> str:
     """Return a name in lower case without accents, units, numbering and decoration: '1. Adj Close*' is 'adj_close'."""
     text = _NUMBERED.sub("", name[:_LONGEST].strip().lstrip("\ufeff"))
-    text = _ASIDE.sub(" ", text) if _ASIDE.sub(" ", text).strip() else text
+    text = _ASIDE.sub(_what_aside_says, text) if _ASIDE.sub(" ", text).strip() else text
     text = _CAMEL.sub("_", text).lower().replace("ß", "ss").replace("ł", "l").replace("ı", "i")
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if unicodedata.category(c) != "Mn")
     return re.sub(r"[\W_]+", "_", unicodedata.normalize("NFC", plain)).strip("_")
+
+
+def _what_aside_says(aside: re.Match[str]) -> str:
+    """Return what matters of words in brackets: 'Close (adj.)' is not 'Close (USD)'."""
+    return " adj " if _ADJUSTED.search(aside[0]) else " "
 
 
 def rank_of(name: str, field: str) -> int | None:

@@ -124,6 +124,12 @@ def test_market__impossible_periods__are_refused(given: float) -> None:
         market_from_columns("x", columns_of(), given)
 
 
+def test_market__two_own_columns_of_one_feature_name__are_refused() -> None:
+    columns = {**columns_of(), "RSI": np.ones(150), "own_rsi": np.zeros(150)}
+    with pytest.raises(MarketError, match="mine: the columns 'rsi' and 'own_rsi' have the same name as a feature"):
+        market_from_columns("mine", columns)
+
+
 def test_market__own_column_named_like_a_built_in_feature__gets_another_name() -> None:
     """A label column `return` with the next bar's return must not become the built-in feature of that name."""
     market = market_from_columns(

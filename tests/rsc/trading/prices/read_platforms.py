@@ -80,6 +80,15 @@ PLATFORMS: dict[str, Read] = {
         6240.0,
         volume=False,
     ),
+    "oanda: mid columns of pandas": Read(
+        lambda: text(
+            "time,volume,mid.o,mid.h,mid.l,mid.c,complete",
+            lambda b: [f"{b.time:%Y-%m-%dT%H:%M:%S}.000000000Z", b.volume, *b.ohlc, True],
+            FX_HOURS,
+        ),
+        FX_HOURS,
+        6240.0,
+    ),
     "oanda: mid columns": Read(
         lambda: text(
             "time,mid.o,mid.h,mid.l,mid.c,volume".replace("mid.o", "o")

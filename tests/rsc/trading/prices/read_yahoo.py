@@ -96,6 +96,8 @@ YAHOO: dict[str, Read] = {
         )
         for name in (
             "Adj Close",
+            "Close (adj)",
+            "close [Adjusted]",
             "adj_close",
             "adjClose",
             "AdjClose",
