@@ -106,12 +106,13 @@ def _orders(parts: Parts) -> Iterator[Order]:
     if parts.two_digit_year:
         year = np.where(year < 100, century(year), year)
     month = _month_numbers(parts) if "mon" in parts.words else numbers["m"]
-    yield (
-        ("year and month" if "d" not in numbers else "year, month, day"),
-        year,
-        month,
-        numbers.get("d", np.ones_like(year)),
-    )
+    if "d" not in numbers:
+        words = "year and month"
+    elif "mon" in parts.words and parts.two_digit_year:
+        words = "day, month and a year of two digits"
+    else:
+        words = "year, month, day"
+    yield words, year, month, numbers.get("d", np.ones_like(year))
 
 
 def _month_numbers(parts: Parts) -> Ints:

@@ -12,7 +12,7 @@ PRICES = ("open", "high", "low", "close")
 _SPELLINGS = {
     "date": """date datetime date_time timestamp time_utc date_utc timestamp_utc datetime_utc utc gmt_time time
         local_time local_date time_period_start open_time time_open opentime timeopen start_time start begin bar_time
-        bar_start date_g ts_event window_start ts t timestamp_ms timestamp_us timestamp_ns ts_ms unix_ms
+        bar_start date_g ts_event window_start ts t mts timestamp_ms timestamp_us timestamp_ns ts_ms unix_ms
         epoch_ms open_timestamp start_timestamp started_at start_at candle_begin_time candle_date_time_utc
         candle_date_time_kst unix unix_time unix_timestamp unixtime epoch epoch_time dt dates
         trade_date tradedate trading_date trading_day tradingday price_date pricedate date_price as_of asof as_of_date

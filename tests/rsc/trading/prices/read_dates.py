@@ -76,7 +76,9 @@ DATES: dict[str, Read] = {
     ),
     "date: dd-mm-yyyy": Read(lambda: text(NAMES, dated("%d-%m-%Y")), remarks=("day, month, year",)),
     "date: dd.mm.yy": Read(lambda: text(NAMES, dated("%d.%m.%y"))),
-    "date: dd-Mon-yy": Read(lambda: text(NAMES, dated("%d-%b-%y"))),
+    "date: dd-Mon-yy": Read(
+        lambda: text(NAMES, dated("%d-%b-%y")), remarks=("read as day, month and a year of two digits",)
+    ),
     "date: dd Month yyyy": Read(lambda: text(NAMES, dated("%d %B %Y"))),
     "date: ddMONyyyy": Read(lambda: text(NAMES, lambda b: [f"{b.time:%d%b%Y}".upper(), *plain(b)[1:]])),
     "date: SAS datetime": Read(

@@ -80,6 +80,15 @@ PLATFORMS: dict[str, Read] = {
         6240.0,
         volume=False,
     ),
+    "bitfinex: MTS": Read(
+        lambda: text(
+            "MTS,OPEN,CLOSE,HIGH,LOW,VOLUME",
+            lambda b: [unix(b, 1000), b.open, b.close, b.high, b.low, b.volume],
+            COIN_HOURS,
+        ),
+        COIN_HOURS,
+        8766.0,
+    ),
     "oanda: mid columns of pandas": Read(
         lambda: text(
             "time,volume,mid.o,mid.h,mid.l,mid.c,complete",
