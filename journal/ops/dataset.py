@@ -57,7 +57,6 @@ _OF_THE_ROW = [
     pa.field("status", pa.string()),
     pa.field("status_reason", pa.string()),
     pa.field("rllib_episode_id", pa.string()),
-    pa.field("start_iteration", pa.int64()),
     pa.field("start_env_steps", pa.int64()),
     pa.field("buy_and_hold_return", pa.float64()),
     pa.field("excess_return", pa.float64()),

@@ -24,7 +24,7 @@ METRICS = (
     "pnl",
     "total_reward",
     "trades",
-    "start_iteration",
+    "start_env_steps",
     "steps",
 )
 """The metrics that become curves. `steps` is the last: where a tool has it, it has the others."""

@@ -1,4 +1,4 @@
-"""Write a run as event files of TensorBoard: curves over episode and iteration, and a table of the last episodes."""
+"""Write a run as event files of TensorBoard: curves over episodes and env steps, and a table of the last episodes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pyarrow.compute as pc
 
 from rsc.exporting.parts import Exported, ExportError, Part, values_of
 
@@ -24,6 +26,7 @@ _SHOWN = (
     "pnl",
 )
 _ROWS = 1000
+_MEANS = 1000
 
 
 def export(parts: list[Part], output: str | None, project: str) -> Exported:
@@ -60,21 +63,28 @@ def export(parts: list[Part], output: str | None, project: str) -> Exported:
 
 def _write(writer: Any, part: Part) -> int:
     """Write all events of a part, and return the number of its points."""
+    width = _bucket(part)
     sums: dict[int, dict[str, tuple[float, int]]] = {}
     start, count = part.start_time.timestamp(), 0
     writer.add_event(_event(start, 0, [_text("run", _facts(part)), _text("episodes", _table(part))]))
     for count, point in enumerate(part.points(), 1):  # noqa: B007 - the number of the last
         values, time = values_of(point), point["last_step_time"]
         writer.add_event(_event(time.timestamp() if time else start, point["episode_id"], _scalars(values)))
-        if point["start_iteration"] is not None:
-            means = sums.setdefault(point["start_iteration"], {})
+        if point["start_env_steps"] is not None:
+            means = sums.setdefault(point["start_env_steps"] // width * width, {})
             for name, value in values.items():
                 total, number = means.get(name, (0.0, 0))
                 means[name] = total + value, number + 1
-    for iteration, means in sorted(sums.items()):
-        averages = {f"by_iteration/{name}": total / number for name, (total, number) in means.items()}
-        writer.add_event(_event(start, iteration, _scalars(averages)))
+    for steps, means in sorted(sums.items()):
+        averages = {f"by_env_steps/{name}": total / number for name, (total, number) in means.items()}
+        writer.add_event(_event(start, steps, _scalars(averages)))
     return count
+
+
+def _bucket(part: Part) -> int:
+    """Return how many env steps of training one mean covers, so that there are about `_MEANS` of them."""
+    most = (pc.max(batch["start_env_steps"]).as_py() or 0 for batch in part.batches())
+    return max(max(most, default=0) // _MEANS, 1)
 
 
 def _event(time: float, step: int, values: list[Any]) -> Any:

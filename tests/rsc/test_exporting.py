@@ -156,7 +156,7 @@ def test_tensorboard__exported_twice__has_each_episode_once() -> None:
         assert (done.parts, done.episodes, done.points, done.status) == (["mine"], 4, 4, "completed")
     assert (folder / "events.out.tfevents.1.theirs").exists(), "files of others stay"
     curves, texts = events(folder)
-    for name in set(METRICS) - {"start_iteration", "excess_return"}:
+    for name in set(METRICS) - {"start_env_steps", "excess_return"}:
         assert curves[f"training/{name}"] == pytest.approx(expected(name), rel=1e-6)
         assert curves[f"evaluation/{name}"] == pytest.approx(expected(name, in_evaluation=True), rel=1e-6)
     assert "| truncated |" in texts["episodes"].replace("truncated | its", "truncated |")
