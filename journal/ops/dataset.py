@@ -58,8 +58,6 @@ _OF_THE_ROW = [
     pa.field("status_reason", pa.string()),
     pa.field("rllib_episode_id", pa.string()),
     pa.field("start_env_steps", pa.int64()),
-    pa.field("buy_and_hold_return", pa.float64()),
-    pa.field("excess_return", pa.float64()),
 ]
 MISSING = "missing"
 """The state of an episode that has a row and no journal."""
