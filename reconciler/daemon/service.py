@@ -29,8 +29,9 @@ from reconciler.report import Hooks, PassReport
 from reconciler.settings import Settings
 from rsc.db import episodes
 from rsc.db.errors import UnknownRunError
-from rsc.db.session import DatabaseError, first_line, reading
+from rsc.db.session import DatabaseError, first_line, is_missing_file, reading
 from rsc.db.upgrade import upgrade
+from rsc.db.urls import shown
 
 _JITTER = 0.1  # of the interval, so that many daemons do not come at once
 _LONGEST_BACKOFF_S = 30.0
@@ -84,6 +85,7 @@ class Daemon:
         self._say = say
         self._observer = Observer()
         self._pass_id = ""
+        self._has_passed = False
         self._memory = Memory()
         self._complaints: set[str] = set()
         self._idle = threading.Event()
@@ -146,12 +148,15 @@ class Daemon:
             self._say("the database is back")
 
     def _pass(self) -> PassReport:
+        if self._has_passed and is_missing_file(self._engine.url.render_as_string(hide_password=False)):
+            raise DatabaseError(f"there is no database {shown(self._engine.url)}")  # `upgrade` would make an empty one
         upgrade(self._engine)
         over = time.monotonic() + self._schedule.deadline_s
         hooks = Hooks(should_stop=lambda: self._stop.is_set() or time.monotonic() > over)
         self._pass_id = self._pass_id or uuid.uuid4().hex
         work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id, self._memory)
         report = record_pass(work, self._run_ids)
+        self._has_passed = True
         if report.wrote:
             self._pass_id = ""  # idle passes share an id: `reconcile status` keeps the last of them
         self._tell(report)

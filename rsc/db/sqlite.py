@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
 
 from rsc.db.errors import DatabaseError
 from rsc.db.urls import file_of
@@ -41,8 +42,15 @@ def sqlite_engine(url: URL, timeout_s: float, to_json: Callable[[Any], str], loo
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         return connection
 
+    @event.listens_for(engine, "checkout")
+    def check_file(connection: Any, record: Any, _: Any) -> None:
+        """Open the file anew if it was removed or replaced since: what is written to the old one, nobody sees."""
+        if file is not None and record.info.get("file") != _identity(file):
+            raise DisconnectionError(f"{file} was removed or replaced")
+
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
+    def prepare(connection: Any, record: Any) -> None:
+        record.info["file"] = None if file is None else _identity(file)
         connection.isolation_level = None  # the only BEGIN is SQLAlchemy's, below
         if looking:
             connection.execute("PRAGMA query_only = ON")
@@ -58,6 +66,15 @@ def sqlite_engine(url: URL, timeout_s: float, to_json: Callable[[Any], str], loo
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Return device and inode, None if there is no file."""
+    try:
+        state = file.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def create_file(url: URL) -> None:
