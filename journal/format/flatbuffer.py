@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import struct
 
+from journal.format.schema import MAX_BUFFERS
+
 HEADER, BODY_LENGTH, MESSAGE_METADATA = 2, 3, 4
 ROWS, NODES, BUFFERS, _COMPRESSION = 0, 1, 2, 3
 SCHEMA_METADATA = 2
 _KEY, _VALUE = 0, 1
-_MAX_BUFFERS = 4096
 
 
 def decoded_size(message: bytes) -> int:
@@ -55,7 +56,7 @@ def _decoded_size(message: bytes) -> int:
     count = u32(message, buffers)
     rows_at = slot_of(message, batch, ROWS)
     rows = _i64(message, batch + rows_at) if rows_at else 0
-    if count > _MAX_BUFFERS or rows < 0:
+    if count > MAX_BUFFERS or rows < 0:
         raise ValueError("the message's metadata is malformed")
     compressed = bool(slot_of(message, batch, _COMPRESSION))
     sizes = (_buffer_size(message, body, buffers + 4 + 16 * index, compressed) for index in range(count))

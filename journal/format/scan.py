@@ -12,9 +12,9 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from journal.format.checksum import generation_seed, journal_seed
+from journal.format.schema import MAX_NUMBER
 from journal.format.slots import FAILED, STEP, TRADE, SlotLayout
 
-_MOST_STEPS = 1 << 62
 Fits = list[bool | None]
 """For each slot, whether it verifies; None for a blank one."""
 
@@ -78,7 +78,7 @@ def _count_up(slots: NDArray[np.void]) -> bool:
     steps, kinds = slots["step"].astype("<i8"), np.ascontiguousarray(slots["kind"])
     in_order = (steps[1:] - steps[:-1] >= (kinds[:-1] == STEP)).all()
     known = kinds.min() >= STEP and kinds.max() <= TRADE
-    return bool(in_order and known) and 0 < int(steps[0]) <= int(steps[-1]) < _MOST_STEPS
+    return bool(in_order and known) and 0 < int(steps[0]) <= int(steps[-1]) < MAX_NUMBER
 
 
 def _scan_each(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
@@ -146,7 +146,7 @@ def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: 
         else:
             unsure = []
         running = crc ^ mask if fit else computed
-        fits.append(fit and 0 < steps[index] < _MOST_STEPS and kinds[index] > 0)
+        fits.append(fit and 0 < steps[index] < MAX_NUMBER and kinds[index] > 0)
     return fits
 
 

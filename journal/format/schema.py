@@ -36,6 +36,10 @@ MAX_CHECKPOINT = 1 << 16  # bytes of running metrics
 MAX_END_MESSAGE = 4096  # characters
 MAX_TAIL_BYTES = 1 << 26
 MAX_TRADES_PER_STEP = 0xFFFF
+MAX_NUMBER = 1 << 62  # numbers in JSON, step and trade numbers: below it, either side of zero
+MAX_BUFFERS = 4096  # buffers of an Arrow message
+MAX_SIDE_FILE = 1 << 24  # bytes of a marker or a lease
+MAX_ROOT_FILE = 4096  # bytes of the file with a folder's root id
 
 UNKNOWN_TIME = -(1 << 63)  # a market time or a trade's time that is unknown: numpy's NaT; unknown numbers are NaN
 UNKNOWN_STEP = -1  # the entry step of a trade, where that is unknown

@@ -11,10 +11,10 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from journal.errors import JournalValueError
-from journal.format.schema import UNKNOWN_TIME
+from journal.format.schema import MAX_NUMBER, UNKNOWN_TIME
 
 # Far from the ends of int64, so that sums of a few of them stay within it.
-Whole = Annotated[int, msgspec.Meta(gt=-(1 << 62), lt=1 << 62)]
+Whole = Annotated[int, msgspec.Meta(gt=-MAX_NUMBER, lt=MAX_NUMBER)]
 """A whole number in JSON."""
 Moment = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """Microseconds since 1970 as an env gives them: any int64."""
@@ -74,7 +74,7 @@ def whole(name: str, value: Any) -> int:
         converted = operator.index(value)
     except Exception as error:  # any class may fail here in its own way
         raise JournalValueError(name, value, "a whole number") from error
-    if not -(1 << 62) < converted < 1 << 62:
+    if not -MAX_NUMBER < converted < MAX_NUMBER:
         raise JournalValueError(name, value, "a whole number of at most 62 bits")
     return converted
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 from journal.errors import JournalAccessError
 from journal.format.header import is_name
-from journal.format.schema import LEASE_INTERVAL_S, WRITERS_DIR
+from journal.format.schema import LEASE_INTERVAL_S, MAX_SIDE_FILE, WRITERS_DIR
 from journal.format.values import Natural, Whole, decoder_of
 from journal.host.files import open_regular
 
 LEASE_SUFFIX = ".lease"
 LEASE_INTERVALS = 3  # a lease that is unchanged for so many of its intervals stands still
 _DROPPED_RENEWALS = 2  # the list in the first renewal can be older than the look before it
-_MOST_BYTES = 1 << 24
 _FRESH_S = 1.0  # leases are shared by many journals: a look serves for so long
 
 
@@ -64,7 +63,7 @@ def read_lease(path: Path) -> Lease | None:
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             inode = os.fstat(file.fileno()).st_ino
-            stored = _decode(file.read(_MOST_BYTES))
+            stored = _decode(file.read(MAX_SIDE_FILE))
     except (JournalAccessError, OSError, ValueError):
         return None
     interval_s = max(stored.interval_s, LEASE_INTERVAL_S)  # no writer states less

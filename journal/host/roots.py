@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from journal.errors import JournalAccessError
-from journal.format.schema import NEW_SUFFIX, ROOT_ID_FILE
+from journal.format.schema import MAX_ROOT_FILE, NEW_SUFFIX, ROOT_ID_FILE
 from journal.format.values import Natural, decoder_of
 from journal.host.files import open_regular, take_name
-
-_MOST_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def read_root_id(run_folder: Path) -> str:
     try:
         with os.fdopen(open_regular(run_folder / ROOT_ID_FILE), "rb") as file:
             inode = os.fstat(file.fileno()).st_ino
-            stored = _decode(file.read(_MOST_BYTES))
+            stored = _decode(file.read(MAX_ROOT_FILE))
     except (JournalAccessError, OSError, ValueError):
         return ""
     return stored.root_id if stored.inode == inode else ""

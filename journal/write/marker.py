@@ -15,6 +15,7 @@ import msgspec
 
 from journal.errors import JournalAccessError, JournalExistsError, NotAJournalError
 from journal.format.header import FileId, Origin, WriterIdentity
+from journal.format.schema import MAX_SIDE_FILE
 from journal.format.values import decoder_of, plain
 from journal.host.files import NewFile, open_regular, sync_folder, write_all
 from journal.host.forks import no_fork
@@ -24,7 +25,6 @@ from journal.host.paths import marker_path
 from journal.write import lease
 from journal.write.tail import discard_spares
 
-_MOST_BYTES = 1 << 24
 _held: weakref.WeakSet[RunMarker] = weakref.WeakSet()
 
 
@@ -148,7 +148,7 @@ def read_marker(root: Path | str, run_id: str) -> tuple[WriterIdentity, dict[str
 def _read(path: Path) -> _Marker:
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            return _decode(file.read(_MOST_BYTES))
+            return _decode(file.read(MAX_SIDE_FILE))
     except OSError as error:
         raise JournalAccessError(path, error) from error
     except ValueError as error:
