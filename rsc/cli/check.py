@@ -46,6 +46,7 @@ class _Findings:
         incomplete: The number of episodes that are incomplete.
         without_row: Journals that have no row.
         not_seen: Why the journals cannot be listed; empty if they were.
+        unfinished: Whether a pass of the reconciler can help: an episode has not ended, or the run's driver has exited.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -53,6 +54,7 @@ class _Findings:
     incomplete: int = 0
     without_row: list[str] = field(default_factory=list)
     not_seen: str = ""
+    unfinished: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -123,6 +125,7 @@ def _check_episodes(
         if row["missing"]:
             findings.incomplete += 1
             findings.lines.append(f"episode {row['episode_id']}: {', '.join(row['missing'])}")
+        findings.unfinished |= row["status"] == "started"
         if as_json:
             listed.append(row)
         else:
@@ -142,6 +145,7 @@ def _check_run(run: Any, root: Path | None, findings: _Findings) -> None:
     except (JournalError, ValueError):
         driver = None
     if driver is not None and driver.liveness is Liveness.DEAD:
+        findings.unfinished = True
         findings.lines.append("the run is still marked running, but its driver has exited")
     else:
         findings.lines.append("the run is still running")
@@ -192,7 +196,7 @@ def _report(run_id: str, status: str, findings: _Findings, listed: list[dict[str
         print_json({"run_id": run_id, "status": status, "complete": complete, **problems, "episodes": listed})
     for line in lines:
         remark(line)
-    if findings.lines or findings.without_row:
+    if findings.unfinished or findings.without_row:
         remark(f"try: reconcile --run-id {run_id}")
 
 
