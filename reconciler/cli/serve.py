@@ -43,8 +43,8 @@ def serve(
             fail(f"cannot serve metrics on {metrics_address}:{metrics_port}: {error.strerror}", "choose another port")
         remark(f"metrics on http://{metrics_address}:{server.server_address[1]}/metrics, health on /healthz")
     rhythm = f"every {every_s:g} s" if cron is None else f"at {cron} (UTC)"
-    remark(f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {shown(engine.url)} {rhythm}")
     with stop_on_signals("stopping after this batch") as stop:
+        remark(f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {shown(engine.url)} {rhythm}")
         Daemon(engine, run_ids, settings, schedule, stop, gauges, remark).run()
     remark("stopped")
     return DONE

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-START_S = 30.0
+START_S = 120.0  # with a machine on which others take the cores
 
 
 def until(condition: Callable[[], Any], timeout_s: float = START_S, what: str = "") -> Any:
