@@ -284,3 +284,14 @@ def test_minari__run_without_observations__is_refused_in_one_line() -> None:
     record(steps=5)
     with pytest.raises(JournalError, match=r"rsc\.attach\(\.\.\., observations=True\)"):
         rsc.load_run("mine").to_minari("rsc/none-v0")
+
+
+def test_load__any_database__gives_the_same_tables(database_url: str) -> None:
+    """PostgreSQL stores times with a zone and numbers as doubles, SQLite does not."""
+    counter = record(database_url=database_url)
+    run = rsc.load_run("mine", database_url=database_url)
+    rows = run.episodes().to_pylist()
+    assert [row["status"] for row in rows] == ["completed", "completed", "truncated"]
+    assert run.steps()["reward"].to_pylist() == [reward for _, reward, *_ in counter.steps]
+    assert {row["episode_id"] for row in run.trades().to_pylist()} <= {row["episode_id"] for row in rows}
+    assert run.episode(rows[0]["episode_id"]).row == rows[0]
