@@ -112,7 +112,7 @@ def test_journal_ls__condition_that_holds__finds(played: Scene, condition: str) 
 def test_journal__folder_without_journals__is_no_success(played: Scene, verb: str, folder: str) -> None:
     """`journal verify -q DIR && echo intact` with a mistyped DIR. A run that has only begun is no mistake."""
     (played.root / "empty-folder").mkdir(exist_ok=True)
-    more = {"export": ["-o", str(played.folder / "out")], "prune": ["--older-than", "1d"]}.get(verb, [])
+    more = {"export": ["-o", str(played.folder / "exported")], "prune": ["--older-than", "1d"]}.get(verb, [])
     done = run("journal", verb, played.root / folder, *more, "--journal-root", played.root)
     assert done.returncode == 1, said(done)
     assert ("the folder of all runs" if not folder else "has no journals") in done.stderr, said(done)

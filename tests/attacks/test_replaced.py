@@ -12,7 +12,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.attacks.needs import not_yet
 from tests.attacks.processes import no_traceback, run, said
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene, until
@@ -29,7 +28,6 @@ def killed(scene: Scene, journal_id: str) -> None:
     writer.kill()
 
 
-@not_yet("the daemon writes into the deleted file for ever")
 def test_sqlite_file__replaced_below_a_daemon__later_verdicts_are_in_the_new_file(scene: Scene) -> None:
     """A person restores a backup. What is written to the deleted file, nobody ever sees."""
     scene.live()
@@ -45,7 +43,7 @@ def test_sqlite_file__replaced_below_a_daemon__later_verdicts_are_in_the_new_fil
     for left in scene.folder.glob("rsc.db-*"):
         left.unlink()
     killed(scene, "after")
-    until(lambda: scene.records.sql(KILLED, id="after"), 15, "a verdict in the new file")
+    until(lambda: scene.records.sql(KILLED, id="after"), what="a verdict in the new file")
     scene.assert_lives()
 
 
