@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 
 MINUTES ?= 60
+BENCHMARKS ?= append accounts env reconcile prices cli training
 
 .PHONY: help demo test torture fuzz bench clean
 
@@ -14,7 +15,7 @@ help:
 	@echo "make test     all checks and tests, as CI runs them"
 	@echo "make torture  the long versions of the crash tests: 1 000 kills, 10 000 flips"
 	@echo "make fuzz     hostile journals against the reader, for MINUTES=60"
-	@echo "make bench    the figures of benchmarks/, side by side"
+	@echo "make bench    the figures of benchmarks/, and the tables of docs/benchmarks.md"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,7 +47,9 @@ fuzz: $(VENV)/.dev
 	RSC_TORTURE=1 RSC_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -q tests/journal/test_fuzz.py
 
 bench: $(VENV)/.dev
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --docs || exit 1; done
+	$(BIN)/python benchmarks/learning.py planted
+	$(BIN)/python benchmarks/learning.py real
 
 clean:
 	rm -rf $(VENV) .tox build *.egg-info

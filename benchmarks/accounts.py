@@ -14,7 +14,6 @@ import os
 import shutil
 import statistics
 import struct
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from crc32c import crc32c
+from harness import Table, between, in_turns, parser_of, quartiles, ratios, report
 
 from journal import About, Trade
 from rsc.recording.accounts import Account, since_last
@@ -30,7 +30,8 @@ from rsc.recording.episode import JournalSettings
 from rsc.recording.reading import AccountReader
 from rsc.recording.recorder import Recorder
 
-STEPS, ROUNDS = 5_000, 15
+STEPS = 5_000
+FLOOR = "floor + CRC"
 TRADE = [Trade(1, 1.0, 4, 0, 25.0, 25.0, 0.0, 0.0)]
 FOUR_KEYS = Account(value="value", position="units", price="price", cash="cash")
 ALL = Account(
@@ -107,10 +108,13 @@ def read_alone(account: Account, number: Any) -> float:
 
 
 def main() -> int:
-    folder = Path(tempfile.mkdtemp(dir=sys.argv[1] if len(sys.argv) > 1 else None))
+    parser = parser_of(__doc__, rounds=15)
+    parser.add_argument("--folder", help="where to write, by default a temporary folder")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(dir=given.folder))
     settings = JournalSettings(str(folder), "run")
     ways = {
-        "floor + CRC": lambda: floor(folder),
+        FLOOR: lambda: floor(folder),
         "the env, not recorded": lambda: played(Told(float)),
         "recorded, the env tells its account": lambda: played(Recorder(Told(float), settings)),
         "recorded, four keys of info": lambda: played(Recorder(Told(float), settings, account=FOUR_KEYS)),
@@ -119,19 +123,18 @@ def main() -> int:
         "reading four keys, alone": lambda: read_alone(FOUR_KEYS, float),
         "reading all, alone": lambda: read_alone(ALL, float),
     }
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            spent[name].append(way())
+    spent = in_turns(ways, 2 if given.quick else given.rounds)
     shutil.rmtree(folder)
-    unit = statistics.median(spent["floor + CRC"])
-    print(f"{'':40} {'us a step':>10} {'x floor + CRC':>14}")
-    for name, times in spent.items():
-        print(f"{name:40} {statistics.median(times):10.2f} {statistics.median(times) / unit:14.2f}")
+    table = Table(("way", "us of CPU time a step", "x floor + CRC", "quartiles"))
+    for name, (lower, middle, upper) in ratios(spent, FLOOR).items():
+        table.rows.append((name, statistics.median(spent[name]), middle, between(lower, upper)))
+    costs = Table(("cost of an account", "us of CPU time a step", "x floor + CRC", "quartiles"))
     direct = spent["recorded, the env tells its account"]
     for name in list(ways)[3:6]:
-        costs = [one - other for one, other in zip(spent[name], direct, strict=True)]
-        print(f"cost of: {name:31} {statistics.median(costs):10.2f} {statistics.median(costs) / unit:14.2f}")
+        each = [one - other for one, other in zip(spent[name], direct, strict=True)]
+        lower, middle, upper = quartiles([cost / unit for cost, unit in zip(each, spent[FLOOR], strict=True)])
+        costs.rows.append((name.removeprefix("recorded, "), statistics.median(each), middle, between(lower, upper)))
+    report("accounts", [table, costs], given)
     return 0
 
 

@@ -1,7 +1,10 @@
-"""Writing a step: the floor, ours, and the other ways, side by side in one run. `python benchmarks/append.py`.
+"""Writing a step: the floor, ours, and the other ways, in turns in one run.
 
-Medians over interleaved rounds, in microseconds a step, and as a ratio to the floor with CRC. Machines are noisy:
-read the ratios.
+    python benchmarks/append.py
+    python benchmarks/append.py --folder /mnt/xfs      on another file system
+
+Medians over the rounds, in microseconds of CPU time a step (system calls included), and as a ratio to the floor with CRC.
+durability=step is measured by the clock, because it waits for the disk. Machines are noisy: read the ratios.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ import shutil
 import sqlite3
 import statistics
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,11 +23,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from crc32c import crc32c
+from harness import Table, between, in_turns, parser_of, ratios, report
 
 from journal import About, EndReason, JournalWriter, Trade, new_journal_id
 from rsc.metrics import RunningMetrics
 
-STEPS, ROUNDS = 20_000, 9
+STEPS = 20_000
+FLOOR, CLOCKED = "floor + CRC", ", by the clock"
 ABOUT = About("Bench", 10_000.0, 252.0)
 NAMES = ("action", "reward", "value", "price", "cash", "position", "fees", "unrealized")
 
@@ -49,10 +53,11 @@ ROWS = rows()
 TRADE = [Trade(1, 31.25, 1, 0, 25.0, 26.0, 30.0, 1.6)]
 
 
-def timed(work: Callable[[], Any]) -> float:
-    start = time.perf_counter_ns()
+def timed(work: Callable[[], Any], clock: Callable[[], int] = time.thread_time_ns) -> float:
+    """Microseconds of CPU time of this thread, system calls included: other processes disturb it less than the clock."""
+    start = clock()
     work()
-    return (time.perf_counter_ns() - start) / 1000
+    return (clock() - start) / 1000
 
 
 def floor(folder: Path, crc: bool) -> float:
@@ -94,7 +99,9 @@ def ours(
         for index, row in enumerate(ROWS[:steps]):
             append(*row, False, False, TRADE if index & 1 else ())
 
-    spent = timed(trading if trades else plain) / steps
+    waits = settings.get("durability") == "step"  # for the disk, which takes no CPU time
+    clock = time.perf_counter_ns if waits else time.thread_time_ns
+    spent = timed(trading if trades else plain, clock) / steps
     writer.close(EndReason.CLOSED)
     return spent
 
@@ -175,48 +182,61 @@ def bytes_per_step(folder: Path, steps: int) -> float:
     return writer.path.stat().st_size / steps
 
 
-def main() -> int:
-    ways: dict[str, Callable[[Path], float]] = {
-        "floor: struct.pack + os.write": lambda folder: floor(folder, crc=False),
-        "floor + CRC": lambda folder: floor(folder, crc=True),
-        "journal": ours,
-        "journal, a trade every other step": lambda folder: ours(folder, trades=True),
-        "journal, no metrics": lambda folder: ours(folder, fold=False),
-        "journal, written tail": lambda folder: ours(folder, mapped=False),
-        "journal, durability=checkpoint": lambda folder: ours(folder, durability="checkpoint"),
-        "journal, durability=step": lambda folder: ours(folder, durability="step", steps=200),
-        "MCAP, unchunked, flushed": mcap_unchunked,
-        "SQLite WAL, commit a step": sqlite_commit,
-        "Arrow stream, a batch a step": arrow_batch_a_step,
+def ways_in(folder: Path) -> dict[str, Callable[[], float]]:
+    return {
+        "floor: struct.pack + os.write": lambda: floor(folder, crc=False),
+        FLOOR: lambda: floor(folder, crc=True),
+        "journal": lambda: ours(folder),
+        "journal, a trade every other step": lambda: ours(folder, trades=True),
+        "journal, no metrics": lambda: ours(folder, fold=False),
+        "journal, written tail": lambda: ours(folder, mapped=False),
+        "journal, durability=checkpoint": lambda: ours(folder, durability="checkpoint"),
+        f"journal, durability=step{CLOCKED}": lambda: ours(folder, durability="step", steps=200),
+        "MCAP, unchunked, flushed": lambda: mcap_unchunked(folder),
+        "SQLite WAL, commit a step": lambda: sqlite_commit(folder),
+        "Arrow stream, a batch a step": lambda: arrow_batch_a_step(folder),
     }
-    base = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    files, episodes, longer = [], [], []
+
+
+def episodes_in(folder: Path) -> dict[str, Callable[[], float]]:
+    """Medians of several, since one of them takes less time than a disturbance."""
+
+    def median_of(count: int, work: Callable[[], float]) -> Callable[[], float]:
+        return lambda: statistics.median(work() for _ in range(count))
+
+    return {
+        "open + 3 steps + close": median_of(30, lambda: open_and_close(folder)),
+        "open + 250 steps + close": median_of(10, lambda: open_and_close(folder, 250)),
+        "making one file": median_of(30, lambda: make_a_file(folder)),
+    }
+
+
+def main() -> int:
+    parser = parser_of(__doc__, rounds=9)
+    parser.add_argument("--folder", help="where to write, by default a temporary folder")
+    given = parser.parse_args()
+    rounds = 2 if given.quick else given.rounds
     # All are removed at the end: for five seconds ext4 hands out no inode that was just freed, and searches around it.
-    folders = [Path(tempfile.mkdtemp(dir=base)) for _ in range(ROUNDS)]
+    folders = [Path(tempfile.mkdtemp(dir=given.folder)) for _ in range(rounds)]
+    measured: dict[str, list[float]] = {}
     for folder in folders:
-        for name, way in ways.items():
-            try:
-                spent[name].append(way(folder))
-            except ImportError:
-                spent[name].append(float("nan"))
+        for name, values in in_turns(ways_in(folder), 1).items():
+            measured.setdefault(name, []).extend(values)
         os.environ["RSC_MAPPED_TAIL"] = "1"
-        files += [make_a_file(folder) for _ in range(30)]
-        episodes += [open_and_close(folder) for _ in range(30)]
-        longer += [open_and_close(folder, 250) for _ in range(10)]
-        sizes = {steps: bytes_per_step(folder, steps) for steps in (250, 3000, 20_000)}
+        for name, values in in_turns(episodes_in(folder), 1).items():
+            measured.setdefault(name, []).extend(values)
+    sizes = {steps: bytes_per_step(folders[0], steps) for steps in (250, 3000, 20_000)}
     for folder in folders:
         shutil.rmtree(folder)
-    unit = statistics.median(spent["floor + CRC"])
-    print(f"{'way':36} {'us a step':>10} {'x floor + CRC':>14}")
-    for name, times in spent.items():
-        middle = statistics.median(times)
-        print(f"{name:36} {middle:10.2f} {middle / unit:14.2f}")
-    print(f"\n{'an episode':36} {'us':>10} {'x floor + CRC':>14}")
-    for name, times in {"open + 3 steps + close": episodes, "open + 250 steps + close": longer,
-                        "making one file": files}.items():  # fmt: skip
-        print(f"{name:36} {statistics.median(times):10.0f} {statistics.median(times) / unit:14.0f}")
-    print("\nbytes a step, closed: " + ", ".join(f"{size:.0f} of {steps} steps" for steps, size in sizes.items()))
+    table = Table(("way", "us of CPU a step", "x floor + CRC", "quartiles"))
+    whole = Table(("an episode", "us of CPU", "x floor + CRC", "quartiles"))
+    for name, (lower, middle, upper) in ratios(measured, FLOOR).items():
+        row: tuple[str | float, ...] = (name, statistics.median(measured[name]), middle, between(lower, upper))
+        if name.endswith(CLOCKED):
+            row = (*row[:2], "-", "-")
+        (whole if name in episodes_in(folders[0]) else table).rows.append(row)
+    size = Table(("steps of a closed journal", "bytes a step"), [(f"{steps:,}", each) for steps, each in sizes.items()])
+    report("append", [table, whole, size], given)
     return 0
 
 

@@ -15,11 +15,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness import Table, parser_of, report
+
 from journal import About, EndReason, JournalWriter
 from rsc.metrics import RunningMetrics
 
 MANY, LONG = 10_000, 1_000_000
-ROUNDS = 5
 PROGRAM = [sys.executable, "-m", "journal"]
 
 
@@ -63,27 +64,28 @@ def starts(one: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def main() -> None:
+    given = parser_of(__doc__, rounds=5).parse_args()
+    many, rows, rounds = (100, 10_000, 1) if given.quick else (MANY, LONG, given.rounds)
+    table = Table(("command", "seconds"))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         os.environ["RSC_JOURNAL_ROOT"] = folder
-        for number in range(MANY):
+        for number in range(many):
             write(root, "many", f"ep{number:06d}", 50)
-        long = str(write(root, "long", "long", LONG))
-        one = str(root / "many" / "ep000000.arrows")
-        for name, arguments in starts(one):
-            print(f"{name:<28} {min(seconds(*arguments) for _ in range(ROUNDS)):6.2f} s")
-        print(
-            f"{'ls of 10 000, first line':<28} {min(seconds_to_second_line('ls', 'many') for _ in range(ROUNDS)):6.2f} s"
-        )
+        long = str(write(root, "long", "long", rows))
+        for name, arguments in starts(str(root / "many" / "ep000000.arrows")):
+            table.rows.append((name, min(seconds(*arguments) for _ in range(rounds))))
+        first = min(seconds_to_second_line("ls", "many") for _ in range(rounds))
+        table.rows.append((f"ls of {many:,}, first line", first))
         for name, arguments in (
-            ("ls of 10 000", ["ls", "many"]),
-            ("ls of 10 000, by pnl", ["ls", "many", "--sort", "pnl"]),
-            ("stats of 10 000", ["stats", "many"]),
-            ("verify of 1 000 000 rows", ["verify", long]),
+            (f"ls of {many:,}", ["ls", "many"]),
+            (f"ls of {many:,}, by pnl", ["ls", "many", "--sort", "pnl"]),
+            (f"stats of {many:,}", ["stats", "many"]),
+            (f"verify of {rows:,} rows", ["verify", long]),
+            (f"cat of {rows:,} rows, csv", ["cat", long, "--format", "csv"]),
         ):
-            print(f"{name:<28} {min(seconds(*arguments) for _ in range(ROUNDS)):6.2f} s")
-        cat = min(seconds("cat", long, "--format", "csv") for _ in range(ROUNDS))
-        print(f"{'cat of 1 000 000 rows, csv':<28} {cat:6.2f} s, {LONG / cat:,.0f} rows/s")
+            table.rows.append((name, min(seconds(*arguments) for _ in range(rounds))))
+    report("cli", [table], given)
 
 
 if __name__ == "__main__":

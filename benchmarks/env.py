@@ -1,21 +1,19 @@
 """How fast TradingEnv plays: steps a second, side by side with gym-anytrading and gym-trading-env on the same prices.
 
     python benchmarks/env.py
-    python benchmarks/env.py --rounds 15 --json
+    python benchmarks/env.py --rounds 15
     python benchmarks/env.py --bars 1000,1000000       only whether the speed depends on the market's length
     python benchmarks/env.py --memory                  only what 64 envs on one market hold
 
 Everything that the env can do is on: stops, fees, slippage, borrow cost, fills at the next open, trades. Actions are
-random, episodes 250 steps long, resets included. Contestants take turns in each round; a figure is the best round, a
-ratio the median of the ratios within a round. The other two have no stops, no sizing and no ledger of trades, and
-gym-anytrading no shorts that earn.
+random, episodes 250 steps long, resets included. Times are CPU time of this thread. Contestants take turns in each round;
+a figure is the best round, a ratio the median of the ratios within a round. The other two have no stops, no sizing and no
+ledger of trades, and gym-anytrading no shorts that earn.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import statistics
 import tempfile
 import time
@@ -27,6 +25,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from harness import Table, between, parser_of, quartiles, report
 
 from rsc.recording.episode import JournalSettings
 from rsc.recording.recorder import Recorder
@@ -77,12 +76,12 @@ def play_single(env: Any, steps: int) -> Callable[[], float]:
 
     def play() -> float:
         env.reset()
-        step, reset, begin = env.step, env.reset, time.perf_counter()
+        step, reset, begin = env.step, env.reset, time.thread_time()
         for action in actions:
             _, _, terminated, truncated, _ = step(action)
             if terminated or truncated:
                 reset()
-        return steps / (time.perf_counter() - begin)
+        return steps / (time.thread_time() - begin)
 
     return play
 
@@ -95,10 +94,10 @@ def play_vector(n: int, steps: int, root: str | None = None) -> Callable[[], flo
 
     def play() -> float:
         env.reset()
-        step, begin = env.step, time.perf_counter()
+        step, begin = env.step, time.thread_time()
         for action in actions:
             step(action)
-        return steps * n / (time.perf_counter() - begin)
+        return steps * n / (time.thread_time() - begin)
 
     return play
 
@@ -126,12 +125,12 @@ def play_single_continuous(steps: int) -> Callable[[], float]:
 
     def play() -> float:
         env.reset()
-        begin = time.perf_counter()
+        begin = time.thread_time()
         for action in actions:
             _, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 env.reset()
-        return steps / (time.perf_counter() - begin)
+        return steps / (time.thread_time() - begin)
 
     return play
 
@@ -178,42 +177,35 @@ def memory() -> dict[str, float]:
     return {"features": features / 1024, "first env": first / 1024, "each further env": (all_ - first) / 63 / 1024}
 
 
-def show(title: str, speeds: dict[str, list[float]], reference: str) -> None:
-    print(f"\n{title}\n{'':32}{'best, steps/s':>15}{'median':>12}{'  x ' + reference:>20}{'quartiles':>14}")
+def table_of(title: str, speeds: dict[str, list[float]], reference: str) -> Table:
+    table = Table(("env", "best, steps/s of CPU", "median", f"x {reference}", "quartiles"), title=title)
     for name, each in speeds.items():
-        ratios = (
-            [a / b for a, b in zip(each, speeds[reference], strict=True)] if reference in speeds else [float("nan")]
-        )
-        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
-        print(f"{name:32}{max(each):15,.0f}{statistics.median(each):12,.0f}{middle:20.2f}{low:8.2f}-{high:.2f}")
+        unit = speeds.get(reference, [float("nan")] * len(each))
+        lower, middle, upper = quartiles([a / b for a, b in zip(each, unit, strict=True)])
+        table.rows.append((name, max(each), statistics.median(each), middle, between(lower, upper)))
+    return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = parser_of(__doc__, rounds=7)
     parser.add_argument("--bars", help="lengths of markets, separated by commas; only these are measured")
     parser.add_argument("--memory", action="store_true", help="only the memory")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     warnings.simplefilter("ignore")
-    lengths = [int(each) for each in (arguments.bars or "1000,10000,100000,1000000").split(",")]
-    results: dict[str, Any] = {}
-    if not arguments.bars:
-        results["memory_kib"] = memory()
-    if not arguments.bars and not arguments.memory:
+    lengths = [int(each) for each in (given.bars or "1000,10000,100000,1000000").split(",")]
+    rounds = 1 if given.quick else given.rounds
+    tables = []
+    if not given.bars and not given.memory:
         with tempfile.TemporaryDirectory() as root:
-            results["speed"] = race(contestants(str(Path(root))), arguments.rounds)
-    if not arguments.memory:
-        results["by_length"] = by_length(lengths, arguments.rounds)
-    if arguments.json:
-        print(json.dumps(results))
-        return
-    if "speed" in results:
-        show(f"{TICKER}, random actions", results["speed"], REFERENCE)
-    if "by_length" in results:
-        show("TradingEnv by the length of its market", results["by_length"], next(iter(results["by_length"])))
-    for what, kib in results.get("memory_kib", {}).items():
-        print(f"{what:32}{kib:15,.1f} KiB")
+            speeds = race(contestants(str(Path(root))), rounds)
+        tables.append(table_of(f"{TICKER}, random actions", speeds, REFERENCE))
+    if not given.memory:
+        by_bars = by_length(lengths[:2] if given.quick else lengths, rounds)
+        tables.append(table_of("TradingEnv by the length of its market", by_bars, next(iter(by_bars))))
+    if not given.bars:
+        held = [(what, f"{kib:,.1f}") for what, kib in memory().items()]
+        tables.append(Table(("memory of 64 envs on one market", "KiB"), held))
+    report("env", tables, given)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ action "long" in the same env; random actions are 200 accounts, of which the med
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from harness import Table, parser_of, report
 from numpy.typing import NDArray
 
 from rsc.metrics import max_drawdown, returns, sharpe_ratio
@@ -145,7 +145,7 @@ def parts(arguments: argparse.Namespace) -> tuple[Settings, Settings]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("what", choices=["planted", "real"])
     parser.add_argument("--ticker", default="MSFT")
     parser.add_argument("--seeds", default="1", help="of the training, separated by commas")
@@ -153,8 +153,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=25, help="of 3 000 steps each")
     parser.add_argument("--fee", type=float, default=0.001)
     parser.add_argument("--slippage-bps", type=float, default=2.0)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     warnings.simplefilter("ignore")
     import ray
 
@@ -162,15 +161,13 @@ def main() -> None:
 
     quieten()
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
-    train, test = parts(arguments)
-    seeds = [int(each) for each in arguments.seeds.split(",")]
-    found = compare(train, test, seeds, arguments.iterations)
-    if arguments.json:
-        print(json.dumps({name: asdict(result) for name, result in found.items()}))
-        return
-    print(f"\n{'out of sample, costs included':32}{'return':>10}{'Sharpe':>9}{'drawdown':>10}{'trades':>8}")
-    for name, each in found.items():
-        print(f"{name:32}{each.total_return:10.1%}{each.sharpe:9.2f}{each.max_drawdown:10.1%}{each.trades:8}")
+    train, test = parts(given)
+    seeds = [int(each) for each in given.seeds.split(",")]
+    table = Table(("out of sample, costs included", "return", "Sharpe", "drawdown", "trades"))
+    for name, each in compare(train, test, seeds, 1 if given.quick else given.iterations).items():
+        figures = (f"{each.total_return:.1%}", f"{each.sharpe:.2f}", f"{each.max_drawdown:.1%}", str(each.trades))
+        table.rows.append((name, *figures))
+    report("learning", [table], given)
 
 
 if __name__ == "__main__":

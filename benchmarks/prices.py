@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from harness import Table, parser_of, report
 from pyarrow import csv
 
 from rsc.trading.prices import read_file
 
-BARS, ROUNDS = 1_000_000, 5
+BARS = 1_000_000
 DATES = {
     "ISO": "%Y-%m-%d %H:%M:%S",
     "ISO, UTC": "%Y-%m-%dT%H:%M:%SZ",
@@ -27,20 +28,20 @@ DATES = {
 }
 
 
-def columns() -> dict[str, pa.Array]:
+def columns(bars: int) -> dict[str, pa.Array]:
     """A random walk of minutes, with two decimals."""
     rng = np.random.default_rng(0)
-    close = (100 * np.exp(np.cumsum(rng.normal(0, 1e-4, BARS)))).round(2)
+    close = (100 * np.exp(np.cumsum(rng.normal(0, 1e-4, bars)))).round(2)
     opened = np.concatenate(([100.0], close[:-1]))
     prices = {"open": opened, "high": np.maximum(opened, close) + 0.1, "low": np.minimum(opened, close) - 0.1}
-    volume = rng.integers(0, 1_000_000, BARS)
+    volume = rng.integers(0, 1_000_000, bars)
     return {name: pa.array(values) for name, values in {**prices, "close": close, "volume": volume}.items()}
 
 
-def files(folder: Path) -> dict[str, Path]:
+def files(folder: Path, bars: int) -> dict[str, Path]:
     """The same bars as files."""
-    minutes = pa.array((np.datetime64("2015-01-01", "m") + np.arange(BARS)).astype("datetime64[s]"))
-    numbers = columns()
+    minutes = pa.array((np.datetime64("2015-01-01", "m") + np.arange(bars)).astype("datetime64[s]"))
+    numbers = columns(bars)
     made = {}
     for name, form in DATES.items():
         made[name] = folder / f"{len(made)}.csv"
@@ -55,10 +56,10 @@ def files(folder: Path) -> dict[str, Path]:
     return made
 
 
-def best(read: Callable[[Path], object], path: Path) -> tuple[float, float]:
+def best(read: Callable[[Path], object], path: Path, count: int) -> tuple[float, float]:
     """Seconds on the clock, and of processor time."""
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in range(count):
         clock, processor = time.perf_counter(), time.process_time()
         read(path)
         rounds.append((time.perf_counter() - clock, time.process_time() - processor))
@@ -66,14 +67,17 @@ def best(read: Callable[[Path], object], path: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    given = parser_of(__doc__, rounds=5).parse_args()
+    rounds = 1 if given.quick else given.rounds
+    table = Table(("dates and numbers", "MB", "seconds", "seconds of CPU", "x pyarrow.csv"))
     with tempfile.TemporaryDirectory() as folder:
-        made = files(Path(folder))
-        print(f"{'dates and numbers':<28}{'MB':>6}{'clock':>8}{'CPU':>8}")
+        made = files(Path(folder), 20_000 if given.quick else BARS)
+        floor, processor_floor = best(csv.read_csv, made["ISO"], rounds)
         for name, path in made.items():
-            clock, processor = best(read_file, path)
-            print(f"{name:<28}{path.stat().st_size / 1e6:>6.0f}{clock:>8.2f}{processor:>8.2f}")
-        clock, processor = best(csv.read_csv, made["ISO"])
-        print(f"{'ISO, pyarrow.csv alone':<28}{'':>6}{clock:>8.2f}{processor:>8.2f}")
+            clock, processor = best(read_file, path, rounds)
+            table.rows.append((name, path.stat().st_size / 1e6, clock, processor, processor / processor_floor))
+        table.rows.append(("ISO, pyarrow.csv alone", made["ISO"].stat().st_size / 1e6, floor, processor_floor, 1.0))
+    report("prices", [table], given)
 
 
 if __name__ == "__main__":

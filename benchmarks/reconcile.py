@@ -10,7 +10,6 @@ Needs 150 KB of disk for each episode, since a killed writer leaves its reserved
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from crc32c import crc32c
+from harness import Table, between, in_turns, parser_of, ratios, report
 
 from journal import About, JournalWriter, Observer, RunMarker, Trade, new_journal_id
 from reconciler.evidence import gather_evidence, run_state
@@ -175,32 +175,32 @@ def timed_floor(stale: Stale, batches: Callable[[], Iterator[tuple[list[Any], li
     return seconds
 
 
-def compare(home: Path, count: int, rounds: int) -> None:
+def compare(home: Path, count: int, rounds: int) -> Table:
     """The ratio, in paired rounds."""
     stale = make_stale(home, count)
     relax_garbage_collection()  # as the program does
     timed_pass(stale, "pass")  # the files are in the page cache for both
     batches = answers(home / "pass.db")
-    ratios, passes = [], []
-    for number in range(rounds):
-        floor, seconds = timed_floor(stale, batches), timed_pass(stale, "pass")
-        ratios.append(seconds / floor)
-        passes.append(seconds)
-        print(f"round {number + 1}: floor {floor:.2f} s, pass {seconds:.2f} s, ratio {seconds / floor:.2f}", flush=True)
-    micro = statistics.median(passes) / count * 1e6
-    print(f"{count:,} episodes: median ratio {statistics.median(ratios):.2f}, {micro:.0f} us an episode")
+    measured = in_turns(
+        {"floor": lambda: timed_floor(stale, batches), "pass": lambda: timed_pass(stale, "pass")}, rounds
+    )
+    lower, middle, upper = ratios(measured, "floor")["pass"]
+    each, floor = (statistics.median(measured[name]) / count * 1e6 for name in ("pass", "floor"))
+    row = (f"{count:,}", each, floor, middle, between(lower, upper))
+    return Table(("stale episodes", "us each", "us of the floor", "x floor", "quartiles"), [row])
 
 
-def flat(home: Path, counts: list[int]) -> None:
+def flat(home: Path, counts: list[int]) -> Table:
     """Cost and peak memory of one process by the number of episodes, each in a fresh one."""
-    print(f"{'episodes':>10} {'us each':>8} {'peak MiB':>9}")
+    table = Table(("episodes, one process", "us each", "peak MiB"))
     for count in counts:
         stale = make_stale(home / str(count), count)
         context = multiprocessing.get_context("spawn")
         with context.Pool(1) as pool:
             seconds, peak = pool.apply(_measured, (stale,))
-        print(f"{count:>10,} {seconds / count * 1e6:>8.0f} {peak / 1024:>9.0f}", flush=True)
+        table.rows.append((f"{count:,}", seconds / count * 1e6, peak / 1024))
         shutil.rmtree(home / str(count))
+    return table
 
 
 def _measured(stale: Stale) -> tuple[float, int]:
@@ -216,17 +216,17 @@ def _peak_kib() -> int:
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
-def long(home: Path, steps: int = 1_000_000) -> None:
+def long(home: Path, steps: int = 1_000_000) -> Table:
     """An open journal of a million steps: look, verify, metrics; its trades' inserts are measured elsewhere."""
     root = home / "journal"
     RunMarker(root, RUN, {}).close()
+    table = Table(("steps of an open journal", "trades", "MB", "ms to verify and answer"))
     for trade_every in (steps + 1, TRADE_EVERY):
         writer = write_episode(root, steps, random.Random(7), trade_every)
         size = sum(file.stat().st_size for file in writer.path.parent.glob(f"{writer.journal_id}.*"))
         times = [_timed_answer(root, writer.journal_id) for _ in range(9)]
-        print(
-            f"{steps:,} steps, {writer.trades:,} trades, {size / 1e6:.0f} MB: {statistics.median(times) * 1e3:.1f} ms"
-        )
+        table.rows.append((f"{steps:,}", f"{writer.trades:,}", size / 1e6, statistics.median(times) * 1e3))
+    return table
 
 
 def _timed_answer(root: Path, journal_id: str) -> float:
@@ -239,20 +239,22 @@ def _timed_answer(root: Path, journal_id: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, rounds=5)
     parser.add_argument("--episodes", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--flat", metavar="COUNTS", help="comma-separated numbers of episodes")
-    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--flat", metavar="COUNTS", help="comma-separated numbers of episodes; only these are measured")
+    parser.add_argument("--long", action="store_true", help="only the open journal of a million steps")
     parser.add_argument("--home", type=Path, help="where to put the journals, by default a temporary folder")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.home, prefix="rsc-bench-") as home:
-        if options.flat:
-            flat(Path(home), [int(count) for count in options.flat.split(",")])
-        elif options.long:
-            long(Path(home))
+    given = parser.parse_args()
+    episodes, rounds, steps = (200, 1, 20_000) if given.quick else (given.episodes, given.rounds, 1_000_000)
+    with tempfile.TemporaryDirectory(dir=given.home, prefix="rsc-bench-") as home:
+        tables = []
+        if given.flat:
+            tables.append(flat(Path(home), [int(count) for count in given.flat.split(",")]))
         else:
-            compare(Path(home), options.episodes, options.rounds)
+            if not given.long:
+                tables.append(compare(Path(home), episodes, rounds))
+            tables.append(long(Path(home) / "long", steps))
+    report("reconcile", tables, given)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from harness import Table, parser_of, quartiles, report
 
 BATCH_STEPS = 4000
 WARM_UP_ROUNDS = 1
@@ -202,23 +202,22 @@ def comparisons(measured: list[dict[str, Iteration]], ours: str, theirs: str) ->
     update = statistics.median(one.update for of_round in measured for one in of_round.values())
     pairs = [(of_round[theirs], of_round[ours]) for of_round in measured]
     return [
-        quartiles([(a.update + a.other) / (b.update + b.other) for a, b in pairs]),
-        quartiles([(update + a.other) / (update + b.other) for a, b in pairs]),
-        quartiles([a.other / b.other for a, b in pairs]),
+        with_quartiles([(a.update + a.other) / (b.update + b.other) for a, b in pairs]),
+        with_quartiles([(update + a.other) / (update + b.other) for a, b in pairs]),
+        with_quartiles([a.other / b.other for a, b in pairs]),
     ]
 
 
-def quartiles(ratios: list[float]) -> str:
-    lower, middle, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+def with_quartiles(ratios: list[float]) -> str:
+    lower, middle, upper = quartiles(ratios)
     return f"{middle:.3f} [{lower:.3f}, {upper:.3f}]"
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser = parser_of(__doc__, rounds=9)
     parser.add_argument("--shape", choices=SHAPES, action="append")
     parser.add_argument("--length", type=int, action="append", help="steps of an episode")
-    parser.add_argument("--json", type=Path, help="also write every round's speeds here")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="also write every round's times here, as JSON")
     return parser.parse_args()
 
 
@@ -230,24 +229,23 @@ def main() -> None:
     given = arguments()
     quieten()
     warnings.filterwarnings("ignore", message=".*Overriding environment.*")
-    load = os.getloadavg()[0]
-    print(f"{os.cpu_count()} cores, load {load:.2f} at the start, {given.rounds} paired rounds; quartiles in brackets")
     ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level="ERROR")
+    shapes, lengths = given.shape or list(SHAPES), given.length or list(LENGTHS)
+    if given.quick:
+        shapes, lengths, given.rounds = shapes[:1], lengths[:1], 1
+    table = Table(("shape", "episodes of", "compared", "iteration", "with median update", "without update"))
     kept = []
-    for name, length in itertools.product(given.shape or SHAPES, given.length or LENGTHS):
+    for name, length in itertools.product(shapes, lengths):
         measured = measure(SHAPES[name], length, given.rounds)
-        bare = statistics.median(1 / (of_round["bare"].update + of_round["bare"].other) for of_round in measured)
-        print(f"\n{SHAPES[name]}; episodes of {length} steps; bare {bare:.0f} steps/s; load {os.getloadavg()[0]:.2f}")
-        print(f"  {'':22} {'iteration':>22} {'with median update':>22} {'without update':>22}")
         for ours, theirs in COMPARED:
-            if theirs not in measured[0]:
-                continue
-            found = comparisons(measured, ours, theirs)
-            print(f"  {f'{ours} / {theirs}':22} " + " ".join(f"{text:>22}" for text in found), flush=True)
+            if theirs in measured[0]:
+                found = comparisons(measured, ours, theirs)
+                table.rows.append((str(SHAPES[name]), f"{length:,} steps", f"{ours} / {theirs}", *found))
         rounds = [{variant: asdict(one) for variant, one in of_round.items()} for of_round in measured]
         kept.append({"shape": name, "length": length, "rounds": rounds})
-    if given.json:
-        given.json.write_text(json.dumps(kept))
+    if given.keep:
+        given.keep.write_text(json.dumps(kept))
+    report("training", [table], given)
 
 
 if __name__ == "__main__":
