@@ -29,6 +29,7 @@ Observation = NDArray[np.float32]
 _SIDES = (0, 1, -1, *[None] * 61)
 _OVER = -1  # no step may follow before the next reset
 _NO_TRADES: tuple[Trade, ...] = ()
+_CLIP_SQUARED = CLIP * CLIP
 _write_account: Callable[..., None] = Struct(f"{ACCOUNT_COLUMNS}f").pack_into
 
 
@@ -198,10 +199,10 @@ class TradingEnv(gym.Env[Observation, Any]):
             return observation, reward, True, False, {}
         # Only these can leave the observation space while equity is positive.
         exposure = worth / value
-        if not -CLIP <= exposure <= CLIP:
+        if exposure * exposure > _CLIP_SQUARED:
             exposure = CLIP if exposure > 0.0 else -CLIP
         latent = unrealized / value
-        if not -CLIP <= latent <= CLIP:
+        if latent * latent > _CLIP_SQUARED:
             latent = CLIP if latent > 0.0 else -CLIP
         gain = value * self._per_capital - 1.0
         if gain > CLIP:

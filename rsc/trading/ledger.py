@@ -258,18 +258,19 @@ class Ledger:
         """Open a lot on the same side as the position."""
         value = size * price
         if self._plain:
-            fee = value * self._fee
+            self.fees += value * self._fee
             costs = value * self._cost_rate
         else:
             fee, costs = self._costs_of(size, value)
+            self.fees += fee
         self.cash -= side * value + costs
-        self.fees += fee
         self.spent += costs
-        held = self.size
-        self.size = whole = held + size
         if self.side:
-            price_paid = self.average = (self.average * held + value) / whole
+            held = self.size
+            self.size = held + size
+            price_paid = self.average = (self.average * held + value) / self.size
         else:
+            self.size = size
             price_paid = self.average = price
             self.side = side
         self.entry_value += value
@@ -286,13 +287,13 @@ class Ledger:
         value = self.size * price
         rate = self._cost_rate
         if self._plain:
-            fee = value * self._fee
+            self.fees += value * self._fee
             costs = value * rate
         else:
             fee, costs = self._costs_of(self.size, value)
+            self.fees += fee
             rate = costs / value
         self.cash += side * value - costs
-        self.fees += fee
         self.spent += costs
         self.side = 0
         self.size = self.entry_value = self.costs = self.carries = 0.0
