@@ -76,11 +76,12 @@ def named(info: dict[str, Any]) -> dict[int, str]:
 
 @pytest.mark.parametrize("actions", ["discrete", "continuous"])
 @pytest.mark.parametrize("bankrupt", [False, True])
+@pytest.mark.parametrize("terms", [{}, {"cash_rate": 0.1, "maintenance_margin": 0.9, "fee_minimum": 0.5}], ids=str)
 def test_vector_recorder__beside_single_recorders__same_returns_and_same_journals(
-    tmp_path: Path, actions: str, bankrupt: bool
+    tmp_path: Path, actions: str, bankrupt: bool, terms: dict[str, Any]
 ) -> None:
     """Over autoresets, bankruptcies and a reset over running episodes; apart from ids and the clock, infos too."""
-    config = {**CONFIG, "actions": actions, "sizing": "all_in", "stop_loss": None if bankrupt else 0.03}
+    config = {**CONFIG, "actions": actions, "sizing": "all_in", "stop_loss": None if bankrupt else 0.03, **terms}
     market = random_market(5, bars=300, jump=0.3 if bankrupt else 0.02)
     ours, theirs = vector(tmp_path / "a", config, market), singles(tmp_path / "b", config, market)
     choices = np.random.default_rng(0)
@@ -106,7 +107,9 @@ def test_vector_recorder__beside_single_recorders__same_returns_and_same_journal
     reasons: Counter[Any] = Counter()
     for mine, other in pairs:
         assert content(tmp_path / "a", mine) == content(tmp_path / "b", other)
-        reasons[journal_of(tmp_path / "a", mine).end_reason] += 1
+        journal = journal_of(tmp_path / "a", mine)
+        assert journal.header.about.extra_columns[2:] == (("interest", "liquidated") if terms else ())
+        reasons[journal.end_reason] += 1
     for kept, side in (("a", 0), ("b", 1)):
         assert sorted(list_journals(tmp_path / kept, "run")) == sorted(pair[side] for pair in pairs)
     assert {EndReason.SUPERSEDED, EndReason.CLOSED} < set(reasons)
