@@ -13,7 +13,7 @@ from journal.cli.lines import count_text, finding_text, size_text, time_text, un
 from journal.console import DATA_LOST, DONE, fail, folded, plain, print_json
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
-from journal.inspect.figures import number_text
+from journal.inspect.figures import few_steps_mark, number_text
 from journal.inspect.find import find_journal
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _figures(one: Overview, journal: Journal) -> Iterator[str]:
     upto = (
         "" if journal.metrics_step >= journal.last_step else f" (up to step {journal.metrics_step:,}, before the loss)"
     )
-    yield f"\nMetrics{upto}"
+    yield f"\nMetrics{upto}{few_steps_mark(figures, 'sharpe_ratio')}"
     names = list(figures)
     half = (len(names) + 1) // 2
     for left, right in zip(names[:half], [*names[half:], ""], strict=False):

@@ -15,6 +15,7 @@ from journal.cli.lines import count_text, cut_short_text
 from journal.cli.opening import paths_of
 from journal.console import DATA_LOST, DONE, print_json, remark
 from journal.host.liveness import Observer
+from journal.inspect.figures import FEW_STEPS_MARK, few_steps_mark
 
 if TYPE_CHECKING:
     from journal.inspect.overview import Overview
@@ -82,7 +83,7 @@ class _Gathered:
         self.groups: dict[str, list[Values]] = {}
         self.ends: dict[str, Counter[str]] = {}
         self.running = 0
-        self.lost = self.cut_short = 0
+        self.lost = self.cut_short = self.few = 0
         self.problems: list[str] = []
 
     def read(self, paths: Any) -> None:
@@ -106,6 +107,7 @@ class _Gathered:
         for name, value in one.figures().items():
             values.setdefault(name, value)
         self.groups.setdefault(group, []).append(values)
+        self.few += bool(few_steps_mark(values, "sharpe_ratio"))
         self.ends.setdefault(group, Counter())[end_of(one)] += 1
 
     @property
@@ -121,6 +123,10 @@ class _Gathered:
             remark(f"and {len(self.problems) - 20} more like these")
         if self.running and not self._live:
             remark(f"{self.running:,} episodes are still running and left out; --live includes them")
+        if self.few:
+            remark(
+                f"{self.few:,} of {self.count:,} episodes have fewer than 20 steps {FEW_STEPS_MARK}: their ratios say little"
+            )
         if self.lost:
             remark(f"damage cost {self.lost:,} steps")
         if self.cut_short:

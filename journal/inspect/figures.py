@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from journal.read.reader import Journal
 
 Figures = dict[str, float | int | None]
+FEW_STEPS = 20
+"""A ratio of fewer steps than this says little."""
+FEW_STEPS_MARK = "(few steps)"
 
 
 class Kernel(Protocol):
@@ -57,6 +60,13 @@ def figure_columns() -> dict[str, type]:
         header=SimpleNamespace(about=About("", 1.0, None)), folded=lambda make, restore: make(), steps_lost=0
     )
     return {name: int if isinstance(value, int) else float for name, value in figures_of(empty).items()}
+
+
+def few_steps_mark(figures: Figures, name: str) -> str:
+    """Return the mark that follows a ratio of few steps, with a blank before it; nothing for others and for no figure."""
+    steps = figures.get("total_steps")
+    few = steps is not None and steps < FEW_STEPS and figures.get(name) is not None
+    return f" {FEW_STEPS_MARK}" if few else ""
 
 
 def number_text(value: float | int | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from journal.inspect.figures import few_steps_mark
 from journal.plot import pictures
 from journal.plot.series import Series
 
@@ -65,6 +66,7 @@ def _templates() -> jinja2.Environment:
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("journal.plot"), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    templates.globals["few_steps_mark"] = few_steps_mark
     templates.filters |= {"number": _number, "percent": _percent, "cell": _cell}
     return templates
 

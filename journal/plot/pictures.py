@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from journal.inspect.figures import few_steps_mark
 from journal.plot.series import Series
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _subtitle(series: Series) -> str:
     parts = [series.standing]
     parts += [f"{word} {figures[name]:.2%}" for name, word in percent.items() if figures.get(name) is not None]
     if figures.get("sharpe_ratio") is not None:
-        parts.append(f"Sharpe {figures['sharpe_ratio']:.2f}")
+        parts.append(f"Sharpe {figures['sharpe_ratio']:.2f}{few_steps_mark(figures, 'sharpe_ratio')}")
     if series.holes:
         lost = sum(last - first + 1 for first, last in series.holes)
         parts.append(f"{lost:,} steps lost (grey)")

@@ -10,7 +10,7 @@ from string import ascii_lowercase
 import click
 import numpy as np
 
-from journal.inspect.figures import number_text
+from journal.inspect.figures import few_steps_mark, number_text
 from journal.plot.canvas import Canvas, scaled, sparkline
 from journal.plot.series import Floats, Series
 
@@ -171,6 +171,7 @@ def _figure_line(series: Series) -> str:
         f"{name} " + (f"{value:.2%}" if name in percent and value is not None else number_text(_rounded(value)))
         for name, value in shown.items()
     ]
+    cells[1] += few_steps_mark(series.figures, "sharpe_ratio")
     return "  ".join(cells) if series.figures else "no metrics"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.console import DATA_LOST, DONE, FAILED, print_json, remark, work_without_output
+from journal.inspect.figures import few_steps_mark
 from rsc import defaults
 from rsc.cli import options
 
@@ -231,7 +232,8 @@ def _block(row: dict[str, Any]) -> str:
         f"  {_when(row['start_time'])} to {_when(row['end_time'])} UTC"
         f"  value {_text(row['initial_portfolio_value'], '{:.2f}')} to {_text(row['final_portfolio_value'], '{:.2f}')}\n"
         f"  pnl {_text(row['pnl'], '{:+.2f}')}  reward {_text(row['total_reward'], '{:+.4f}')}"
-        f"  Sharpe {_text(row['sharpe_ratio'], '{:+.3f}')}  drawdown {_text(row['max_drawdown'], '{:.1%}')}"
+        f"  Sharpe {_text(row['sharpe_ratio'], '{:+.3f}')}{few_steps_mark(row, 'sharpe_ratio')}"
+        f"  drawdown {_text(row['max_drawdown'], '{:.1%}')}"
         f"  win rate {_text(row['win_rate'], '{:.1%}')}"
     )
     return f"{text}\n  not told by this env: {', '.join(untold)}" if untold else text

@@ -100,7 +100,7 @@ training_runs = Table(
     Column("package_version", Words(64)),
     Column("git_commit", Words(64)),  # of the folder that the driver ran in; "-dirty" if it had changes
     Column("driver_host", Words(255)),
-    Column("parent_run_id", Words(128)),
+    Column("parent_run_id", Words(128)),  # the run whose checkpoint this one goes on from
     Column("trial_id", Words(128)),
     _one_of("status", RUN_STATUSES),
 )

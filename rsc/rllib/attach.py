@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("rsc")
 
 
+_begun: set[str] = set()
+"""Tokens of the runs that this process began."""
+
+
 class AttachedRun(Run):
     """A run of RLlib: its env runners write the rows of their episodes."""
 
@@ -119,10 +123,19 @@ def attach(
         parameters=trials.plain_values(config),
     )
     _require_account(config, settings)
-    _, marker = register_run(settings.run_id, root, url, dict(parameters or {}), _facts(config, settings))
+    _, marker = register_run(
+        settings.run_id, root, url, dict(parameters or {}), _facts(config, settings, _parent_of(config))
+    )
     _put_on(config, settings)
     live.begin(settings.token, secret)
+    _begun.add(settings.token)
     return AttachedRun(settings, url, marker)
+
+
+def _parent_of(config: AlgorithmConfig) -> str | None:
+    """Return the run of another process in which this config was recorded: the config is one of its checkpoints'."""
+    earlier = RecordingSettings.of(config)
+    return None if earlier is None or earlier.token in _begun else earlier.run_id
 
 
 def _put_on(config: AlgorithmConfig, settings: RecordingSettings) -> None:
@@ -195,7 +208,7 @@ def _same_random_numbers() -> Iterator[None]:
         np.random.set_state(of_numpy)
 
 
-def _facts(config: AlgorithmConfig, settings: RecordingSettings) -> dict[str, Any]:
+def _facts(config: AlgorithmConfig, settings: RecordingSettings, parent: str | None) -> dict[str, Any]:
     """Return what the run's row says about where its figures come from."""
     return {
         **provenance(),
@@ -203,4 +216,5 @@ def _facts(config: AlgorithmConfig, settings: RecordingSettings) -> dict[str, An
         "config": settings.parameters,
         "seed": config.seed,
         "trial_id": settings.trial_id,
+        "parent_run_id": parent,
     }

@@ -73,6 +73,12 @@ class EpisodeCallbacks(RLlibCallback):
             self._put(row, State.ENDED, None if kept is None else str(kept))
 
     @_never_raising
+    def on_sample_end(self, *, env_runner: Any, **kwargs: Any) -> None:
+        """Note that the runner has sampled."""
+        if hasattr(env_runner, "progress"):
+            env_runner.progress.sampled = True
+
+    @_never_raising
     def on_envs_closed(self) -> None:
         """Hand over the episodes that are not known to have ended: RLlib drops some that did."""
         for row in self._running.values():
@@ -106,6 +112,7 @@ class EpisodeCallbacks(RLlibCallback):
             "initial_portfolio_value": capital if math.isfinite(capital) else None,
             "env_index": int(env_index),
             "trial_id": self._trial_id,
+            "start_iteration": getattr(getattr(env_runner, "progress", None), "iterations", None),
             "start_env_steps": getattr(env_runner, "num_env_steps_sampled_lifetime", None),
         }
 

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from journal.host.identity import boot_id
@@ -18,6 +19,7 @@ from rsc.recording.vector import VectorRecorder
 from rsc.rllib import live, rows, trials
 from rsc.rllib.callbacks import EpisodeCallbacks
 from rsc.rllib.checks import VECTOR_MODE, UnfitError, is_vector_mode, require_made_env, require_single_agent
+from rsc.rllib.progress import Progress
 from rsc.rllib.rows import RowWriter, TrialEntry
 from rsc.rllib.seeds import IndependentSeeds, VectorIndependentSeeds
 from rsc.rllib.settings import RecordingSettings
@@ -46,6 +48,8 @@ class Recording:
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         require_single_agent(config)
+        own_pace = getattr(config, "_dont_auto_sync_env_runner_states", False)
+        self.progress = Progress(countable=not (own_pace or config.in_evaluation))
         if config.output and type(self) is RecordedEnvRunner:
             raise UnfitError("config.output was set after rsc.attach, and would be ignored: call rsc.attach last")
         self._log_folder = kwargs.get("log_dir")
@@ -73,6 +77,14 @@ class Recording:
         made = self.env.unwrapped
         if isinstance(made, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv):
             made.set_attr("env_index", list(range(made.num_envs)))
+
+    def set_state(self, state: Any) -> None:
+        """Take the algorithm's state, and note how far the training is."""
+        base: Any = super()
+        base.set_state(state)
+        env_steps = state.get(NUM_ENV_STEPS_SAMPLED_LIFETIME)
+        if env_steps is not None:
+            self.progress.note(int(env_steps))
 
     def stop(self) -> None:
         """Close the envs, and write the rows of all episodes that ended. Waits for at most `rows.DRAIN_S`."""

@@ -230,7 +230,9 @@ def test_episode__value_alone__all_else_is_null_and_named(tmp_path: Path) -> Non
     unknown = {name for name, value in row.items() if value is None}
     assert unknown == {
         "annual_return", "sharpe_ratio", "sortino_ratio", "calmar_ratio", "volatility", "win_rate", "profit_factor",
-        "time_in_market", "total_fees", "unrealized_pnl", "total_trades",
+        "time_in_market", "total_fees", "unrealized_pnl", "total_trades", "alpha", "beta", "information_ratio",
+        "buy_and_hold_return", "excess_return", "turnover", "total_costs", "liquidation_value", "average_trade",
+        "best_trade", "worst_trade", "average_holding_steps", "sharpe_standard_error",
     }  # fmt: skip
     assert set(metrics.not_told) == unknown
     assert row["pnl"] == 5.0
