@@ -119,7 +119,8 @@ def market_from_frame(frame: Any, periods_per_year: float | None = None, symbol:
     try:
         market = market_from_bars("data frame", read_frame(frame, symbol), periods_per_year)
     except MarketError as error:
-        raise MarketError(f"data frame: {error}") from error
+        words = str(error).replace("--symbol", "symbol").replace("--periods-per-year", "periods_per_year")
+        raise MarketError(f"data frame: {words}") from error  # a frame comes from Python, which has no options
     _say(market)
     return market
 

@@ -115,6 +115,13 @@ def test_read_frame__a_million_bars_with_a_zone__no_slower_than_without() -> Non
     assert taken["zone"] < 5 * taken["plain"] + 1
 
 
+def test_market_from_frame__several_assets__names_the_argument_to_give() -> None:
+    both = pd.concat([frame().assign(symbol="A"), frame().assign(symbol="B")])
+    with pytest.raises(MarketError, match=r"^data frame: 2 assets in one file .*; choose one: symbol A$"):
+        market_from_frame(both)
+    assert len(market_from_frame(both, symbol="B")) == 150
+
+
 @pytest.mark.parametrize("make", [frame, lambda: pl.from_pandas(frame().rename_axis("Date").reset_index())])
 def test_game__frame_as_market__is_played(make: Any) -> None:
     game = Game(TradingConfig.of({"market": make(), "episode_length": 10}))
