@@ -99,12 +99,13 @@ class BatchEncoder:
         self._trade_kinds = [_kind_of(field) for field in TRADE_TYPE]
         self._plain, self._compressed = (_BatchTemplate(extra, codec) for codec in (None, "lz4"))
         self._codec = pa.Codec("lz4")
+        self._no_trades = [b"", b""] * len(self._trade_kinds), [0] * len(self._trade_kinds)
 
     def encode(self, steps: Columns, trades: Columns, seal: Seal, journal_seed: int) -> bytes:
         """Return the message of a block."""
         rows, closed = len(steps["step"]), len(trades["trade_number"])
         buffers, nulls = _buffers_of(steps, self._step_kinds)
-        trade_buffers, trade_nulls = _buffers_of(trades, self._trade_kinds)
+        trade_buffers, trade_nulls = _buffers_of(trades, self._trade_kinds) if closed else self._no_trades
         buffers += (b"", trade_offsets(steps, trades, rows).tobytes(), b"", *trade_buffers)
         template = self._plain
         if rows >= _COMPRESSED_ROWS:

@@ -151,7 +151,7 @@ def bool_array(values: NDArray[Any]) -> pa.Array:
 
 def packed_bits(values: NDArray[Any]) -> bytes:
     """Return bools as Arrow's bits, the first one lowest."""
-    return np.packbits(values.astype(bool), bitorder="little").tobytes()
+    return np.packbits(values.astype(bool, copy=False), bitorder="little").tobytes()
 
 
 def stamped(before: bytes, behind: bytes, body: bytes, journal_seed: int) -> bytes:

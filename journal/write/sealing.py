@@ -224,9 +224,7 @@ class SealingWriter:
 
     def _in_order(self, steps: Mapping[str, NDArray[Any]]) -> bool:
         """Return whether the rows are the steps since the last seal, each once."""
-        numbers = steps["step"].astype(np.int64)
-        expected = np.arange(self._sealed_steps + 1, self.steps + 1)
-        return np.array_equal(numbers, expected)
+        return np.array_equal(steps["step"], np.arange(self._sealed_steps + 1, self.steps + 1))
 
     def _settle(self) -> None:
         """Finish a seal that an exception such as Ctrl-C left.
