@@ -174,26 +174,26 @@ def _moments(r: Floats, b: Floats) -> Moments:
 @quiet
 def value_at_risk(r: ArrayLike) -> float:
     """Loss of one step that 5 % of the steps exceed: minus the 0.05 quantile, interpolated linearly; NaN for none."""
-    return -_lowest(as_array(r))[0]
+    return -lowest_of(as_array(r))[0]
 
 
 @quiet
 def expected_shortfall(r: ArrayLike) -> float:
     """Minus the mean of the floor(0.05 (n - 1)) + 1 lowest returns; NaN for none."""
-    return -_lowest(as_array(r))[1]
+    return -lowest_of(as_array(r))[1]
 
 
-def _lowest(r: Floats) -> tuple[float, float]:
+def lowest_of(r: Floats) -> tuple[float, float]:
     """Return the 0.05 quantile, and the mean of the returns up to it."""
     if not len(r) or not math.isfinite(kernels.sum_of(r)):
         return NAN, NAN
     count = (len(r) - 1) // 20 + 1
     last = min(count, len(r) - 1)
-    lowest = np.partition(r, sorted({count - 1, last}))
+    ordered = np.partition(r, sorted({count - 1, last}))
     share = (len(r) - 1) % 20 / 20
-    at, above = float(lowest[count - 1]), float(lowest[last])
+    at, above = float(ordered[count - 1]), float(ordered[last])
     # Summed in order, so that equal returns give equal bits, whatever order they came in.
-    return at + (above - at) * share, kernels.sum_of(np.sort(lowest[:count])) / count
+    return at + (above - at) * share, kernels.sum_of(np.sort(ordered[:count])) / count
 
 
 @quiet

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsc.metrics.kernels import NAN, Columns, Floats, as_array, closed_units, exits_of, quiet
+from rsc.metrics.kernels import NAN, Columns, Floats, as_array, closed_units, exits_of, quiet, returns_of
 from rsc.metrics.running import EpisodeMetrics
-from rsc.metrics.textbook import expected_shortfall, returns, value_at_risk
+from rsc.metrics.textbook import lowest_of
 
 WHOLE_NAMES = ("value_at_risk", "expected_shortfall", "win_rate_marked")
 _ROUNDING = 1e-9  # of the position: a smaller opening is what rounding leaves, and no lot
@@ -73,10 +73,11 @@ class EveryStep:
             metrics: The other figures of the same steps.
             trades: All closed trades.
         """
-        r = returns(np.concatenate(self._values or [np.empty(0)]), initial_value)
+        values = self._values[0] if len(self._values) == 1 else np.concatenate(self._values or [np.empty(0)])
+        quantile, worst = lowest_of(returns_of(values, initial_value))
         return {
-            "value_at_risk": value_at_risk(r),
-            "expected_shortfall": expected_shortfall(r),
+            "value_at_risk": -quantile,
+            "expected_shortfall": -worst,
             "win_rate_marked": self._marked(metrics, as_array(trades["pnl"]), as_array(trades["costs"])),
         }
 
