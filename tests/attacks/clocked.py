@@ -6,13 +6,15 @@ import datetime
 import functools
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.attacks.needs import need_program
 from tests.attacks.processes import environment
 from tests.attacks.records import Records
+from tests.attacks.scene import until
 
-LEAD_S = 30
+LEAD_S = 30.0
 """How long before the moment a daemon starts: its first pass comes at once, the next one by the expression."""
 
 MONDAY, TUESDAY, FRIDAY, SUNDAY = (datetime.datetime(2026, 6, day) for day in (1, 2, 5, 7))  # noqa: DTZ001 - UTC by TZ
@@ -43,7 +45,7 @@ class Clocked:
     """A daemon whose clock begins ``LEAD_S`` before a moment, and runs from there."""
 
     def __init__(self, folder: Path, template: Path, expression: str, moment: datetime.datetime) -> None:
-        self.moment = moment
+        self.moment, self.started = moment, time.monotonic()
         self.records = Records.copy_of(template, folder / "rsc.db")
         start = moment - datetime.timedelta(seconds=LEAD_S)
         clock = {"TZ": "UTC", "FAKETIME": f"@{start:%Y-%m-%d %H:%M:%S}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
@@ -53,6 +55,14 @@ class Clocked:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+    def first_pass(self) -> str:
+        """Wait for the first pass, which comes at once, and return when it began by the daemon's clock."""
+        return str(until(self.records.passes, what="the first pass")[0]["start_time"])
+
+    def wait(self) -> None:
+        """Until the moment has passed."""
+        time.sleep(max(0.0, self.started + LEAD_S + 8 - time.monotonic()))
 
     def close(self) -> None:
         self.process.kill()
