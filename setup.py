@@ -5,12 +5,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TRAIN = [
-    "ray[rllib]>=2.60,<2.61",  # the RLlib facts that rsc.rllib leans on were measured on 2.60
+    "ray[rllib]>=2.54.1,<2.61",  # the oldest and the newest that were tried; see rsc/versions.py
     "torch>=2.6,<2.14",  # a wider range pulls gigabytes of CUDA
-    "gymnasium>=1.2,<1.3",
+    "gymnasium>=1.1,<1.5",
     "TA-Lib>=0.6.5",
 ]
-GYM = ["gymnasium>=1.1,<2"]  # 1.1 has autoreset modes
+GYM = ["gymnasium>=1.1,<1.5"]  # 1.1 has autoreset modes
 POSTGRES = ["psycopg[binary]>=3.2"]
 MARKET = ["yfinance>=0.2.60"]
 PLOT = ["matplotlib>=3.9"]
@@ -31,8 +31,8 @@ TEST = [
     "pandas>=2.2",
     "psutil>=6.0",
     "croniter>=6.0",
-    "stable-baselines3>=2.7",
-    "sb3-contrib>=2.7",
+    "stable-baselines3>=2.6,<2.10",
+    "sb3-contrib>=2.6,<2.10",
     "minari>=0.5.3",
     "h5py>=3.12",
     *MLFLOW,

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = {
     "your-own-env": ["my-first-run", "rewards", "vectors"],
+    "gymnasium": ["async", "same-step", "single-file"],
     "stable-baselines3": ["sb3", "sb3-evaluated"],
     "read-a-run": ["to-read"],
 }
