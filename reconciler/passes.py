@@ -44,6 +44,7 @@ DONE, FAILED, STOPPED = "done", "failed", "stopped"
 """Outcomes of a pass: all was looked at (the report has the complaints), an error ended it, it was told to stop."""
 
 _OF_OTHERS = "has no journal root in the database: another program made it, and its rows are not judged"
+_ROOT_HINT = "is the journal root right, and its volume mounted?"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 _LISTING = 500
 _WORTH_PROCESSES = 2000  # episodes; fewer are done before helpers have started
@@ -175,18 +176,24 @@ class Pass:
                     self._stranded[row.run_id] = [f"run {row.run_id} {_OF_OTHERS}"]
                 continue
             try:
-                self._look_at(row, unsettled=row.run_id in unsettled)
+                self._look_at(row, unsettled=row.run_id in unsettled, named=run_ids is not None)
             except SQLAlchemyError:
                 raise
             except Exception as error:  # invariant V3: a run with a bad id or root never stops a pass
                 log.debug("run %s", row.run_id, exc_info=True)
                 self._stranded[row.run_id] = [f"run {row.run_id!r} cannot be judged: {error}"]
 
-    def _look_at(self, row: Any, *, unsettled: bool) -> None:
-        """Reconcile a run, unless it is settled and its folder is as the last pass left it."""
+    def _look_at(self, row: Any, *, unsettled: bool, named: bool) -> None:
+        """Reconcile a run, unless it is settled and its folder is as the last pass left it.
+
+        A running run that is ``named`` needs its folder: episodes may have no row, and then only their journals show them.
+        """
         root = self.settings.journal_root or Path(row.journal_root)
         if unsettled or self._memory.folders.get(row.run_id) != folder_state(root / row.run_id):
-            self._reconcile_run(row, run_state(row.run_id, root, self._observer))
+            run = run_state(row.run_id, root, self._observer)
+            self._reconcile_run(row, run)
+            if named and row.status == "running" and not self._stranded[row.run_id] and not run.folder.is_dir():
+                self._stranded[row.run_id] = [f"run {row.run_id}: there is no folder {run.folder}; {_ROOT_HINT}"]
 
     def _reconcile_run(self, row: Any, run: RunState) -> None:
         changed, found = folder_state(run.folder), PassReport()
@@ -366,7 +373,7 @@ def _stranded(run: RunState, report: PassReport) -> Iterator[str]:
     for why in report.stranded:
         hint = "if you know that they are dead: --assume-dead"
         if run.marker is None:
-            hint = "is the journal root right, and its volume mounted?"
+            hint = _ROOT_HINT
         yield f"run {run.run_id}: episodes cannot be judged here and were not ended: {why}; {hint}"
 
 

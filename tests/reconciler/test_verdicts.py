@@ -224,6 +224,19 @@ def test_wrong_root__nothing_ends_and_one_line_says_so(world, tmp_path, root):
     assert world.reconcile().ended == {"truncated": 3}
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_wrong_root__without_rows__a_run_that_was_asked_for_fails_in_one_line(world, tmp_path, dry_run):
+    """A trainer may be killed before it writes a row. Then only the journals show the episodes."""
+    world.dead(row=False)
+    world.driver_dies()
+    wrong = replace(LATER, journal_root=tmp_path / "wrong", dry_run=dry_run)
+    report = world.reconcile(wrong, run_ids=["run-1"])
+    assert (report.exit_code, len(report.failures)) == (1, 1)
+    assert str(tmp_path / "wrong" / "run-1") in report.failures[0]
+    assert world.reconcile(wrong).failures == []  # all runs: this one's journals may be on another machine
+    assert world.reconcile(run_ids=["run-1"]).ended == {"truncated": 1}
+
+
 def test_another_machines_disk__nothing_ends_and_one_line_says_so(world):
     """The same folder, seen by a machine that did not write it: a free lock proves nothing."""
     world.dead()
