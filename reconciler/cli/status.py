@@ -59,9 +59,16 @@ def command(group_url: str | None, database_url: str | None, count: int, as_json
     return 0
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def _show(state: dict[str, Any]) -> None:
     since = f", the oldest since {state['oldest_started']:%Y-%m-%d %H:%M:%S} UTC" if state["oldest_started"] else ""
-    click.echo(f"started: {state['started']:,} episodes of {state['runs_with_started']:,} runs{since}")
+    episodes, runs = (
+        _count(state[name], noun) for name, noun in (("started", "episode"), ("runs_with_started", "run"))
+    )
+    click.echo(f"started: {episodes} of {runs}{since}")
     click.echo(
         f"verdicts corrected later: {state['overruled_verdicts']:,} "
         f"({state['false_truncations']:,} with a wrong status)"
