@@ -6,11 +6,13 @@ from pathlib import Path
 
 
 class JournalError(Exception):
-    """Base of all errors of this package. ``hint`` says what a human can do next."""
+    """Base of all errors of this package. ``hint`` says what a human can do next; a traceback prints it as a note."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(hint)
 
 
 class UnsafeNameError(JournalError):
