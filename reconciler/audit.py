@@ -49,6 +49,7 @@ class AuditReport:
     """The number of rows that were compared, and of those that could not be."""
 
     compared: int = 0
+    not_ended: int = 0
     without_journal: int = 0
     unlookable: int = 0
     differences: int = 0
@@ -69,6 +70,7 @@ def audit(
 def _audit_run(engine: Engine, run_id: str, root: Path | str, report: AuditReport) -> Iterator[Difference | str]:
     with reading(engine) as connection:
         counts = trades.trade_counts(connection, run_id)
+        report.not_ended += episodes.status_counts(connection, run_id).get("started", 0)
     for row in episodes.ended_episodes(engine, run_id):
         if isinstance(row, UnreadableRow):
             report.unlookable += 1

@@ -189,7 +189,7 @@ def episode_row(one: Overview, row: Row) -> dict[str, Any]:
         "start_time": header.start_time,
         "last_step_time": one.last_time,
         "state": str(one.condition),
-        "end_reason": one.end_reason,
+        "end_reason": row.get("end_reason") if _has_ended(row) else one.end_reason,
         "live": one.live,
         "steps": one.steps,
         "trades": one.trades,

@@ -33,4 +33,8 @@ def show_audit(url: str, run_ids: Sequence[str] | None, settings: Settings, as_j
             f"{report.compared:,} episodes compared, {report.differences:,} differences, "
             f"{report.without_journal:,} without a journal"
         )
+    if report.not_ended:
+        remark(f"{report.not_ended:,} episodes have not ended and were not compared; reconcile them first")
+    elif not report.compared:
+        remark("nothing was compared: no episode has ended; `rsc check` names journals without a row")
     return DATA_LOST if report.differences or report.unlookable else DONE

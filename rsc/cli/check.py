@@ -228,7 +228,7 @@ def _block(row: dict[str, Any]) -> str:
         trades = "trades unknown"
     text = (
         f"episode {row['episode_id']}  {row['status']}{why}\n"
-        f"  rllib {row['rllib_episode_id'] or '-'}  {_text(row['total_steps'], '{} steps')}  {trades}\n"
+        f"  {_name(row)}  {_text(row['total_steps'], '{} steps')}  {trades}\n"
         f"  {_when(row['start_time'])} to {_when(row['end_time'])} UTC"
         f"  value {_text(row['initial_portfolio_value'], '{:.2f}')} to {_text(row['final_portfolio_value'], '{:.2f}')}\n"
         f"  pnl {_text(row['pnl'], '{:+.2f}')}  reward {_text(row['total_reward'], '{:+.4f}')}"
@@ -237,6 +237,11 @@ def _block(row: dict[str, Any]) -> str:
         f"  win rate {_text(row['win_rate'], '{:.1%}')}"
     )
     return f"{text}\n  not told by this env: {', '.join(untold)}" if untold else text
+
+
+def _name(row: dict[str, Any]) -> str:
+    """Return RLlib's id of the episode; without RLlib that of its journal."""
+    return f"rllib {row['rllib_episode_id']}" if row["rllib_episode_id"] else f"journal {row['journal_id'] or '-'}"
 
 
 def _when(time: Any) -> str:

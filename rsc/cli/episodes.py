@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -97,7 +98,9 @@ def _column(name: str) -> ColumnElement[Any]:
     from rsc.db.models import episode_metrics
 
     if name not in episode_metrics.c:
-        raise click.UsageError(f"there is no column {name!r}; there are: {', '.join(episode_metrics.c.keys())}")
+        near = difflib.get_close_matches(name, episode_metrics.c.keys(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(episode_metrics.c.keys())}"
+        raise click.UsageError(f"there is no column {name!r}; {hint}")
     return episode_metrics.c[name]
 
 

@@ -29,6 +29,7 @@ from rsc.recording.lots import UNKNOWN_TRADES, Lots, trades_told
 log = logging.getLogger("rsc")
 
 _ROW = len(COLUMN_OF)  # a row: the columns of every journal, then those of the account, then the fill price
+_CAPITAL_TOLERANCE = 1e-6  # relative: a capital and a value at the reset that differ by more are told
 _VALUE, _PRICE, _, _POSITION, _COSTS = range(5)
 
 
@@ -166,6 +167,12 @@ class AccountState:
             raise AccountError(f"the account's capital could not be read: {error}; {keys_seen(info)}") from error
         if not math.isfinite(told):
             raise AccountError(f"the account's capital is {told}; {keys_seen(info)}")
+        value = row[_VALUE]
+        if self._rewards is None and math.isfinite(value) and not math.isclose(value, told, rel_tol=_CAPITAL_TOLERANCE):
+            _warn(
+                "capital",
+                f"is {told:g}, but its value after the reset is {value:g}; pnl and returns count from {told:g}",
+            )
         return told
 
     def _see_value(self, value: float, raws: Sequence[Any], info: Mapping[str, Any]) -> None:

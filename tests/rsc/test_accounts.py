@@ -504,3 +504,14 @@ def test_before__in_each_step__is_the_value_of_the_step_before() -> None:
             wrong(before("c"))
     with pytest.raises(AccountError, match="time must be"):
         Account(value="v", time=before("c"))
+
+
+def test_capital__that_the_value_at_the_reset_contradicts__is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong capital makes every return wrong, and nothing else shows it."""
+    for value, capital in ((1.0, 1.0), (None, 50_000.0), (1.0, 100_000.0), (1.0, 100_000.0)):
+        reader = AccountReader(Account(value="v", capital=capital), Script([]))
+        reader.begin({} if value is None else {"v": value})
+    said = [record.getMessage() for record in caplog.records if "capital" in record.getMessage()]
+    assert said == [
+        "the account's capital is 100000, but its value after the reset is 1; pnl and returns count from 100000"
+    ]

@@ -91,7 +91,8 @@ def test_episodes__more_columns__are_shown(url: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--sort", "sharpe"), "there is no column 'sharpe'"),
+        (("--sort", "pnll"), "there is no column 'pnll'; did you mean pnl"),
+        (("--sort", "nothing_like_it"), "there are: episode_id"),
         (("--where", "pnl"), "is not a condition"),
         (("--where", "pnl < much"), "is not a number"),
         (("--where", "nope = 1"), "there is no 'nope'"),
