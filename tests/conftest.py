@@ -26,11 +26,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_SUPPORT, os.environ.ge
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the long versions unless they are asked for, and name what must not run side by side."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group("attacks" if folder == "attacks" else str(item.path)))
+        file = item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group("attacks" if file.parts[0] == "attacks" else str(file)))
     if os.environ.get("RSC_TORTURE") == "1" or "torture" in config.option.markexpr:
         return
     long = [item for item in items if item.get_closest_marker("torture")]
