@@ -11,7 +11,7 @@ BENCHMARKS ?= append accounts env reconcile prices cli training
 .PHONY: help demo test torture fuzz bench clean
 
 help:
-	@echo "make demo     train PPO on bundled prices, be cut off, reconcile, check"
+	@echo "make demo     train PPO on bundled prices, kill -9, reconcile, check, plot"
 	@echo "make test     all checks and tests, as CI runs them"
 	@echo "make torture  the long versions of the crash tests: 1 000 kills, 10 000 flips"
 	@echo "make fuzz     hostile journals against the reader, for MINUTES=60"
