@@ -252,7 +252,7 @@ def shape(count: int, moments: Moments) -> tuple[float, float]:
 def sharpe_error(count: int, moments: Moments, periods: float) -> float:
     """Return the annualised standard error of the Sharpe ratio (Mertens 2002); NaN below `FEW_STEPS` returns."""
     third, fourth = shape(count, moments)
-    if count < FEW_STEPS or not periods > 0:
+    if count < FEW_STEPS or not periods > 0 or third != third:  # NaN where the spread is noise
         return NAN
     each = moments[0] / count / root(moments[3], count - 1)
     return root(periods * (1.0 - third * each + (fourth + 2.0) * each * each / 4.0), count)

@@ -36,7 +36,7 @@ def test_daemon__started__passes_at_once_and_ends_on_sigterm(world, start):
     until(lambda: world.row(journal_id).status == "truncated", what="the first pass")
     began = time.monotonic()
     assert daemon.stop(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30
     assert daemon.said("1 episode ended")
 
 

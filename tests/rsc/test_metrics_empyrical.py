@@ -219,6 +219,11 @@ def test_sharpe_standard_error__simulated_normal_returns__is_the_spread_of_the_r
     assert np.std(ratios) == pytest.approx(said, rel=0.03)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.01, 1e-17])
+def test_sharpe_standard_error__returns_without_spread__is_undefined(value: float) -> None:
+    assert math.isnan(m.sharpe_standard_error(np.full(100, value), 252.0))
+
+
 def test_sharpe_standard_error__fewer_than_20_returns__is_undefined() -> None:
     r = np.random.default_rng(2).normal(0.001, 0.01, 20)
     assert math.isnan(m.sharpe_standard_error(r[:19], 252.0))

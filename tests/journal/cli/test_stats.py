@@ -50,12 +50,13 @@ def test_stats__text__fits_80_columns(root: Path, world: World):
 @pytest.mark.parametrize("gone", ["tail", "write"])
 def test_cut_short__journal_that_lost_nobody_knows_what__is_told(tmp_path: Path, verb: str, gone: str):
     """Its tail is gone, or a write of it failed."""
-    journal = play(writer(tmp_path, "short"), 30)
+    root = tmp_path / "root"
+    journal = play(writer(root, "short"), 30)
     abandon(journal)
     tail = tail_path(journal.path)
     tail.unlink() if gone == "tail" else tail.rename(failed_path(journal.path))
     output = ("-o", tmp_path / "out") if verb == "export" else ()
-    result = run(verb, RUN, *output, "--json", "--journal-root", tmp_path)
+    result = run(verb, RUN, *output, "--json", "--journal-root", root)
     assert (result.code, result.json()["cut_short"]) == (3, 1)
 
 
