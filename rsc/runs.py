@@ -35,7 +35,7 @@ from rsc.provenance import provenance
 from rsc.recording.episode import JournalSettings, listen_for_failures
 from rsc.recording.factory import MakeEnv, RecordedMaker, record_env, recorders_of
 from rsc.settling import FailedJournals, settle
-from rsc.versions import warn_of_untested
+from rsc.versions import warn_of_unsupported
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -218,7 +218,7 @@ def start_run(
         JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
         rsc.db.session.DatabaseError: The database cannot be used.
     """
-    warn_of_untested(("gymnasium", "stable-baselines3"))
+    warn_of_unsupported(("gymnasium", "stable-baselines3"))
     run_id = new_run_id() if name is None else name
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
     root, marker = register_run(run_id, root, url, dict(parameters or {}), provenance(), resume=resume)

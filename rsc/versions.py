@@ -1,4 +1,4 @@
-"""Versions of other packages that this package is tested with."""
+"""Versions of other packages that this package supports."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 log = logging.getLogger("rsc")
 
-TESTED = {
+SUPPORTED = {
     "ray": ((2, 54), (2, 60)),
     "gymnasium": ((1, 1), (1, 4)),
     "stable-baselines3": ((2, 6), (2, 9)),
 }
-"""Oldest and newest tested version of each package, as (major, minor)."""
+"""Oldest and newest supported version of each package, as (major, minor)."""
 
 _seen: set[str] = set()
 
 
-def warn_of_untested(packages: Iterable[str]) -> None:
-    """Log one warning in each process for each package that is installed in a version outside of `TESTED`."""
+def warn_of_unsupported(packages: Iterable[str]) -> None:
+    """Log one warning in each process for each package that is installed in a version outside of `SUPPORTED`."""
     for package in packages:
         if package in _seen:
             continue
@@ -29,11 +29,11 @@ def warn_of_untested(packages: Iterable[str]) -> None:
         found = re.match(r"(\d+)\.(\d+)", installed or "")
         if found is None:
             continue
-        oldest, newest = TESTED[package]
+        oldest, newest = SUPPORTED[package]
         if not oldest <= (int(found[1]), int(found[2])) <= newest:
             log.warning(
-                "%s %s is not tested with this package: versions %d.%d to %d.%d are; recording may be incomplete, so"
-                " compare `rsc check` with what you trained",
+                "%s %s is outside of the supported versions %d.%d to %d.%d; recording may be incomplete, so compare"
+                " `rsc check` with what you trained",
                 package, installed, *oldest, *newest,
             )  # fmt: skip
 

@@ -26,7 +26,7 @@ from rsc.rllib import checks, live, rows, trials
 from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs, evaluation_runner, require_known_runner
 from rsc.rllib.settings import RecordingSettings, pickled
 from rsc.runs import Run, new_run_id, register_run
-from rsc.versions import warn_of_untested
+from rsc.versions import warn_of_unsupported
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -105,7 +105,7 @@ def attach(
     """
     checks.require_config(config)
     require_known_runner(config)
-    warn_of_untested(("ray", "gymnasium"))
+    warn_of_unsupported(("ray", "gymnasium"))
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
     checks.require_one_node(url, config)
     bare_url, secret = without_password(url)

@@ -1,4 +1,4 @@
-"""A version that is not tested costs one warning, and nothing else."""
+"""A version that is not supported costs one warning, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def nothing_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         ("unknown", False),
     ],
 )  # fmt: skip
-def test_warn_of_untested__version__is_named_once(
+def test_warn_of_unsupported__version__is_named_once(
     installed: str | None, is_said: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(versions, "_installed", lambda package: installed)
     with caplog.at_level(logging.WARNING, "rsc"):
         for _ in range(2):
-            versions.warn_of_untested(["gymnasium"])
-    expected = f"gymnasium {installed} is not tested with this package: versions 1.1 to 1.4 are"
+            versions.warn_of_unsupported(["gymnasium"])
+    expected = f"gymnasium {installed} is outside of the supported versions 1.1 to 1.4"
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [expected] * is_said
 
 
-def test_warn_of_untested__versions_that_tests_run_with__are_not_named(caplog: pytest.LogCaptureFixture) -> None:
-    versions.warn_of_untested(versions.TESTED)
+def test_warn_of_unsupported__versions_that_tests_run_with__are_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    versions.warn_of_unsupported(versions.SUPPORTED)
     assert not caplog.records
 
 
@@ -46,7 +46,7 @@ def test_warn_of_untested__versions_that_tests_run_with__are_not_named(caplog: p
 )
 def test_tested__equals_the_ranges_of_setup(package: str, requirement: str) -> None:
     ranges = re.findall(rf'"{requirement}>=(\d+)\.(\d+)[.\d]*,<(\d+)\.(\d+)"', SETUP.read_text(encoding="utf-8"))
-    (oldest, newest) = versions.TESTED[package]
+    (oldest, newest) = versions.SUPPORTED[package]
     assert ranges
     for found in ranges:
         assert tuple(map(int, found)) == (*oldest, newest[0], newest[1] + 1)
