@@ -39,14 +39,14 @@ def run(command: str, lines: int | None = None) -> int:
 
 
 def train_until_killed() -> bool:
-    """Start a training and kill its process after the second iteration. Return whether it got so far."""
+    """Start a training and kill its process after the first iteration, which ends in mid-episode. Return whether it got so far."""
     print(f"$ {TRAIN}", flush=True)
     training = subprocess.Popen(shlex.split(TRAIN), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert training.stdout is not None
     for line in training.stdout:
         if not line.startswith("["):  # Ray's own log
             print(line, end="", flush=True)
-        if line.startswith("iteration 2 "):
+        if line.startswith("iteration 1 "):
             print(f"$ kill -9 {training.pid}", flush=True)
             training.send_signal(signal.SIGKILL)
             training.wait(_TIMEOUT_S)
