@@ -39,7 +39,10 @@ def run(command: str, lines: int | None = None) -> int:
 
 
 def train_until_killed() -> bool:
-    """Start a training and kill its process after the first iteration, which ends in mid-episode. Return whether it got so far."""
+    """Start a training and kill its process after the first iteration. Return whether it got so far.
+
+    An iteration plays 375 steps in each env, and an episode has 250, so every env is in mid-episode then.
+    """
     print(f"$ {TRAIN}", flush=True)
     training = subprocess.Popen(shlex.split(TRAIN), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert training.stdout is not None
