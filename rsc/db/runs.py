@@ -108,7 +108,7 @@ def find_run(connection: Connection, run_id: str) -> Row[Any] | None:
     return connection.execute(select(training_runs).where(training_runs.c.run_id == run_id)).one_or_none()
 
 
-_CANDIDATES = 3
+_NAMED = 3
 _PLACE: tuple[Column[Any], ...] = (training_runs.c.run_id, training_runs.c.status, training_runs.c.journal_root)
 
 
@@ -128,7 +128,7 @@ def run_named(connection: Connection, name: str) -> Row[Any]:
 
     Args:
         connection: An open connection.
-        name: The run's id, the beginning of exactly one id, or "latest": the run that started last.
+        name: See `id_named`.
 
     Raises:
         UnknownRunError: No run, or more than one run, has this name.
@@ -136,18 +136,33 @@ def run_named(connection: Connection, name: str) -> Row[Any]:
     exact = run_place(connection, name)
     if exact is not None:
         return exact
-    newest_first = select(*_PLACE).order_by(training_runs.c.start_time.desc())
-    if name != LATEST:
-        newest_first = newest_first.where(training_runs.c.run_id.startswith(name, autoescape=True))
-    found = connection.execute(newest_first.limit(_CANDIDATES + 1)).all() if name.strip() else []
-    if not found:
+    places = {row.run_id: row for row in run_places(connection)}
+    run_id = id_named(name, list(places))
+    if run_id is None:
         what = "the database has no run" if name == LATEST else f"run {name} is not in the database"
         raise UnknownRunError(f"{what}; `rsc runs` lists those that are")
-    if len(found) > 1 and name != LATEST:
-        shown = ", ".join(row.run_id for row in found[:_CANDIDATES])
-        more = ", ..." if len(found) > _CANDIDATES else ""
-        raise UnknownRunError(f"{name} is the beginning of {shown}{more}; give more of the id")
-    return found[0]
+    return places[run_id]
+
+
+def id_named(name: str, newest_first: Sequence[str]) -> str | None:
+    """Return the run that a person names; None if there is none.
+
+    Args:
+        name: The run's id, the beginning of exactly one id, or "latest": the run that started last.
+        newest_first: The ids of all runs.
+
+    Raises:
+        UnknownRunError: The name is the beginning of several ids.
+    """
+    if name in newest_first:
+        return name
+    if name == LATEST:
+        return next(iter(newest_first), None)
+    found = sorted(run_id for run_id in newest_first if run_id.startswith(name)) if name.strip() else []
+    if len(found) > 1:
+        shown = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+        raise UnknownRunError(f"{name} is the beginning of {shown}; give more of the id")
+    return found[0] if found else None
 
 
 def run_places(connection: Connection) -> Sequence[Row[Any]]:

@@ -78,19 +78,13 @@ def _chosen(name: str, recorded: dict[str, str | None], root: Path) -> str:
     from rsc.db import runs
 
     if name == runs.LATEST:
-        newest = next(iter(recorded), None) or newest_run(root)
+        newest = runs.id_named(name, list(recorded)) or newest_run(root)
         if newest is None:
             raise UnknownRunError(f"there is no run yet, neither in the database nor in {root}")
         return newest
-    names = {*recorded, *list_runs(root)}
-    if name in names:
-        return name
-    found = sorted(one for one in names if one.startswith(name))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-        raise UnknownRunError(f"{name} is the beginning of {shown}; give more of the id")
+    found = runs.id_named(name, list({**recorded, **dict.fromkeys(list_runs(root))}))
+    if found is not None:
+        return found
     raise UnknownRunError(
         f"there is no run {name!r}, neither in the database nor in {root}; `rsc runs` lists the runs, and a database URL"
         " or a journal root names another place"

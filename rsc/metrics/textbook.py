@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rsc.metrics import kernels
-from rsc.metrics.kernels import NAN, Floats, Moments, as_array, quiet, spread
+from rsc.metrics.kernels import NAN, Floats, as_array, quiet, spread
 
 
 @quiet
@@ -121,14 +121,14 @@ def time_in_market(positions: ArrayLike) -> float:
 def skew(r: ArrayLike) -> float:
     """Third standardised moment of returns, biased: mean(d^3) / mean(d^2)^1.5; NaN without spread."""
     r = as_array(r)
-    return kernels.shape(len(r), _moments(r, r))[0]
+    return kernels.shape(len(r), kernels.moments_of(r, r))[0]
 
 
 @quiet
 def kurtosis(r: ArrayLike) -> float:
     """Fourth standardised moment of returns, biased, less 3: mean(d^4) / mean(d^2)^2 - 3; NaN without spread."""
     r = as_array(r)
-    return kernels.shape(len(r), _moments(r, r))[1]
+    return kernels.shape(len(r), kernels.moments_of(r, r))[1]
 
 
 @quiet
@@ -139,21 +139,21 @@ def sharpe_standard_error(r: ArrayLike, periods_per_year: float) -> float:
     excess. NaN below 20 returns, and where the Sharpe ratio is undefined.
     """
     r = as_array(r)
-    return kernels.sharpe_error(len(r), _moments(r, r), periods_per_year)
+    return kernels.sharpe_error(len(r), kernels.moments_of(r, r), periods_per_year)
 
 
 @quiet
 def beta(r: ArrayLike, b: ArrayLike) -> float:
     """Covariance of the account's returns with the market's over the market's variance; NaN if the market stands still."""
     r = as_array(r)
-    return kernels.beta_of(len(r), _moments(r, as_array(b)))
+    return kernels.beta_of(len(r), kernels.moments_of(r, as_array(b)))
 
 
 @quiet
 def alpha(r: ArrayLike, b: ArrayLike, periods_per_year: float) -> float:
     """Annual return of what beta does not explain, (1 + mean(r - beta b))^P - 1 (Jensen 1968, risk-free rate 0)."""
     r = as_array(r)
-    return kernels.alpha_of(len(r), _moments(r, as_array(b)), periods_per_year)
+    return kernels.alpha_of(len(r), kernels.moments_of(r, as_array(b)), periods_per_year)
 
 
 @quiet
@@ -163,12 +163,8 @@ def information_ratio(r: ArrayLike, b: ArrayLike, periods_per_year: float) -> fl
     NaN where the Sharpe ratio of r - b would be.
     """
     r = as_array(r)
-    moments = _moments(r, as_array(b))
+    moments = kernels.moments_of(r, as_array(b))
     return kernels.reward_to_risk(len(r), moments[2], kernels.root(moments[5], len(r) - 1), periods_per_year)
-
-
-def _moments(r: Floats, b: Floats) -> Moments:
-    return kernels.moments_of(r, b)
 
 
 @quiet
