@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import io
@@ -79,6 +80,16 @@ class LazyGroup(click.Group):
         module, _, attribute = self._verbs[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command as click does; an unknown one gets a suggestion, as unknown options do."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx))
+            if near and "Did you mean" not in error.message:
+                error.message += f" Did you mean {' or '.join(near)}?"
+            raise
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 COMMANDS = [
-    ("rsc",), ("rsc", "train"), ("rsc", "check"), ("rsc", "runs"), ("rsc", "db", "upgrade"),
+    ("rsc",), ("rsc", "train"), ("rsc", "check"), ("rsc", "runs"), ("rsc", "episodes"), ("rsc", "export"),
+    ("rsc", "prices"), ("rsc", "db", "upgrade"),
     ("reconciler",), ("reconciler", "status"),
 ]  # fmt: skip
 
@@ -36,3 +37,17 @@ def test_usage__reconcile_without_a_run__exits_2() -> None:
     """Nothing is reconciled by accident."""
     done = subprocess.run([sys.executable, "-m", "reconciler"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        (("rsc", "trian"), "No such command 'trian'. Did you mean train?"),
+        (("journal", "vrify"), "No such command 'vrify'. Did you mean verify?"),
+        (("reconciler", "statsu"), "No such command 'statsu'. Did you mean status?"),
+        (("rsc", "zzz"), "No such command 'zzz'."),
+    ],
+)
+def test_usage__unknown_command__suggests_the_nearest(command: tuple[str, ...], last: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"Error: {last}")
