@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
-from tests.postgres import PostgresServer, find_programs
+from tests.postgres import Pgbouncer, PostgresServer, find_programs
 
 # Ray makes its workers so nice that on a machine with other work they hardly train, and take minutes to die.
 os.environ.setdefault("RAY_worker_niceness", "0")
@@ -56,6 +56,22 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_server: PostgresServer) -> Iterator[Pgbouncer]:
+    """A pooler in transaction mode with two sessions; without its program CI fails, elsewhere the tests are skipped."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if program is None:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail("no pgbouncer was found, and CI must test with one")
+        warnings.warn("no pgbouncer was found: tests with one are skipped", stacklevel=1)
+        pytest.skip("no pgbouncer was found")
+    pooler = Pgbouncer(program, postgres_server, "hush-hush")
+    try:
+        yield pooler
+    finally:
+        pooler.remove()
 
 
 @pytest.fixture

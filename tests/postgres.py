@@ -113,7 +113,7 @@ class Pgbouncer:
         user = _unprivileged_user()
         self._home = Path(tempfile.mkdtemp(prefix="rsc-pgbouncer-"))
         self._port = _free_port()
-        self._password = password
+        self.password = password
         (self._home / "users").write_text(f'"rsc" "{password}"\n')
         settings = {
             "listen_addr": "127.0.0.1", "listen_port": self._port, "unix_socket_dir": "", "auth_type": "plain",
@@ -132,7 +132,7 @@ class Pgbouncer:
 
     def url(self, database: str, password: str | None = None) -> str:
         """The URL of a database, through the pooler; "" is no password."""
-        secret = self._password if password is None else password
+        secret = self.password if password is None else password
         return f"postgresql://rsc{':' + secret if secret else ''}@127.0.0.1:{self._port}/{database}"
 
     def remove(self) -> None:

@@ -1,18 +1,15 @@
-"""Servers of an attack: a pgbouncer, a name server and a database that never answer. Each ends with its block."""
+"""Databases of an attack, and a server that never answers."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 
-from tests.attacks.needs import need_program
 from tests.attacks.processes import no_traceback, run
 from tests.attacks.records import Records
 from tests.attacks.scene import Scene
@@ -26,12 +23,6 @@ LOOKS = (
     ("reconciler", "--all", "--dry-run"),
     ("reconciler", "--all", "--audit"),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def plain(url: str) -> str:
@@ -51,55 +42,6 @@ def database_with_encoding(server_url: str, name: str, encoding: str) -> str:
     how = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     admin(server_url, f'CREATE DATABASE "{name}" {how}')
     return server_url.rsplit("/", 1)[0] + f"/{name}"
-
-
-@contextlib.contextmanager
-def pgbouncer(folder: Path, server_port: int) -> Iterator[int]:
-    """A pgbouncer in transaction mode with few server connections, as hosted databases have it; gives its port."""
-    port = free_port()
-    (folder / "users.txt").write_text('"rsc" ""\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"""
-[databases]
-* = host=127.0.0.1 port={server_port} user=rsc
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-auth_file = {folder}/users.txt
-pool_mode = transaction
-default_pool_size = 2
-max_client_conn = 100
-logfile = {folder}/pgbouncer.log
-"""
-    )
-    (folder / "pgbouncer.log").touch()
-    for file in ("users.txt", "pgbouncer.ini", "pgbouncer.log"):
-        (folder / file).chmod(0o666)
-    process = subprocess.Popen(
-        [need_program("pgbouncer"), "-u", "nobody", str(folder / "pgbouncer.ini")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for_port(port, process)
-        yield port
-    finally:
-        process.kill()
-        process.wait(timeout=30)
-
-
-def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 15
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            assert process.poll() is None, f"exit {process.returncode}"
-            assert time.monotonic() < until, "it does not listen"
-            time.sleep(0.02)
 
 
 @contextlib.contextmanager

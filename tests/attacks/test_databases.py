@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,32 +26,22 @@ from tests.attacks.servers import (
     database_with_encoding,
     dead_episodes,
     fresh,
-    pgbouncer,
     plain,
     reconcile,
     tables_of,
 )
-from tests.postgres import PostgresServer
+from tests.postgres import Pgbouncer, PostgresServer
 
 pytestmark = pytest.mark.postgres
 MakePlace = Callable[..., Place]
 
 
-@pytest.fixture(scope="module")
-def bouncer(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder = tmp_path_factory.mktemp("pgbouncer")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
-    with pgbouncer(folder, postgres_server.port) as port:
-        yield port
-
-
 def test_pgbouncer__transaction_mode__every_command_works(
-    scene: Scene, postgres_server: PostgresServer, bouncer: int
+    scene: Scene, postgres_server: PostgresServer, pgbouncer: Pgbouncer
 ) -> None:
     """No startup parameters, no prepared statements that outlive a transaction, no session settings."""
     direct = fresh(postgres_server)
-    url = plain(direct).replace(str(postgres_server.port), str(bouncer))
+    url = pgbouncer.url(direct.rsplit("/", 1)[-1])
     made = run("rsc", "db", "upgrade", "--database-url", url)
     assert made.returncode == 0, said(made)
     records = Records(direct)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
-import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,35 +22,17 @@ from rsc.db import episodes, runs
 from rsc.db.session import DatabaseError, first_line, open_engine, reading
 from rsc.db.trades import TRADE_COLUMNS, trades_from
 from rsc.db.upgrade import VERSION_TABLE, upgrade
-from tests.postgres import Pgbouncer, PostgresServer
 
 pytestmark = pytest.mark.postgres
 
 NOW = datetime(2026, 11, 22, 12, 30, 15, 123456, tzinfo=UTC)
 TRADE = (1, 1, 10.0, 3, 1_000_000, 100.0, 5, 2_500_001, float("nan"), 9.0, 1.0)
-PASSWORD = "hush-hush"
 
 
 @pytest.fixture
 def name() -> str:
     """The name of a database that does not exist yet."""
     return f"test_{uuid.uuid4().hex}"
-
-
-@pytest.fixture(scope="module")
-def pgbouncer(postgres_server: PostgresServer) -> Iterator[Pgbouncer]:
-    """A pooler in transaction mode with two sessions; without its program CI fails, elsewhere the tests are skipped."""
-    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if program is None:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail("no pgbouncer was found, and CI must test with one")
-        warnings.warn("no pgbouncer was found: tests with one are skipped", stacklevel=1)
-        pytest.skip("no pgbouncer was found")
-    pooler = Pgbouncer(program, postgres_server, PASSWORD)
-    try:
-        yield pooler
-    finally:
-        pooler.remove()
 
 
 def ended(journal_id: str, **more: Any) -> episodes.Ended:
@@ -129,7 +108,7 @@ def test_password__is_found_by_libpq_and_shown_nowhere(pgbouncer, postgres_serve
         upgrade(open_engine(pgbouncer.url(name, password="not-the-one")))
     assert "not-the-one" not in str(refused.value)
     passwords = tmp_path / "pgpass"
-    passwords.write_text(f"127.0.0.1:*:*:rsc:{PASSWORD}\n")
+    passwords.write_text(f"127.0.0.1:*:*:rsc:{pgbouncer.password}\n")
     passwords.chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(passwords))
     assert upgrade(open_engine(bare))
