@@ -12,7 +12,7 @@ import numpy as np
 from journal import About, EndReason, Journal, State
 from journal.format.header import Header
 from journal.format.schema import TAIL_LOST
-from journal.format.slots import Columns
+from journal.format.slots import Columns, no_trades
 from journal.format.values import from_microseconds
 from rsc.db.episodes import CALLBACK, KNOWN_AT_START, RECONCILER, Ended
 from rsc.db.trades import TRADE_COLUMNS, Trades, trades_from
@@ -111,8 +111,8 @@ def ended_from(
         final: No more evidence can ever come.
         episode_id: The row's key, if it is known.
     """
-    metrics, trades = metrics_of(journal), _trades_of(journal)
-    of_every_step = _of_every_step(journal, metrics, trades)
+    metrics = metrics_of(journal)
+    trades, of_every_step = _of_every_step(journal, metrics)
     row = {
         **_ending_row(*(ending or ending_of(journal)), finalized_by, now, pass_id),
         "end_time": journal.last_step_time or journal.closed_at or journal.header.start_time,
@@ -154,29 +154,35 @@ def _about_row(about: About | None) -> dict[str, Any]:
 _MARKET_COLUMNS = ("market_end", "last_price")
 
 
-def _of_every_step(journal: Journal, metrics: EpisodeMetrics, trades: Trades) -> dict[str, Any]:
-    """Return the columns that need all steps, and what the market was at the last step that the metrics cover.
+def _of_every_step(journal: Journal, metrics: EpisodeMetrics) -> tuple[Trades, dict[str, Any]]:
+    """Return the trades that the metrics know, and the columns that need all steps, in one pass over the rows.
 
-    Where a step is missing, the figures of `WHOLE_NAMES` are None.
+    Also what the market was at the last step that the metrics cover. Where a step is missing, the figures of `WHOLE_NAMES`
+    are None. Behind a hole that no checkpoint bridges, neither steps nor trades count. A trade without a quantity stands
+    for trades that could not be told, and is none.
     """
     last, about = journal.metrics_step, journal.header.about
     row: dict[str, Any] = dict.fromkeys((*_MARKET_COLUMNS, *WHOLE_NAMES))
-    every = every_step_of(about)
+    every, closed = every_step_of(about), list[Columns]()
     for steps, of_steps in journal.blocks(lenient=True, columns=whole_columns(about.extra_columns)):
-        known = int(np.searchsorted(steps["step"], last, side="right"))
-        if known < len(steps["step"]):
+        if len(of_steps["quantity"]):
+            closed.append(of_steps)
+        numbers = steps["step"]
+        if numbers[-1] > last:
+            known = int(np.searchsorted(numbers, last, side="right"))
             steps = {name: values[:known] for name, values in steps.items()}  # noqa: PLW2901
             of_steps = _up_to(of_steps, last)  # noqa: PLW2901
-        if not known:
-            break
+            if not known:
+                continue
         every.take(steps, of_steps)
         if steps["step"][-1] == last:
             row["market_end"] = _time(int(steps["market_time"][-1]))
             row["last_price"] = _finite(float(steps["price"][-1]))
+    trades = _trades_of(journal, closed)
     if every.steps == metrics.total_steps:
         figures = every.figures(about.initial_portfolio_value, metrics, trades)
         row |= {name: _finite(value) for name, value in figures.items()}
-    return row
+    return trades, row
 
 
 def _finite(value: float) -> float | None:
@@ -197,16 +203,18 @@ def _time(time_us: int) -> datetime | None:
         return None
 
 
-def _trades_of(journal: Journal) -> Trades:
-    """The trades that the metrics know: behind a hole that no checkpoint bridges, neither steps nor trades count.
-
-    A trade without a quantity stands for trades that could not be told, and is none.
-    """
-    trades = journal.trade_columns()
-    told = ~np.isnan(trades["quantity"])
-    if journal.metrics_step >= journal.last_step and told.all():
-        return trades
-    return _up_to({name: values[told] for name, values in trades.items()}, journal.metrics_step)
+def _trades_of(journal: Journal, blocks: Sequence[Columns]) -> Trades:
+    """Join the trades of all blocks, up to the last step that the metrics cover."""
+    if sum(len(block["quantity"]) for block in blocks) != journal.trade_count:
+        trades = journal.trade_columns()  # a batch could not be decoded, and this says which
+    elif len(blocks) == 1:
+        trades = blocks[0]
+    else:
+        trades = {name: np.concatenate([no_trades()[name], *(block[name] for block in blocks)]) for name in no_trades()}
+    told = trades["quantity"] == trades["quantity"]
+    if journal.metrics_step < journal.last_step or not np.logical_and.reduce(told):
+        return _up_to({name: values[told] for name, values in trades.items()}, journal.metrics_step)
+    return trades
 
 
 def ended_without_evidence(

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from journal.format.flatbuffer import decoded_size
 from journal.format.frames import MARKET_TIMES, Seal, arrow_schema
-from journal.format.schema import MAX_DECODED, TRADE_COLUMNS, UNKNOWN_TIME
-from journal.format.slots import Columns
+from journal.format.schema import MAX_DECODED, STEP_COLUMNS, TRADE_COLUMNS, UNKNOWN_TIME
+from journal.format.slots import Columns, no_trades
+
+_INT64, _FLOAT64, _BOOL = np.dtype("<i8"), np.dtype("<f8"), np.dtype(bool)
+_STEP_DTYPES = {name: np.dtype(dtype) for name, dtype in STEP_COLUMNS.items()}
+_TRADE_DTYPES = {name: np.dtype(dtype) for name, dtype in TRADE_COLUMNS.items()}
 
 
 class DecodeError(ValueError):
@@ -54,17 +60,48 @@ def _reading(extra: tuple[str, ...], columns: tuple[str, ...] | None) -> tuple[b
 
 
 def _check(batch: pa.RecordBatch, seal: Seal) -> None:
+    """Check a batch that Arrow has validated. All buffers are asked for at once, because each call of Arrow costs more."""
+    buffers, columns = _buffers_of(batch), batch.num_columns - 1
+    lists = 1 + 2 * columns
+    validity = (buffers[0], *buffers[1 : lists + 1 : 2], buffers[lists + 2], *buffers[lists + 3 :: 2])
+    if any(known is not None for known in validity):
+        _check_nulls(batch)
+    if batch.num_rows != seal.steps or _trades_in(buffers, lists, seal.steps) != seal.trades:
+        raise DecodeError("a batch with other rows than its seal says")
+    if columns and not _counts_up(np.frombuffer(buffers[2] or b"", _INT64, seal.steps), seal.first_step):
+        raise DecodeError("a batch with other steps than its seal says")
+    if seal.trades and not _counts_up(np.frombuffer(buffers[lists + 4], _INT64, seal.trades), seal.first_trade):
+        raise DecodeError("a batch with other trades than its seal says")
+
+
+def _buffers_of(batch: pa.RecordBatch) -> list[Any]:
+    """Return all buffers, depth first.
+
+    One for the rows, two for each column (validity, values), two for the lists (validity, offsets), one for the trades and
+    two for each of their columns.
+    """
+    buffers: list[Any] = batch.to_struct_array().buffers()
+    return buffers
+
+
+def _trades_in(buffers: Sequence[Any], lists: int, rows: int) -> int:
+    """Return the number of trades; raise DecodeError if the first list does not begin with the first trade."""
+    if not rows:
+        return 0
+    offsets = np.frombuffer(buffers[lists + 1], "<i4", rows + 1)
+    if offsets[0]:
+        raise DecodeError("a batch with trades that no step closed")
+    return int(offsets[-1])
+
+
+def _check_nulls(batch: pa.RecordBatch) -> None:
     *steps, lists = batch.columns  # maybe not all, and not even one
-    trades = lists.flatten()
-    columns = [*zip(batch.schema.names, steps, strict=False), *zip(TRADE_COLUMNS, trades.flatten(), strict=True)]
+    columns = [
+        *zip(batch.schema.names, steps, strict=False),
+        *zip(TRADE_COLUMNS, lists.flatten().flatten(), strict=True),
+    ]
     if lists.null_count or lists.values.null_count or not all(_nulls_are_times(*column) for column in columns):
         raise DecodeError("a batch with nulls")
-    if batch.num_rows != seal.steps or len(trades) != seal.trades:
-        raise DecodeError("a batch with other rows than its seal says")
-    if not all(_counts_up(column, seal.first_step) for column in steps[:1]):
-        raise DecodeError("a batch with other steps than its seal says")
-    if not _counts_up(trades.field(0), seal.first_trade):
-        raise DecodeError("a batch with other trades than its seal says")
 
 
 def _nulls_are_times(name: str, column: pa.Array) -> bool:
@@ -74,21 +111,29 @@ def _nulls_are_times(name: str, column: pa.Array) -> bool:
     return name in MARKET_TIMES and int(np.count_nonzero(numpy_of(column) == UNKNOWN_TIME)) == column.null_count
 
 
-def _counts_up(numbers: pa.Array, first: int) -> bool:
-    values = numpy_of(numbers)
-    return not len(values) or (int(values[0]) == first and bool((np.diff(values) == 1).all()))
+def _counts_up(values: NDArray[np.int64], first: int) -> bool:
+    return not len(values) or (int(values[0]) == first and bool((values[1:] - values[:-1] == 1).all()))
 
 
 def block_of(batch: pa.RecordBatch) -> tuple[Columns, Columns]:
-    """Return the steps and trades of a batch as contiguous arrays (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
-    names = batch.schema.names[:-1]
-    return {name: numpy_of(batch.column(index)) for index, name in enumerate(names)}, trades_of(batch)
+    """Return the steps and trades of a batch from `decode` as contiguous arrays (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
+    names, rows, buffers = batch.schema.names[:-1], batch.num_rows, _buffers_of(batch)
+    lists = 1 + 2 * len(names)
+    closed = _trades_in(buffers, lists, rows)
+    steps = {name: _values(buffer, name, rows) for name, buffer in zip(names, buffers[2:lists:2], strict=True)}
+    if not closed:
+        return steps, no_trades()
+    values = zip(TRADE_COLUMNS, buffers[lists + 4 :: 2], strict=True)
+    return steps, {name: np.frombuffer(buffer, _TRADE_DTYPES[name], closed) for name, buffer in values}
 
 
-def trades_of(batch: pa.RecordBatch) -> Columns:
-    """Return only the trades of a batch."""
-    flat = batch.column(batch.num_columns - 1).flatten()
-    return {name: numpy_of(flat.field(index)) for index, name in enumerate(TRADE_COLUMNS)}
+def _values(data: Any, name: str, count: int) -> NDArray[Any]:
+    dtype = _STEP_DTYPES.get(name, _FLOAT64)
+    if not count:
+        return np.empty(0, dtype)
+    if dtype == _BOOL:
+        return np.unpackbits(np.frombuffer(data, np.uint8), count=count, bitorder="little").view(_BOOL)
+    return np.frombuffer(data, dtype, count)
 
 
 def numpy_of(column: pa.Array) -> Any:

@@ -16,6 +16,7 @@ HEADER, BODY_LENGTH, MESSAGE_METADATA = 2, 3, 4
 ROWS, NODES, BUFFERS, _COMPRESSION = 0, 1, 2, 3
 SCHEMA_METADATA = 2
 _KEY, _VALUE = 0, 1
+_unpack_i64 = struct.Struct("<q").unpack_from
 
 
 def decoded_size(message: bytes) -> int:
@@ -58,21 +59,16 @@ def _decoded_size(message: bytes) -> int:
     rows = _i64(message, batch + rows_at) if rows_at else 0
     if count > MAX_BUFFERS or rows < 0:
         raise ValueError("the message's metadata is malformed")
-    compressed = bool(slot_of(message, batch, _COMPRESSION))
-    sizes = (_buffer_size(message, body, buffers + 4 + 16 * index, compressed) for index in range(count))
-    return sum(sizes) + rows
-
-
-def _buffer_size(message: bytes, body: int, at: int, compressed: bool) -> int:
-    offset, length = struct.unpack_from("<qq", message, at)
-    if offset < 0 or length < 0 or body + offset + length > len(message):
-        raise ValueError("a buffer reaches beyond its message")
-    if not compressed or length < 8:
-        return int(length)
-    stated = _i64(message, body + offset)
-    if stated < -1:
-        raise ValueError("a compressed buffer of negative length")
-    return int(length) if stated == -1 else stated
+    compressed, total = bool(slot_of(message, batch, _COMPRESSION)), rows
+    places = struct.unpack_from(f"<{2 * count}q", message, buffers + 4)
+    for offset, length in zip(places[::2], places[1::2], strict=True):
+        if offset < 0 or length < 0 or body + offset + length > len(message):
+            raise ValueError("a buffer reaches beyond its message")
+        stated = _i64(message, body + offset) if compressed and length >= 8 else length
+        if stated < -1:
+            raise ValueError("a compressed buffer of negative length")
+        total += length if stated == -1 else stated
+    return total
 
 
 def root_of(message: bytes) -> int:
@@ -114,4 +110,5 @@ def u32(message: bytes, at: int) -> int:
 
 
 def _i64(message: bytes, at: int) -> int:
-    return int(struct.unpack_from("<q", message, at)[0])
+    number: int = _unpack_i64(message, at)[0]
+    return number

@@ -94,7 +94,7 @@ class About:
     def __post_init__(self) -> None:
         fields = vars(self)  # stored here, because `object.__setattr__` takes longer and each episode comes here twice
         for name, convert in _CONVERSIONS.items():
-            value = fields[name]
+            value = fields.get(name)  # a decoder leaves out what JSON leaves out, and the class has its default
             if value is not None:
                 fields[name] = convert(name, value)
         for name in ("env", "initial_portfolio_value"):

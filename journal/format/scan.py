@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,9 +57,8 @@ def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int
 
 
 def _used(data: bytes, size: int) -> int:
-    """Return how many slots at the front are used, if all blank slots stand behind them."""
-    kinds = data[size - 8 : len(data) // size * size : size]
-    return bisect_left(kinds, 1, key=lambda kind: not kind)
+    """Return how many slots there are up to the last one that has a kind."""
+    return len(data[size - 8 : len(data) // size * size : size].rstrip(b"\0"))
 
 
 def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> bool:

@@ -71,4 +71,4 @@ def batches_without_header(path: str) -> list[Frame]:
     stem = os.path.basename(path).rpartition(".")[0]
     with FileSource(path) as source:
         size = source.size()
-        return walk(source, Window(source, b""), 0, journal_seed(stem), size).frames
+        return walk(Window(source, b""), 0, journal_seed(stem), size).frames

@@ -33,7 +33,7 @@ from journal.inspect.audit import audit
 from journal.inspect.diagnosis import batches_without_header
 from journal.read.reader import Journal, State, read_header, read_journal
 from journal.read.source import FileSource, Source
-from journal.read.walk import read_footer
+from journal.read.walk import Window, read_footer
 
 
 class RecoverMode(enum.StrEnum):
@@ -149,7 +149,7 @@ class _Pieces:
     def __init__(self, journal: Journal, source: Source, mode: RecoverMode) -> None:
         self.journal, self.source, self.mode = journal, source, mode
         self.seed = journal_seed(journal.header.journal_id)
-        self.footer = read_footer(source, source.size(), self.seed)
+        self.footer = read_footer(Window(source, b""), source.size(), self.seed)
         intact = [frame for frame in journal.frames if self._decodes(frame)]
         self.undecoded = len(journal.frames) - len(intact)
         tail = list(_runs(journal.tail_steps, journal.tail_trades))

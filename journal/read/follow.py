@@ -61,7 +61,7 @@ class Follower:
         with FileSource(self.path) as source:
             tail = source.tail()
             size = source.size()
-            found = walk(source, Window(source, b""), self._offset, self._seed, size)
+            found = walk(Window(source, b""), self._offset, self._seed, size)
             batches = list(self._sealed_rows(source, found.frames))
         end = next((frame.seal.end for frame in reversed(found.frames) if frame.seal.end), None)
         end = end or (found.footer.end if found.footer else None)

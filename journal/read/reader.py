@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from journal.errors import FormatVersionError, JournalAccessError, NotAJournalError
 from journal.format.checksum import journal_seed
-from journal.format.decoding import DecodeError, block_of, decode, trades_of
+from journal.format.decoding import DecodeError, block_of, decode
 from journal.format.footer import Footer
 from journal.format.frames import (
     TRADE_TYPE,
@@ -38,6 +39,7 @@ from journal.read.snapshot import Snapshot, take_snapshot
 from journal.read.source import FileSource, Source
 
 _FIRST_READ = 1 << 16
+_THIS_VERSION = b'{"format_version":%d,' % FORMAT_VERSION
 
 
 class _Folds(Protocol):
@@ -103,7 +105,7 @@ class Journal:
 
     def __init__(self, source: Source, reopen: Callable[[], AbstractContextManager[Source]] | None = None) -> None:
         """Read from ``source``. ``reopen`` gives the source again when rows are needed, if this one is closed by then."""
-        self.path = Path(source.name)
+        self._name = source.name  # a Path takes as long as opening the file
         self._reopen = reopen or functools.partial(_kept_open, source)
         size = source.size()
         start = source.read(0, min(size, _FIRST_READ)) if size else b""
@@ -115,9 +117,14 @@ class Journal:
         self.size_bytes = seen.size + (len(seen.tail[0]) if seen.tail else 0)
         self._summarise(seen)
 
+    @functools.cached_property
+    def path(self) -> Path:
+        """The journal's stream."""
+        return Path(self._name)
+
     def _check_place(self) -> None:
         """Refuse another journal's bytes under this name, because they are no evidence for this episode."""
-        if self.path.stem == self.header.journal_id:
+        if os.path.splitext(os.path.basename(self._name))[0] == self.header.journal_id:
             return
         try:
             _, run_id, journal_id = parse_journal_path(self.path)
@@ -325,7 +332,7 @@ class Journal:
         if wanted:
             with self._reopen() as source:
                 for frame in wanted:
-                    yield trades_of(self._decode(source, frame, ()))
+                    yield block_of(self._decode(source, frame, ()))[1]
         if len(self.tail_trades["pnl"]):
             yield self.tail_trades
 
@@ -371,9 +378,10 @@ def header_json(source: Source, start: bytes, size: int) -> tuple[bytes, int]:
 def parse_header(name: str, text: bytes) -> Header:
     """Decode the header's JSON; ``name`` is the file's, for errors."""
     try:
-        version = format_version_of(text)
-        if version != FORMAT_VERSION:
-            raise FormatVersionError(name, version, FORMAT_VERSION)
+        if not text.startswith(_THIS_VERSION):  # as writers of this version begin it
+            version = format_version_of(text)
+            if version != FORMAT_VERSION:
+                raise FormatVersionError(name, version, FORMAT_VERSION)
         return Header.from_json(text)
     except ValueError as error:
         raise NotAJournalError(name, f"the header's content is malformed: {error}") from error

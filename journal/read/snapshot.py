@@ -60,7 +60,7 @@ def take_snapshot(source: Source, start: bytes, header: Header, header_end: int)
 def _read_once(source: Source, start: bytes, header: Header, header_end: int) -> Snapshot:
     tail = source.tail()
     size = source.size()
-    found = walk(source, Window(source, start), header_end, journal_seed(header.journal_id), size)
+    found = walk(Window(source, start), header_end, journal_seed(header.journal_id), size)
     frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
     end = next((frame.seal.end for frame in reversed(frames) if frame.seal.end), None)
     end = end or (found.footer.end if found.footer else None)

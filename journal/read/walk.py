@@ -62,10 +62,17 @@ class Window:
             at = 0
         return self._data[at : at + length]
 
+    def peek(self, offset: int, length: int) -> bytes:
+        """`read` that keeps the cache where it is."""
+        at = offset - self._base
+        if at >= 0 and at + length <= len(self._data):
+            return self._data[at : at + length]
+        return self._source.read(offset, length)
 
-def walk(source: Source, window: Window, start: int, journal_seed: int, size: int) -> Walk:
+
+def walk(window: Window, start: int, journal_seed: int, size: int) -> Walk:
     """Walk over the messages between ``start``, where the header ends, and ``size``."""
-    found = Walk(footer=read_footer(source, size, journal_seed), search_bytes=4 * size + (1 << 26))
+    found = Walk(footer=read_footer(window, size, journal_seed), search_bytes=4 * size + (1 << 26))
     offset = start
     while offset < size:
         message = read_message(window, offset, size)
@@ -92,14 +99,14 @@ def read_message(window: Window, offset: int, size: int) -> bytes | None:
     return window.read(offset, length)
 
 
-def read_footer(source: Source, size: int, journal_seed: int) -> Footer | None:
-    """Return the footer at the end of the source, or None if there is no undamaged one of this journal."""
-    end = source.read(max(0, size - 4096), min(size, 4096))
+def read_footer(window: Window, size: int, journal_seed: int) -> Footer | None:
+    """Return the footer at the end of the stream, or None if there is no undamaged one of this journal."""
+    end = window.peek(max(0, size - 4096), min(size, 4096))
     length = footer_length(end[-16:])
     if length is None or length > size:
         return None
     if length > len(end):
-        end = source.read(size - length, length)
+        end = window.peek(size - length, length)
     return decode_footer(end, size, journal_seed)
 
 

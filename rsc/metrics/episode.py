@@ -75,5 +75,5 @@ def figures(journal: Journal) -> dict[str, float | int | None]:
 
 
 def _nullable(metrics: EpisodeMetrics) -> dict[str, float | int | None]:
-    values = ((name, getattr(metrics, name)) for name in METRIC_NAMES)
-    return {name: value if value is not None and math.isfinite(value) else None for name, value in values}
+    values, finite = vars(metrics), math.isfinite
+    return {name: value if (value := values[name]) is not None and finite(value) else None for name in METRIC_NAMES}

@@ -156,6 +156,15 @@ def test_header__with_keys_of_a_newer_writer__is_read_without_them() -> None:
     assert Header.from_json(msgspec.json.encode(raw)) == header()
 
 
+@pytest.mark.parametrize("name", ["env_index", "seed", "extra_columns", "unknown", "start_market_time_us", "account"])
+def test_header__without_an_optional_key__has_its_default(name: str) -> None:
+    header = Header(2, "run", "journal", 0, 1024, WriterIdentity("h", "m", "b", 1, 2), ABOUT)
+    raw = msgspec.json.decode(header.to_json())
+    del raw["about"][name]
+    default = vars(About("Env", 1.0, None))[name]
+    assert getattr(Header.from_json(msgspec.json.encode(raw)).about, name) == default
+
+
 @pytest.mark.parametrize("version", [1, 3])
 def test_header__of_another_version__is_refused_by_name(version: int) -> None:
     raw = {"format_version": version, "all else": "may differ"}
