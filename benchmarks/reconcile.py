@@ -3,13 +3,17 @@
     python benchmarks/reconcile.py                       10 000 stale episodes of 250 steps and 25 trades
     python benchmarks/reconcile.py --flat 100,1000,10000,100000
     python benchmarks/reconcile.py --long                an open journal of a million steps
+    python benchmarks/reconcile.py --no-postgres         without a PostgreSQL server, which is started if it is installed
 
 Floor and pass alternate in one run, each on a fresh copy of the same stale database; a ratio compares two of one round.
+A pass is made by one process, and by as many as there are cores, up to four. On PostgreSQL the floor is psycopg's
+executemany of the same rows and trades, over a loopback socket, on a server that does not wait for its disk.
 Needs 150 KB of disk for each episode, since a killed writer leaves its reserved tail.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -28,7 +32,7 @@ from typing import Any
 from crc32c import crc32c
 from harness import Table, between, in_turns, parser_of, ratios, report
 
-from journal import About, JournalWriter, Observer, RunMarker, Trade, new_journal_id
+from journal import About, JournalWriter, Observer, RunMarker, Trade, journal_path, new_journal_id, read_header
 from reconciler.evidence import gather_evidence, run_state
 from reconciler.executors import relax_garbage_collection
 from reconciler.passes import Pass
@@ -37,6 +41,7 @@ from rsc.db import episodes, runs
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
 from rsc.metrics import RunningMetrics, metrics_of
+from tests.postgres import PostgresServer, find_programs
 from tests.support.journals import abandon
 
 PROCESSES = min(os.cpu_count() or 1, 4)
@@ -123,20 +128,34 @@ def _row_of(header: Any) -> dict[str, Any]:
 
 def timed_pass(stale: Stale, name: str, processes: int = PROCESSES) -> float:
     """Seconds of one pass over everything."""
-    engine = open_engine(f"sqlite:///{stale.database(name)}")
+    return pass_on(f"sqlite:///{stale.database(name)}", len(stale.ids), processes)
+
+
+def pass_on(url: str, count: int, processes: int) -> float:
+    """Seconds of one pass over ``count`` stale episodes of this database."""
+    engine = open_engine(url)
     started = time.perf_counter()
     report = Pass(engine, Observer(), Settings(processes=processes)).run()
     seconds = time.perf_counter() - started
-    assert sum(report.ended.values()) == len(stale.ids), report
+    assert sum(report.ended.values()) == count, report
     engine.dispose()
     return seconds
 
 
-def answers(file: Path) -> Callable[[], Iterator[tuple[list[Any], list[Any]]]]:
-    """What a pass wrote, as sqlite3 gives it back: rows and trades of each batch."""
-    with sqlite3.connect(file) as connection:
-        rows = connection.execute("SELECT * FROM episodes ORDER BY episode_id").fetchall()
-        trades = connection.execute("SELECT * FROM completed_trades ORDER BY episode_id, trade_number").fetchall()
+Batches = Callable[[], Iterator[tuple[list[Any], list[Any]]]]
+"""The rows of each batch of episodes, and their trades."""
+_ROWS, _TRADES = (
+    "SELECT * FROM episodes ORDER BY episode_id",
+    "SELECT * FROM completed_trades ORDER BY episode_id, trade_number",
+)
+
+
+def answers(connection: Any) -> Batches:
+    """What a pass wrote, as the driver gives it back."""
+    return batches_of(connection.execute(_ROWS).fetchall(), connection.execute(_TRADES).fetchall())
+
+
+def batches_of(rows: list[Any], trades: list[Any]) -> Batches:
     of: dict[int, list[Any]] = {row[0]: [] for row in rows}
     for trade in trades:
         of[trade[0]].append(trade)
@@ -149,45 +168,118 @@ def answers(file: Path) -> Callable[[], Iterator[tuple[list[Any], list[Any]]]]:
     return batches
 
 
-def timed_floor(stale: Stale, batches: Callable[[], Iterator[tuple[list[Any], list[Any]]]]) -> float:
+def read_all(stale: Stale) -> None:
+    """Read and check the bytes of all journals."""
+    folder = stale.root / RUN
+    for journal_id in stale.ids:
+        for suffix in (".arrows", ".tail"):
+            with open(f"{folder}/{journal_id}{suffix}", "rb", buffering=0) as file:
+                crc32c(file.read())
+
+
+def prepared_for(names: list[str], batches: Batches, mark: str) -> tuple[str, str, list[tuple[list[Any], list[Any]]]]:
+    """Statements for rows and trades, and their parameters by batch."""
+    update = f"UPDATE episodes SET {', '.join(f'{name} = {mark}' for name in names[1:])} WHERE journal_id = {mark}"
+    insert = f"INSERT INTO completed_trades VALUES ({', '.join([mark] * 12)})"
+    at = names.index("journal_id")
+    return update, insert, [([(*row[1:], row[at]) for row in rows], trades) for rows, trades in batches()]
+
+
+def timed_floor(stale: Stale, batches: Batches) -> float:
     """Seconds for the least that anybody must do: the same bytes in, the same values out."""
     connection = sqlite3.connect(stale.database("floor"), isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     names = [column[1] for column in connection.execute("PRAGMA table_info(episodes)")]
-    update = f"UPDATE episodes SET {', '.join(f'{name} = ?' for name in names[1:])} WHERE journal_id = ?"
-    at, prepared = names.index("journal_id"), []
-    for rows, trades in batches():
-        prepared.append(([(*row[1:], row[at]) for row in rows], trades))
-    marks = ", ".join("?" * 12)
-    folder, started = stale.root / RUN, time.perf_counter()
-    for journal_id in stale.ids:
-        for suffix in (".arrows", ".tail"):
-            with open(f"{folder}/{journal_id}{suffix}", "rb", buffering=0) as file:
-                crc32c(file.read())
+    update, insert, prepared = prepared_for(names, batches, "?")
+    started = time.perf_counter()
+    read_all(stale)
     for rows, trades in prepared:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(update, rows)
-        connection.executemany(f"INSERT INTO completed_trades VALUES ({marks})", trades)
+        connection.executemany(insert, trades)
         connection.execute("COMMIT")
     seconds = time.perf_counter() - started
     connection.close()
     return seconds
 
 
-def compare(home: Path, count: int, rounds: int) -> Table:
-    """The ratio, in paired rounds."""
-    stale = make_stale(home, count)
-    relax_garbage_collection()  # as the program does
+def compare(stale: Stale, rounds: int) -> Table:
+    """The ratios, in paired rounds."""
     timed_pass(stale, "pass")  # the files are in the page cache for both
-    batches = answers(home / "pass.db")
-    measured = in_turns(
-        {"floor": lambda: timed_floor(stale, batches), "pass": lambda: timed_pass(stale, "pass")}, rounds
-    )
-    lower, middle, upper = ratios(measured, "floor")["pass"]
-    each, floor = (statistics.median(measured[name]) / count * 1e6 for name in ("pass", "floor"))
-    row = (f"{count:,}", each, floor, middle, between(lower, upper))
-    return Table(("stale episodes", "us each", "us of the floor", "x floor", "quartiles"), [row])
+    with sqlite3.connect(stale.home / "pass.db") as connection:
+        batches = answers(connection)
+    ways = {"floor": lambda: timed_floor(stale, batches)}
+    for processes in sorted({1, PROCESSES}):
+        ways[f"SQLite, by {processes}"] = functools.partial(timed_pass, stale, "pass", processes)
+    return table_of(in_turns(ways, rounds), len(stale.ids))
+
+
+def table_of(measured: dict[str, list[float]], count: int) -> Table:
+    table = Table((f"{count:,} stale episodes, processes", "us each", "us of the floor", "x floor", "quartiles"))
+    floor = statistics.median(measured["floor"]) / count * 1e6
+    for name, (lower, middle, upper) in ratios(measured, "floor").items():
+        if name != "floor":
+            each = statistics.median(measured[name]) / count * 1e6
+            table.rows.append((name, each, floor, middle, between(lower, upper)))
+    return table
+
+
+def compare_on_postgres(stale: Stale, rounds: int) -> Table | None:
+    """The ratios on PostgreSQL; None if no server is installed."""
+    programs = find_programs()
+    if programs is None:
+        return None
+    server = PostgresServer(programs)
+    try:
+        server.start()
+        return _compare_on(server, stale, rounds)
+    finally:
+        server.remove()
+
+
+def _compare_on(server: PostgresServer, stale: Stale, rounds: int) -> Table:
+    import psycopg
+
+    def address(name: str) -> str:
+        return server.url(name).replace("+psycopg", "")
+
+    def fresh(name: str) -> str:
+        with psycopg.connect(address("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name}")
+            connection.execute(f"CREATE DATABASE {name}" + ("" if name == "stale" else " TEMPLATE stale"))
+        return server.url(name)
+
+    engine = open_engine(fresh("stale"))
+    upgrade(engine)
+    with engine.begin() as connection:
+        runs.start_run(connection, RUN, {}, str(stale.root), datetime.now(UTC))
+        for journal_id in stale.ids:
+            episodes.start_episode(connection, _row_of(read_header(journal_path(stale.root, RUN, journal_id))))
+    engine.dispose()
+    pass_on(fresh("pass"), len(stale.ids), PROCESSES)
+    with psycopg.connect(address("pass")) as connection:
+        batches = answers(connection)
+        names = [column.name for column in connection.execute("SELECT * FROM episodes LIMIT 0").description or ()]
+
+    def floor() -> float:
+        fresh("floor")
+        update, insert, prepared = prepared_for(names, batches, "%s")
+        with psycopg.connect(address("floor")) as connection, connection.cursor() as cursor:
+            started = time.perf_counter()
+            read_all(stale)
+            for rows, trades in prepared:
+                cursor.executemany(update, rows)
+                cursor.executemany(insert, trades)
+                connection.commit()
+            return time.perf_counter() - started
+
+    ways: dict[str, Callable[[], float]] = {"floor": floor}
+    for processes in sorted({1, PROCESSES}):
+        ways[f"PostgreSQL, by {processes}"] = lambda processes=processes: pass_on(
+            fresh("pass"), len(stale.ids), processes
+        )
+    return table_of(in_turns(ways, rounds), len(stale.ids))
 
 
 def flat(home: Path, counts: list[int]) -> Table:
@@ -243,6 +335,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--flat", metavar="COUNTS", help="comma-separated numbers of episodes; only these are measured")
     parser.add_argument("--long", action="store_true", help="only the open journal of a million steps")
+    parser.add_argument("--no-postgres", action="store_true", help="do not measure PostgreSQL")
     parser.add_argument("--home", type=Path, help="where to put the journals, by default a temporary folder")
     given = parser.parse_args()
     episodes, rounds, steps = (200, 1, 20_000) if given.quick else (given.episodes, given.rounds, 1_000_000)
@@ -252,7 +345,11 @@ def main() -> None:
             tables.append(flat(Path(home), [int(count) for count in given.flat.split(",")]))
         else:
             if not given.long:
-                tables.append(compare(Path(home), episodes, rounds))
+                stale = make_stale(Path(home), episodes)
+                relax_garbage_collection()  # as the program does
+                tables.append(compare(stale, rounds))
+                if not given.no_postgres and (found := compare_on_postgres(stale, min(rounds, 3))):
+                    tables.append(found)
             tables.append(long(Path(home) / "long", steps))
     report("reconcile", tables, given)
 
