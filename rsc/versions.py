@@ -13,6 +13,7 @@ SUPPORTED = {
     "ray": ((2, 54), (2, 60)),
     "gymnasium": ((1, 1), (1, 4)),
     "stable-baselines3": ((2, 6), (2, 9)),
+    "pyarrow": ((21, 0), (26, 0)),
 }
 """Oldest and newest supported version of each package, as (major, minor)."""
 
@@ -25,20 +26,24 @@ def warn_of_unsupported(packages: Iterable[str]) -> None:
         if package in _seen:
             continue
         _seen.add(package)
-        installed = _installed(package)
-        found = re.match(r"(\d+)\.(\d+)", installed or "")
-        if found is None:
-            continue
-        oldest, newest = SUPPORTED[package]
-        if not oldest <= (int(found[1]), int(found[2])) <= newest:
+        if not is_supported(package):
+            oldest, newest = SUPPORTED[package]
             log.warning(
                 "%s %s is outside of the supported versions %d.%d to %d.%d; recording may be incomplete, so compare"
                 " `rsc check` with what you trained",
-                package, installed, *oldest, *newest,
+                package, installed_version(package), *oldest, *newest,
             )  # fmt: skip
 
 
-def _installed(package: str) -> str | None:
+def is_supported(package: str) -> bool:
+    """Return whether the installed version is in `SUPPORTED`; True if there is none, or one that cannot be compared."""
+    found = re.match(r"(\d+)\.(\d+)", installed_version(package) or "")
+    oldest, newest = SUPPORTED[package]
+    return found is None or oldest <= (int(found[1]), int(found[2])) <= newest
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -83,7 +83,7 @@ class Tail:
         self._capacity = capacity
         self._blank = bytes(capacity)
         try:
-            if not sync_each_step and _may_map(self.fd):
+            if not sync_each_step and may_map(self.fd):
                 self._map = _reserved_map(self.fd, capacity)
         except BaseException:
             self.discard()
@@ -188,7 +188,7 @@ class Tail:
             os.close(fd)
 
 
-def _may_map(fd: int) -> bool:
+def may_map(fd: int) -> bool:
     """Return True if a tail on this file system may be mapped: on ext4 and tmpfs only (docs/adr/0002-mapped-tail.md).
 
     Called for each tail, because another file system can be mounted while the process runs.

@@ -15,6 +15,7 @@ Examples:
   rsc runs
   rsc episodes latest --sort -pnl --limit 10
   rsc export latest --to mlflow
+  rsc doctor
 """
 
 
@@ -28,6 +29,7 @@ Examples:
         "episodes": "rsc.cli.episodes:command",
         "export": "rsc.cli.export:command",
         "db": "rsc.cli.db:command",
+        "doctor": "rsc.cli.doctor:command",
     },
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -9,7 +9,7 @@ import pytest
 
 COMMANDS = [
     ("rsc",), ("rsc", "train"), ("rsc", "check"), ("rsc", "runs"), ("rsc", "episodes"), ("rsc", "export"),
-    ("rsc", "prices"), ("rsc", "db", "upgrade"),
+    ("rsc", "prices"), ("rsc", "db", "upgrade"), ("rsc", "doctor"),
     ("reconciler",), ("reconciler", "status"),
 ]  # fmt: skip
 

@@ -28,7 +28,7 @@ def nothing_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_warn_of_unsupported__version__is_named_once(
     installed: str | None, is_said: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(versions, "_installed", lambda package: installed)
+    monkeypatch.setattr(versions, "installed_version", lambda package: installed)
     with caplog.at_level(logging.WARNING, "rsc"):
         for _ in range(2):
             versions.warn_of_unsupported(["gymnasium"])
