@@ -16,9 +16,14 @@ PAGES = {
     "your-own-env": ["my-first-run", "rewards", "vectors"],
     "gymnasium": ["async", "same-step", "single-file"],
     "stable-baselines3": ["sb3", "sb3-evaluated"],
+    "skrl-torchrl": ["skrl", "torchrl"],
     "read-a-run": ["to-read"],
 }
-NEEDS = {"stable-baselines3": ["stable_baselines3"], "read-a-run": ["minari", "h5py", "tensorboard", "mlflow"]}
+NEEDS = {
+    "stable-baselines3": ["stable_baselines3"],
+    "skrl-torchrl": ["skrl", "torchrl"],
+    "read-a-run": ["minari", "h5py", "tensorboard", "mlflow"],
+}
 PROGRAMS = {"rsc": "rsc", "journal": "journal", "reconcile": "reconciler"}
 
 
