@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 
 MINUTES ?= 60
-BENCHMARKS ?= append accounts env reconcile prices cli training
+BENCHMARKS ?= append accounts env reconcile prices cli start steps training
 
 .PHONY: help demo test torture fuzz bench clean
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import re
@@ -97,6 +98,18 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
         return values[0], values[0], values[0]
     lower, middle, upper = statistics.quantiles(values, n=4, method="inclusive")
     return lower, middle, upper
+
+
+def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
+    """Return two of the values, between which the true median lies with 95 % certainty, whatever their distribution.
+
+    With fewer than six values nothing reaches 95 %, and the smallest and the largest are returned.
+    """
+    ordered, count = sorted(values), len(values)
+    outside, rank = 0.0, 0
+    while (outside := outside + 2 * math.comb(count, rank) / 2**count) <= 0.05:
+        rank += 1
+    return ordered[max(rank - 1, 0)], ordered[count - max(rank, 1)]
 
 
 def between(lower: float, upper: float) -> str:

@@ -4,12 +4,14 @@
     python benchmarks/training.py --shape 0x8 --length 3000
 
 In each round every variant trains one iteration, in an order that rotates; a ratio compares two variants of one round,
-and the median of a shape's ratios is its figure. The quartiles beside it tell how far to trust it: where they lie
-further apart than the difference that is looked for, the machine was not quiet enough, and the median proves nothing.
+and the median of a shape's ratios is its figure. Beside it is the interval in which the true median lies with 95 %
+certainty: where it is wider than the difference that is looked for, take more rounds, or a quieter machine.
 
 The learner's update takes most of an iteration, is the same work in every variant, and varies more than the journal
-costs. So each comparison is made three times: of whole iterations by the clock; of whole iterations, with the median
-time of all updates in place of each one's own; and of what is not the update, which is sampling for the most part.
+costs. So each comparison is made four times: of whole iterations by the clock; of whole iterations, with the median
+time of all updates in place of each one's own; of what is not the update, which is sampling for the most part; and in CPU
+time of all threads and env runners, which other processes disturb least. The rows that still wait at the end of an iteration
+are written before the next one begins: their CPU time counts, their time by the clock does not.
 
 "bare" is the same env without recorder, callbacks and database; "info" carries the journal's twelve values in the info
 dict of each step instead, the usual way.
@@ -20,6 +22,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -31,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from harness import Table, parser_of, quartiles, report
+from harness import Table, interval_of_median, parser_of, report
 
 BATCH_STEPS = 4000
 WARM_UP_ROUNDS = 1
@@ -64,7 +67,11 @@ SHAPES = {
     "0x32-vector": Shape(0, 32, vector=True),
 }
 LENGTHS = (250, 3000)
-COMPARED = (("journal", "bare"), ("journal+sqlite", "bare"), ("journal", "info"), ("journal+sqlite", "info"))
+COMPARED = (
+    ("journal", "bare"), ("journal+sqlite", "bare"), ("journal+sqlite", "journal"), ("journal", "info"),
+    ("journal+sqlite", "info"),
+)  # fmt: skip
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class InInfo(gym.Wrapper[Any, Any, Any, Any]):
@@ -143,10 +150,11 @@ def trainings(shape: Shape, length: int, folder: Path) -> Iterator[dict[str, Any
 
 @dataclass(frozen=True)
 class Iteration:
-    """Seconds a step of one iteration: in the learner's update, and in all else."""
+    """Seconds a step of one iteration: in the learner's update, and in all else, by the clock; and in CPU time."""
 
     update: float
     other: float
+    cpu: float
 
 
 class Meter:
@@ -156,6 +164,7 @@ class Meter:
         self._algorithm = algorithm
         self._update = algorithm.learner_group.update
         self._updating = self._lifetime = 0.0
+        self._pids = algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
         algorithm.learner_group.update = self._timed_update
 
     def _timed_update(self, *args: Any, **kwargs: Any) -> Any:
@@ -166,12 +175,27 @@ class Meter:
             self._updating += time.perf_counter() - start
 
     def iteration(self) -> Iteration:
-        self._updating, start = 0.0, time.perf_counter()
+        self._updating, start, cpu = 0.0, time.perf_counter(), self._cpu()
         result = self._algorithm.train()
         seconds = time.perf_counter() - start
+        write_rows()
+        cpu = self._cpu() - cpu
         before, self._lifetime = self._lifetime, float(result["env_runners"]["num_env_steps_sampled_lifetime"])
         steps = self._lifetime - before
-        return Iteration(self._updating / steps, (seconds - self._updating) / steps)
+        return Iteration(self._updating / steps, (seconds - self._updating) / steps, cpu / steps)
+
+    def _cpu(self) -> float:
+        """CPU time of this process and of the env runners in others."""
+        stats = (Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split() for pid in self._pids)
+        return time.process_time() + sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICKS
+
+
+def write_rows() -> None:
+    """Write the rows that wait in this process, so that no other variant pays for them."""
+    from rsc.rllib import rows
+
+    for url in list(rows._writers):
+        rows.drain(url)
 
 
 def measure(shape: Shape, length: int, rounds: int) -> list[dict[str, Iteration]]:
@@ -198,19 +222,20 @@ def assert_journaled(root: Path, shape: Shape) -> None:
 
 
 def comparisons(measured: list[dict[str, Iteration]], ours: str, theirs: str) -> list[str]:
-    """Speed of ours over theirs: whole iterations, the same with an update of median time, and without the update."""
+    """Speed of ours over theirs: whole iterations, with an update of median time, without the update, and in CPU time."""
     update = statistics.median(one.update for of_round in measured for one in of_round.values())
     pairs = [(of_round[theirs], of_round[ours]) for of_round in measured]
     return [
-        with_quartiles([(a.update + a.other) / (b.update + b.other) for a, b in pairs]),
-        with_quartiles([(update + a.other) / (update + b.other) for a, b in pairs]),
-        with_quartiles([a.other / b.other for a, b in pairs]),
+        with_interval([(a.update + a.other) / (b.update + b.other) for a, b in pairs]),
+        with_interval([(update + a.other) / (update + b.other) for a, b in pairs]),
+        with_interval([a.other / b.other for a, b in pairs]),
+        with_interval([a.cpu / b.cpu for a, b in pairs]),
     ]
 
 
-def with_quartiles(ratios: list[float]) -> str:
-    lower, middle, upper = quartiles(ratios)
-    return f"{middle:.3f} [{lower:.3f}, {upper:.3f}]"
+def with_interval(ratios: list[float]) -> str:
+    lower, upper = interval_of_median(ratios)
+    return f"{statistics.median(ratios):.3f} [{lower:.3f}, {upper:.3f}]"
 
 
 def arguments() -> argparse.Namespace:
@@ -233,7 +258,7 @@ def main() -> None:
     shapes, lengths = given.shape or list(SHAPES), given.length or list(LENGTHS)
     if given.quick:
         shapes, lengths, given.rounds = shapes[:1], lengths[:1], 1
-    table = Table(("shape", "episodes of", "compared", "iteration", "with median update", "without update"))
+    table = Table(("shape", "episodes of", "compared", "iteration", "with median update", "without update", "CPU time"))
     kept = []
     for name, length in itertools.product(shapes, lengths):
         measured = measure(SHAPES[name], length, given.rounds)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from journal.format.checksum import journal_seed
+from journal.format.footer import footer_length
 from journal.format.frames import End, Frame
 from journal.format.header import Header
 from journal.format.scan import TailScan, scan_tail
@@ -49,12 +52,38 @@ def take_snapshot(source: Source, start: bytes, header: Header, header_end: int)
     The tail is read before the stream, because rows move from tail to stream and never back. If the writer seals the tail
     meanwhile, the tail looks damaged. So it is read again if it looks damaged and has changed.
     """
+    closed = _read_closed(source, start, header, header_end)
+    if closed is not None:
+        return closed
     seen = _read_once(source, start, header, header_end)
     for _ in range(_MOST_TRIES - 1):
         if not _looks_damaged(seen) or source.tail() == seen.tail:
             break
         seen = _read_once(source, start, header, header_end)
     return seen
+
+
+def _read_closed(source: Source, start: bytes, header: Header, header_end: int) -> Snapshot | None:
+    """Return the view of a short closed journal without damage, else None. Its stream has all rows, so no tail is read.
+
+    Each episode that a training ends is read in this way.
+    """
+    size = len(start)
+    if footer_length(start[-16:]) is None or source.size() != size:
+        return None
+    found = walk(Window(source, start), header_end, journal_seed(header.journal_id), size)
+    last = found.frames[-1].seal if found.frames else None
+    if (
+        last is None
+        or last.end is None
+        or found.footer is None
+        or found.findings
+        or found.footer.steps != last.last_step
+    ):
+        return None
+    frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
+    blank = np.empty(0, layout_of(header.about.extra_columns).dtype)
+    return Snapshot(found, frames, last.end, TailScan(blank), None, size)
 
 
 def _read_once(source: Source, start: bytes, header: Header, header_end: int) -> Snapshot:
