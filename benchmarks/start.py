@@ -15,10 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from harness import Table, in_turns, parser_of, report
+from harness import Table, parser_of, report
 
 BARE = """
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -36,35 +35,31 @@ run = rsc.attach(config, account=account, run_id="start", journal_root=FOLDER + 
 TOLD = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
 
-def seconds_of(program: str, *, cpu: bool) -> float:
-    """Seconds of a new process that runs this program, by the clock or in CPU time."""
+def seconds_of(program: str) -> tuple[float, float]:
+    """Seconds of a new process that runs this program, by the clock and in CPU time."""
     with tempfile.TemporaryDirectory() as folder:
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         command = [sys.executable, "-c", f"FOLDER = {folder!r}\n{program}"]
         subprocess.run(command, check=True, env=TOLD, capture_output=True, timeout=120)
         seconds = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime if cpu else seconds
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
-    given = parser_of(__doc__, rounds=9)
-    options = given.parse_args()
+    given = parser_of(__doc__, rounds=9).parse_args()
     programs = {"RLlib alone": BARE, "with rsc.attach": ATTACHED}
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
+    seconds_of(ATTACHED)  # the files are in the page cache
+    for _ in range(1 if given.quick else given.rounds):
+        for name, program in programs.items():
+            measured[name].append(seconds_of(program))
     table = Table(("start", "seconds", "seconds of CPU"))
-    medians = []
-    for cpu in (False, True):
-        ways: dict[str, Callable[[], float]] = {
-            name: lambda program=program, cpu=cpu: seconds_of(program, cpu=cpu)  # type: ignore[misc]
-            for name, program in programs.items()
-        }
-        seconds_of(ATTACHED, cpu=cpu)  # the files are in the page cache
-        measured = in_turns(ways, 1 if options.quick else options.rounds)
-        medians.append({name: statistics.median(each) for name, each in measured.items()})
-    for name in programs:
-        table.rows.append((name, *(each[name] for each in medians)))
-    table.rows.append(("beyond RLlib", *(each["with rsc.attach"] - each["RLlib alone"] for each in medians)))
-    report("start", [table], options)
+    medians = {name: [statistics.median(each) for each in zip(*measured[name], strict=True)] for name in programs}
+    table.rows += [(name, *each) for name, each in medians.items()]
+    alone, attached = medians.values()
+    table.rows.append(("beyond RLlib", *(b - a for a, b in zip(alone, attached, strict=True))))
+    report("start", [table], given)
 
 
 if __name__ == "__main__":
