@@ -1,9 +1,10 @@
-"""Whether the thread that writes rows makes single steps of a training slower: times of steps, with and without a database.
+"""What the thread that writes rows costs a training: its iterations, its CPU time and its single steps, with and without.
 
     python benchmarks/steps.py
+    python benchmarks/steps.py --shape 2x4 --rounds 60
 
 Two algorithms take turns, as in benchmarks/training.py: both have journals, one also has a database. Each step of a
-recorded env is timed. A ratio compares the percentiles of two iterations of one round.
+recorded env in this process is timed. A ratio compares two iterations of one round.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from harness import Table, interval_of_median, parser_of, report
 from training import SHAPES, WARM_UP_ROUNDS, Meter, trainings
 
 PERCENTILES = (50.0, 99.0, 99.9)
+PERCENTILES_IN_WORDS = ("median step", "99th percentile of steps", "99.9th percentile of steps")
 WITHOUT, WITH = "journal", "journal+sqlite"
 
 
@@ -51,8 +53,8 @@ def timed_steps() -> Iterator[Callable[[], list[int]]]:
         Recorder.step = step  # type: ignore[method-assign]
 
 
-def measure(shape: str, length: int, rounds: int) -> list[dict[str, list[float]]]:
-    """Percentiles of the times of steps, in microseconds, by round and variant."""
+def measure(shape: str, length: int, rounds: int) -> list[dict[str, dict[str, float]]]:
+    """Figures of an iteration, in microseconds a step, by round and variant."""
     measured = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -64,8 +66,14 @@ def measure(shape: str, length: int, rounds: int) -> list[dict[str, list[float]]
             found = {}
             for name in (WITHOUT, WITH) if number % 2 else (WITH, WITHOUT):
                 taken()
-                meters[name].iteration()
-                found[name] = (np.percentile(taken(), PERCENTILES) / 1000).tolist()
+                iteration, times = meters[name].iteration(), taken()
+                figures = {"iteration": iteration.update + iteration.other, "CPU time": iteration.cpu}
+                found[name] = {what: seconds * 1e6 for what, seconds in figures.items()}
+                if times:  # none where other processes play
+                    percentiles = (np.percentile(times, PERCENTILES) / 1000).tolist()
+                    found[name] |= {
+                        f"{rank:g} % of single steps": us for rank, us in zip(PERCENTILES, percentiles, strict=True)
+                    }
             measured.append(found)
     return measured[WARM_UP_ROUNDS:]
 
@@ -76,22 +84,22 @@ def main() -> None:
     from rsc.rllib.train import quieten
 
     parser = parser_of(__doc__, rounds=30)
-    parser.add_argument("--shape", choices=("0x8", "0x32", "0x32-light"), action="append", help="0x8 and 0x32-light")
+    parser.add_argument("--shape", choices=SHAPES, action="append", help="0x8, 2x4 and 0x32-light")
     parser.add_argument("--length", type=int, default=250, help="steps of an episode: 250")
     given = parser.parse_args()
     quieten()
     warnings.filterwarnings("ignore", message=".*Overriding environment.*")
     ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level="ERROR")
-    table = Table(("shape", "percentile of steps", "us without rows", "us with rows", "with / without"))
-    for shape in given.shape or ["0x8", "0x32-light"][: 1 if given.quick else 2]:
+    table = Table(("shape", "us a step", "without rows", "with rows", "with / without"))
+    for shape in given.shape or ["0x8", "2x4", "0x32-light"][: 1 if given.quick else 3]:
         measured = measure(shape, given.length, 1 if given.quick else given.rounds)
-        for place, percentile in enumerate(PERCENTILES):
-            without, with_rows = ([one[name][place] for one in measured] for name in (WITHOUT, WITH))
+        for what in measured[0][WITHOUT]:
+            without, with_rows = ([one[name][what] for one in measured] for name in (WITHOUT, WITH))
             ratios = [b / a for a, b in zip(without, with_rows, strict=True)]
             lower, upper = interval_of_median(ratios)
             middle = f"{statistics.median(ratios):.3f} [{lower:.3f}, {upper:.3f}]"
             row = (statistics.median(without), statistics.median(with_rows))
-            table.rows.append((str(SHAPES[shape]), f"{percentile:g}", *row, middle))
+            table.rows.append((str(SHAPES[shape]), what, *row, middle))
     report("steps", [table], given)
 
 
