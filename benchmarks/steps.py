@@ -70,10 +70,8 @@ def measure(shape: str, length: int, rounds: int) -> list[dict[str, dict[str, fl
                 figures = {"iteration": iteration.update + iteration.other, "CPU time": iteration.cpu}
                 found[name] = {what: seconds * 1e6 for what, seconds in figures.items()}
                 if times:  # none where other processes play
-                    percentiles = (np.percentile(times, PERCENTILES) / 1000).tolist()
-                    found[name] |= {
-                        f"{rank:g} % of single steps": us for rank, us in zip(PERCENTILES, percentiles, strict=True)
-                    }
+                    us = (np.percentile(times, PERCENTILES) / 1000).tolist()
+                    found[name] |= dict(zip(PERCENTILES_IN_WORDS, us, strict=True))
             measured.append(found)
     return measured[WARM_UP_ROUNDS:]
 
