@@ -268,11 +268,15 @@ def _in_words(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+_USER_ERRORS = {
+    "DatabaseError", "MarketError", "ConfigError", "UnknownRunError", "ExportError", "PolicyError", "SQLAlchemyError",
+}  # fmt: skip
+"""By name: `journal` imports nothing of the packages that define them."""
+
+
 def _is_of_the_world(error: Exception) -> bool:
     """Return True for errors that a user can cause and correct. Other errors are ours, and get a traceback."""
     from journal.errors import JournalError
 
     names = {base.__name__ for base in type(error).__mro__}
-    return isinstance(error, JournalError | OSError) or bool(
-        names & {"DatabaseError", "MarketError", "ConfigError", "UnknownRunError", "ExportError", "SQLAlchemyError"}
-    )
+    return isinstance(error, JournalError | OSError) or bool(names & _USER_ERRORS)

@@ -1,4 +1,4 @@
-"""Default settings, and the default locations of database and journals. docs/reference.md lists them."""
+"""Default settings, and the default locations of database, journals and policies. docs/reference.md lists them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 DATABASE_VARIABLE = "RSC_DATABASE_URL"
 JOURNAL_VARIABLE = "RSC_JOURNAL_ROOT"
+POLICY_VARIABLE = "RSC_POLICY_ROOT"
 
 DURABILITY = "process"
 GRACE_PERIOD_S = 30.0
@@ -16,6 +17,7 @@ CALLBACK_TIMEOUT_S = 2.0  # what a database that does not answer may cost an env
 DATABASE_PAUSE_S = 30.0
 BATCH_EPISODES = 500
 BATCH_TRADES = 100_000
+SAVE_EVERY_ITERATIONS = 10
 JOURNAL_FAILED = "its journal failed"
 """How the `status_reason` of a started row begins if later steps of the episode are lost."""
 
@@ -28,3 +30,8 @@ def database_url(given: str | None = None) -> str:
 def journal_root(given: str | Path | None = None) -> Path:
     """The flag, else $RSC_JOURNAL_ROOT, else rsc-data/journal in the current directory; absolute."""
     return Path(given or os.environ.get(JOURNAL_VARIABLE) or "rsc-data/journal").absolute()
+
+
+def policy_root(given: str | Path | None = None) -> Path:
+    """The flag, else $RSC_POLICY_ROOT, else rsc-data/policies in the current directory; absolute."""
+    return Path(given or os.environ.get(POLICY_VARIABLE) or "rsc-data/policies").absolute()

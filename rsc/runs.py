@@ -27,8 +27,10 @@ from journal import (
     JournalExistsError,
     JournalWriter,
     RunMarker,
+    list_journals,
 )
-from journal.host.paths import check_name
+from journal.format.schema import FAILED_SUFFIX
+from journal.host.paths import check_name, run_dir
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults
 from rsc.provenance import provenance
@@ -196,6 +198,7 @@ def start_run(
     on_error: Literal["warn", "raise"] = "warn",
     observations: bool = False,
     parameters: Mapping[str, Any] | None = None,
+    parent_run_id: str | None = None,
 ) -> Run:
     """Start a run, for envs of any trainer.
 
@@ -210,6 +213,7 @@ def start_run(
         observations: Record observations as extra columns, `observation_0` and so on; that of the reset stands in the
             journal's header. Not for vector envs of your own.
         parameters: Facts about the run for its row.
+        parent_run_id: The run whose policy this one evaluates or goes on from.
 
     Returns:
         The run. End it with `Run.end`, or use it in a `with` statement around the training.
@@ -221,7 +225,8 @@ def start_run(
     warn_of_unsupported(("gymnasium", "stable-baselines3"))
     run_id = new_run_id() if name is None else name
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
-    root, marker = register_run(run_id, root, url, dict(parameters or {}), provenance(), resume=resume)
+    facts = {**provenance(), "parent_run_id": parent_run_id}
+    root, marker = register_run(run_id, root, url, dict(parameters or {}), facts, resume=resume)
     settings = JournalSettings(
         str(root), run_id, durability, checkpoint_every_steps, on_error, EndReason.RESET, observations
     )
@@ -233,6 +238,25 @@ def start_run(
 def new_run_id() -> str:
     """A run id that sorts by time."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def incomplete_journals(root: Path, run_id: str, episodes: int) -> list[str]:
+    """Return one line for each way in which a run's journals are incomplete.
+
+    Args:
+        root: The journal root.
+        run_id: The run.
+        episodes: How many episodes there were at least: rows of the database, those of evaluation among them, or
+            what RLlib counted.
+    """
+    lines = []
+    failed = sum(1 for _ in run_dir(root, run_id).glob(f"*{FAILED_SUFFIX}"))
+    if failed:
+        lines.append(f"journals that lack their last steps, since a write failed: {failed:,}; is the disk full?")
+    journals = sum(1 for _ in list_journals(root, run_id))
+    if journals < episodes:
+        lines.append(f"episodes without a journal: {episodes - journals:,} of {episodes:,}; is the disk full?")
+    return lines
 
 
 def register_run(

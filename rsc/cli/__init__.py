@@ -12,6 +12,7 @@ Examples:
   rsc prices bars.csv
   rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
   rsc check 20261122-120000-1a2b3c
+  rsc evaluate latest
   rsc runs
   rsc episodes latest --sort -pnl --limit 10
   rsc export latest --to mlflow
@@ -24,6 +25,8 @@ Examples:
     verbs={
         "prices": "rsc.cli.prices:command",
         "train": "rsc.cli.train:command",
+        "evaluate": "rsc.cli.evaluate:command",
+        "compare": "rsc.cli.compare:command",
         "check": "rsc.cli.check:command",
         "runs": "rsc.cli.runs:command",
         "episodes": "rsc.cli.episodes:command",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from journal.console import Count, fail, work_without_output
+from journal.console import Count, fail, remark, work_without_output
 from rsc import defaults
 from rsc.cli import options
 
@@ -65,7 +64,22 @@ from rsc.cli import options
     show_default=True,
     help="What survives a power cut: nothing promised, steps up to the last checkpoint, or every step.",
 )
-@click.option("--save-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the trained policy here.")
+@click.option(
+    "--train-until", metavar="DATE", help="The last day of the training bars.  [default: the last of the prices]"
+)
+@click.option(
+    "--validate-until", metavar="DATE", help="Select the best policy on the bars after --train-until up to this day."
+)
+@click.option("--no-save", "save", flag_value=False, default=True, type=bool, help="Keep no policy.")
+@click.option(
+    "--save-every",
+    type=Count(1),
+    default=defaults.SAVE_EVERY_ITERATIONS,
+    show_default=True,
+    metavar="N",
+    help="Save the policy every N iterations, at the end, and on Ctrl-C.",
+)
+@click.option("--resume", metavar="RUN", help="Go on from the last policy of a run, as a run of its own.")
 @click.option("--seed", type=Count(), help="The same seed gives the same run.")
 @click.option("--run-id", help="Default: made from the time.")
 @click.option(
@@ -73,6 +87,7 @@ from rsc.cli import options
     type=click.Path(path_type=Path),
     help=f"Default: ${defaults.JOURNAL_VARIABLE}, else rsc-data/journal here.",
 )
+@options.policy_root
 @options.database_url
 @click.option("--reconcile", is_flag=True, help="At the end, run `reconcile` on this run.")
 def command(**arguments: Any) -> int:
@@ -81,25 +96,90 @@ def command(**arguments: Any) -> int:
     When training ends, RLlib drops the episodes that still run. The command then prints how many they are, and the
     `reconcile` command that ends them.
 
+    The policy is saved under rsc-data/policies; `rsc evaluate RUN` plays it. --resume repeats the options of the
+    resumed run, and takes those about processes, places and iterations anew.
+
     \b
     Examples:
       rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
+      rsc train --train-until 2010-01-01 --validate-until 2011-06-01 --iterations 50
+      rsc train --resume latest --iterations 20
       rsc train --algo dqn --data bars.parquet --reconcile
     """
     work_without_output()
+    _require_resumable(arguments)
     if arguments["ticker"] and arguments["data"]:
         raise click.UsageError("give either --ticker or --data")
     if arguments["symbol"] and not arguments["data"]:
         raise click.UsageError("--symbol chooses an asset of the file that --data names")
-    missing = [name for name in ("ray", "torch", "gymnasium", "talib") if find_spec(name) is None]
-    if missing:
-        fail(f"training needs {', '.join(missing)}", "pip install 'reinforce-strategy-creator[train]'")
-    from rsc.rllib.train import TrainingPlan, train
-
+    options.require_training("training")
     env_config = _env_config(arguments.pop("env_config"))
     data = arguments.pop("data")
     env_config.update({key: value for key, value in _market(arguments, data).items() if value is not None})
-    return train(TrainingPlan(env_config=env_config, **arguments))
+    _require_valid(env_config, arguments)
+    remark("reading prices" if not arguments["resume"] else "reading policy and prices")
+    from rsc.rllib.configs import TrainingPlan
+    from rsc.rllib.train import train
+
+    return train(TrainingPlan(env_config=env_config, changes=_changes(arguments), **arguments))
+
+
+_WITH_RESUME = (
+    "num_env_runners", "num_envs_per_env_runner", "vectorised", "evaluation_interval", "batch_mode", "durability",
+    "save", "save_every", "seed",
+)  # fmt: skip
+_PLACES = ("resume", "iterations", "run_id", "journal_root", "policy_root", "database_url", "reconcile")
+
+
+def _given() -> set[str]:
+    """Return the options that the user gave."""
+    context = click.get_current_context()
+    source = context.get_parameter_source
+    return {name for name in context.params if source(name) is click.core.ParameterSource.COMMANDLINE}
+
+
+def _require_resumable(arguments: dict[str, Any]) -> None:
+    """Refuse options that a resumed training takes from its parent; without --iterations it does the rest of them."""
+    if arguments["resume"] is None:
+        return
+    other = sorted(_given() - {*_WITH_RESUME, *_PLACES})
+    if other:
+        raise click.UsageError(
+            f"--resume goes on with the options of its run, so --{other[0].replace('_', '-')} cannot be given; train a new"
+            " run to change it"
+        )
+    if "iterations" not in _given():
+        arguments["iterations"] = 0
+
+
+def _changes(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that replace those of the run to resume."""
+    return {name: arguments[name] for name in _given().intersection(_WITH_RESUME)} if arguments["resume"] else {}
+
+
+def _require_valid(env_config: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """Check settings and dates before anything slow is imported."""
+    import warnings
+
+    from rsc.policies.dates import Split
+    from rsc.trading.config import TradingConfig
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are printed when the prices are read
+        TradingConfig.of(env_config)
+    split = Split(arguments["train_until"], arguments["validate_until"])
+    problem = split.problem()
+    if problem:
+        raise click.UsageError(problem)
+    if split.validate_until and not arguments["save"]:
+        raise click.UsageError(
+            "--validate-until selects a policy to save, and --no-save saves none; leave one of them out"
+        )
+    for name, limit in (("--train-until", split.train_until), ("--validate-until", split.validate_until)):
+        if limit and env_config.get("end_date") and str(env_config["end_date"])[:10] < limit:
+            raise click.UsageError(
+                f"{name} {limit} is later than the end_date of --env-config, {env_config['end_date']}"
+            )
 
 
 def _market(arguments: dict[str, Any], data: Path | None) -> dict[str, Any]:

@@ -266,6 +266,14 @@ def chosen_episodes(
     return rows_of_query(connection, query.limit(limit), view.episode_id)
 
 
+def evaluation_rows(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+    """Return the rows of a run's completed evaluation episodes, in the order of their bars; undefined metrics are None."""
+    of = episode_metrics.c
+    query = select(episode_metrics).where(of.run_id == run_id, of.in_evaluation.is_(True), of.status == "completed")
+    found = rows_of_query(connection, query.order_by(of.market_start, of.episode_id), of.episode_id)
+    return [dict(row._mapping) for row in found if not isinstance(row, UnreadableRow)]
+
+
 def names_of_run(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRow]:
     """Yield episode_id and journal_id of all episodes of a run, oldest first."""
     return _paged(engine, _C.run_id == run_id, (_C.episode_id, _C.journal_id))

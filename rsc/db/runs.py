@@ -170,6 +170,12 @@ def run_places(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(select(*_PLACE).order_by(training_runs.c.start_time.desc())).all()
 
 
+def children(connection: Connection, run_id: str) -> list[str]:
+    """Return the runs that evaluate or resume a run, newest first."""
+    query = select(training_runs.c.run_id).where(training_runs.c.parent_run_id == run_id)
+    return list(connection.execute(query.order_by(training_runs.c.start_time.desc())).scalars())
+
+
 def all_runs(connection: Connection) -> Sequence[Row[Any] | UnreadableRow]:
     """Return all runs with every column, newest first."""
     query = select(training_runs).order_by(training_runs.c.start_time.desc())

@@ -73,6 +73,7 @@ def attach(
     parameters: Mapping[str, Any] | None = None,
     independent_seeds: bool = False,
     observations: bool = False,
+    parent_run_id: str | None = None,
 ) -> AttachedRun:
     """Record all episodes of a config's envs in a new run: a journal and a database row for each.
 
@@ -94,6 +95,7 @@ def attach(
             evaluation play the same episode.
         observations: Record the env's own observations as extra columns, `observation_0` and so on, before RLlib's
             connectors change them. `LoadedRun.to_minari` makes a data set of them.
+        parent_run_id: The run whose checkpoint this one goes on from. None: that of the config, if it is a checkpoint's.
 
     Returns:
         The run. End it with `Run.end`, or use it in a `with` statement around the training.
@@ -126,7 +128,11 @@ def attach(
     )
     _require_account(config, settings)
     _, marker = register_run(
-        settings.run_id, root, url, dict(parameters or {}), _facts(config, settings, _parent_of(config))
+        settings.run_id,
+        root,
+        url,
+        dict(parameters or {}),
+        _facts(config, settings, parent_run_id or _parent_of(config)),
     )
     _put_on(config, settings)
     live.begin(settings.token, secret)

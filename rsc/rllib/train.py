@@ -12,50 +12,27 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from journal.console import DATA_LOST, DONE, console, remark
+from rsc import defaults
 from rsc.defaults import DATABASE_VARIABLE
+from rsc.policies.errors import PolicyError
+from rsc.policies.module import versions
+from rsc.policies.split import bars_after, has_same_prices, prices_changed, require_same_features, span_of
+from rsc.policies.store import PolicyFacts, PolicyStore
+from rsc.rllib.configs import TrainingPlan, algorithm_config
+from rsc.rllib.resuming import Parent, restore, resumed
+from rsc.rllib.saving import Saver
 from rsc.rllib.stopping import Signals, Stopped
+from rsc.runs import incomplete_journals, new_run_id
 from rsc.trading.config import ConfigError, TradingConfig
-from rsc.trading.env import TradingEnv
 from rsc.trading.game import Game
-from rsc.trading.vector_env import TradingVectorEnv
 
 RECONCILE_TIMEOUT_S = 3600
-DQN_STEPS_PER_UPDATE = 8
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What to train; the options of `rsc train`."""
-
-    algo: str = "ppo"
-    iterations: int = 1
-    num_env_runners: int = 2
-    num_envs_per_env_runner: int = 4
-    vectorised: bool = False
-    train_batch_size: int = 3000
-    evaluation_interval: int | None = None
-    batch_mode: str = "truncate_episodes"
-    env_config: dict[str, Any] = field(default_factory=dict)
-    durability: str = "process"
-    save_dir: Path | None = None
-    seed: int | None = None
-    run_id: str | None = None
-    journal_root: Path | None = None
-    database_url: str | None = None
-    reconcile: bool = False
-
-    def parameters(self) -> dict[str, Any]:
-        """For the run's row."""
-        hidden = {"database_url", "journal_root", "run_id", "reconcile"}
-        return {key: value for key, value in vars(self).items() if key not in hidden}
-
 
 _UNRECORDED = "unrecorded"
 
@@ -73,55 +50,48 @@ def train(plan: TrainingPlan) -> int:
     """Train, and return the exit code.
 
     128 + the signal that stopped the training, else that of `reconcile` if it was asked for and failed, 3 if the
-    journals are incomplete, 1 if the rows cannot be counted, or 0.
+    journals are incomplete or the policy is not saved, 1 if the rows cannot be counted, or 0.
     """
-    prices = _try_game(plan).market.described()
+    root = defaults.policy_root(plan.policy_root)
+    plan, parent = resumed(plan, root) if plan.resume else (plan, None)
+    game = _try_game(plan)
+    saver = Saver(plan, root, game, None if parent is None else parent.facts)
+    if parent is not None:
+        _require_same_market(parent.facts, game)
+    _say_split(plan, game)
+    plan = replace(plan, run_id=plan.run_id or new_run_id())
+    if plan.save:
+        PolicyStore(root, str(plan.run_id)).require_new()
     signals = Signals()
     try:
         with signals.held(), signals.believed():
-            training = _train(plan, prices, signals)
+            training = _train(plan, game, saver, parent, signals)
     except Stopped as early:
         remark(f"stopped by {signal.Signals(early.number).name} before training began")
         return 128 + early.number
+    return _concluded(plan, training, saver)
+
+
+def _concluded(plan: TrainingPlan, training: Training, saver: Saver) -> int:
+    """Print what was saved and what is left, and return the exit code."""
+    if saver.saved is not None:
+        click.echo(f"policy saved to {saver.saved}")
     counts = _counts(training.run)
     code = _summary(training.run, plan, counts)
     rows = sum(count for name, count in (counts or {}).items() if name != _UNRECORDED)
     lost = incomplete_journals(training.run.journal_root, training.run.run_id, max(rows, training.episodes))
-    for line in lost:
+    for line in [*lost, *filter(None, [saver.failed])]:
         remark(line)
     if training.stopped:
         return 128 + training.stopped
-    return code or (DATA_LOST if lost else DONE)
-
-
-def incomplete_journals(root: Path, run_id: str, episodes: int) -> list[str]:
-    """Return one line for each way in which a run's journals are incomplete.
-
-    Args:
-        root: The journal root.
-        run_id: The run.
-        episodes: How many episodes there were at least: rows of the database, those of evaluation among them, or
-            what RLlib counted.
-    """
-    from journal import list_journals
-    from journal.format.schema import FAILED_SUFFIX
-    from journal.host.paths import run_dir
-
-    lines = []
-    failed = sum(1 for _ in run_dir(root, run_id).glob(f"*{FAILED_SUFFIX}"))
-    if failed:
-        lines.append(f"journals that lack their last steps, since a write failed: {failed:,}; is the disk full?")
-    journals = sum(1 for _ in list_journals(root, run_id))
-    if journals < episodes:
-        lines.append(f"episodes without a journal: {episodes - journals:,} of {episodes:,}; is the disk full?")
-    return lines
+    return code or (DATA_LOST if lost or saver.failed else DONE)
 
 
 def _try_game(plan: TrainingPlan) -> Game:
-    """Make the market and its settings before Ray starts and the run has a row, so that an error is one line."""
+    """Make the training bars before Ray starts and the run has a row, so that an error is one line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        game = Game(TradingConfig.of(plan.env_config))
+        game = Game(TradingConfig.of(plan.split.training(plan.env_config)))
     for warning in caught:
         remark(f"warning: {warning.message}")
     if plan.algo == "dqn" and game.config.actions != "discrete":
@@ -129,7 +99,30 @@ def _try_game(plan: TrainingPlan) -> Game:
     return game
 
 
-def _train(plan: TrainingPlan, prices: dict[str, Any], signals: Signals) -> Training:
+def _require_same_market(facts: PolicyFacts, game: Game) -> None:
+    if not has_same_prices(game.market, facts):
+        raise PolicyError(prices_changed(facts))
+    require_same_features(facts, game.market, versions())
+
+
+def _say_split(plan: TrainingPlan, game: Game) -> None:
+    """Say which bars train, which select, and whether any is left to evaluate on."""
+    span, market = span_of(game), game.market
+    parts = [f"training on {span.bars:,} bars of {market.name}, {span.first[:10]} to {span.last[:10]}"]
+    validation = plan.split.validation(plan.env_config)
+    seen = span.last
+    if validation is not None:
+        seen = (other := span_of(Game(TradingConfig.of(validation), market))).last
+        parts.append(f"validation on {other.bars:,} bars to {seen[:10]}")
+    left = bars_after(market, seen)
+    parts.append(f"{left:,} later bars unseen" if left else "no later bars are left to evaluate on (--train-until)")
+    remark("; ".join(parts))
+    if plan.evaluation_interval and validation is None:
+        remark("evaluation episodes are IN SAMPLE: they play the training bars; --validate-until gives them others")
+
+
+def _train(plan: TrainingPlan, game: Game, saver: Saver, parent: Parent | None, signals: Signals) -> Training:
+    remark("loading RLlib")
     from rsc.rllib.attach import attach
 
     quieten()
@@ -140,69 +133,50 @@ def _train(plan: TrainingPlan, prices: dict[str, Any], signals: Signals) -> Trai
         journal_root=plan.journal_root,
         database_url=plan.database_url,
         durability=plan.durability,  # type: ignore[arg-type]
-        parameters={**plan.parameters(), "prices": prices},
+        parameters={**plan.parameters(), "prices": game.market.described()},
         independent_seeds=True,
+        parent_run_id=None if parent is None else parent.facts.run_id,
     )
     click.echo(f"run {run.run_id}")
     training = Training(run)
+    saver.begin(run.run_id)
     try:
+        remark("starting Ray")
         with run, signals.believed(), _ray(plan, signals):
-            _iterate(config, plan, signals, training)
+            _iterate(config, plan, signals, training, saver, parent)
     except Stopped as stop:
         training.stopped = stop.number
         remark(f"stopped by {signal.Signals(stop.number).name}")
     return training
 
 
-def algorithm_config(plan: TrainingPlan) -> Any:
-    """RLlib's config for the plan, on the new API stack."""
-    from ray.rllib.algorithms.dqn import DQNConfig
-    from ray.rllib.algorithms.ppo import PPOConfig
-
-    config = PPOConfig() if plan.algo == "ppo" else DQNConfig()
-    config.environment(TradingVectorEnv if plan.vectorised else TradingEnv, env_config=plan.env_config)
-    config.env_runners(
-        gym_env_vectorize_mode="vector_entry_point" if plan.vectorised else "sync",
-        num_env_runners=plan.num_env_runners,
-        num_envs_per_env_runner=plan.num_envs_per_env_runner,
-        batch_mode=plan.batch_mode,
-    )
-    config.debugging(seed=plan.seed, log_level="ERROR")
-    if plan.algo == "ppo":
-        config.training(
-            train_batch_size_per_learner=plan.train_batch_size,
-            minibatch_size=min(256, plan.train_batch_size),
-            num_epochs=10,
-        )
-    else:
-        config.reporting(min_sample_timesteps_per_iteration=plan.train_batch_size)
-        config.training(replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": 50_000})
-        # RLlib learns once a fragment, by default once a step of all envs: with a single env nearly all time goes there.
-        envs = max(plan.num_env_runners, 1) * plan.num_envs_per_env_runner
-        config.env_runners(rollout_fragment_length=math.ceil(DQN_STEPS_PER_UPDATE / envs))
-    if plan.evaluation_interval:
-        config.evaluation(evaluation_interval=plan.evaluation_interval, evaluation_duration=5)
-    return config
-
-
-def _iterate(config: Any, plan: TrainingPlan, signals: Signals, training: Training) -> None:
+def _iterate(
+    config: Any, plan: TrainingPlan, signals: Signals, training: Training, saver: Saver, parent: Parent | None
+) -> None:
     algorithm = config.build_algo()
     try:
-        with _progress(plan.iterations) as advance:
-            for _ in range(plan.iterations):
+        if parent is not None:
+            restore(algorithm, parent)
+        start = int(algorithm.iteration)
+        with _progress(start, plan.iterations) as advance:
+            for done in range(1, plan.iterations + 1):
                 result = algorithm.train()
                 training.episodes = int(result.get("env_runners", {}).get("num_episodes_lifetime", 0))
                 advance(result)
                 signals.check()
-        if plan.save_dir is not None:
-            algorithm.save_to_path(plan.save_dir.absolute())
-            click.echo(f"policy saved to {plan.save_dir}")
+                if saver.due(done):
+                    saver.save(algorithm)
+        saver.save(algorithm)
+    except BaseException:
+        if signals.asked is not None and algorithm.iteration:
+            saver.save(algorithm)
+        raise
     finally:
         algorithm.stop()
 
 
 @contextmanager
-def _progress(iterations: int) -> Iterator[Any]:
+def _progress(start: int, iterations: int) -> Iterator[Any]:
     """Show a progress bar on a terminal, and one line for each iteration elsewhere."""
     if sys.stderr.isatty():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -212,8 +186,8 @@ def _progress(iterations: int) -> Iterator[Any]:
             task = bar.add_task("", total=iterations)
             yield lambda result: bar.update(task, advance=1, description=_in_words(result))
         return
-    done = iter(range(1, iterations + 1))
-    yield lambda result: remark(f"iteration {next(done)} of {iterations}: {_in_words(result)}")
+    done = iter(range(start + 1, start + iterations + 1))
+    yield lambda result: remark(f"iteration {next(done)} of {start + iterations}: {_in_words(result)}")
 
 
 def _in_words(result: dict[str, Any]) -> str:

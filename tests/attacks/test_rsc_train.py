@@ -32,7 +32,7 @@ def test_rsc_train__password_in_the_url__is_in_no_output_command_line_or_checkpo
     assert not [line for line in headed.command_lines if SECRET in line]
     assert SECRET not in headed.stdout
     files = [path for path in headed.folder.rglob("*") if path.is_file()]
-    assert [path for path in files if "policy" in path.parts], "a policy was kept"
+    assert [path for path in files if "policies" in path.parts], "a policy was kept"
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
     records = Records(trainings.url)
     assert SECRET not in str(records.run("r1")) + str(records.episodes("r1"))

@@ -37,7 +37,7 @@ class Training:
 
 
 class Trainings:
-    """``headed``: `rsc train ... 2>&1 | head -2` with a password, a policy to keep, and `--reconcile`.
+    """``headed``: `rsc train ... 2>&1 | head -2` with a password and `--reconcile`.
 
     ``full``: its journals are on a disk of 280 KiB, and its output goes to a full disk.
     """
@@ -63,7 +63,7 @@ class Trainings:
 
     def _run(self) -> None:
         secret = plain(self.url).replace("rsc@", f"rsc:{SECRET}@")
-        self._train(self.headed, "CMD --save-dir policy --reconcile 2>&1 | head -2", {"RSC_DATABASE_URL": secret})
+        self._train(self.headed, "CMD --reconcile 2>&1 | head -2", {"RSC_DATABASE_URL": secret})
         with place() as inside:
             disk = self.full.folder / "disk"
             inside.tmpfs(disk, size_kib=280)

@@ -21,7 +21,7 @@ def test_cli_page__every_verb__is_there_in_its_own_words():
     shown = set(re.findall(r"<!-- help: ([a-z ]+) -->", CLI))
     assert shown == {"journal", *(f"journal {verb}" for verb in VERBS)} | {
         *("rsc", "rsc prices", "rsc train", "rsc check", "rsc runs", "rsc export", "rsc db upgrade"),
-        "rsc doctor",
+        *("rsc doctor", "rsc evaluate", "rsc compare"),
         *("reconcile", "reconcile status"),
     }
     done = subprocess.run([sys.executable, ROOT / "scripts" / "cli_docs.py", "--check"], timeout=60, check=False)

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 COMMANDS = [
-    ("rsc",), ("rsc", "train"), ("rsc", "check"), ("rsc", "runs"), ("rsc", "episodes"), ("rsc", "export"),
-    ("rsc", "prices"), ("rsc", "db", "upgrade"), ("rsc", "doctor"),
+    ("rsc",), ("rsc", "train"), ("rsc", "evaluate"), ("rsc", "compare"), ("rsc", "check"), ("rsc", "runs"),
+    ("rsc", "episodes"), ("rsc", "export"), ("rsc", "prices"), ("rsc", "db", "upgrade"), ("rsc", "doctor"),
     ("reconciler",), ("reconciler", "status"),
 ]  # fmt: skip
 

@@ -20,7 +20,9 @@ from rsc.db.episodes import start_episode
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
 from rsc.rllib.attach import Run, new_run_id
-from rsc.rllib.train import TrainingPlan, _counts, _in_words, _summary, incomplete_journals
+from rsc.rllib.configs import TrainingPlan
+from rsc.rllib.train import _counts, _in_words, _summary
+from rsc.runs import incomplete_journals
 from rsc.trading.env import TradingEnv
 from tests.rsc.trading.test_market import columns_of
 
@@ -34,6 +36,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(defaults.DATABASE_VARIABLE, raising=False)
     monkeypatch.delenv(defaults.JOURNAL_VARIABLE, raising=False)
     return tmp_path
+
+
+def error_line(capsys: Captured) -> str:
+    """The one line of the error, after what the command says that it does."""
+    doing, line = ["reading prices", *capsys.readouterr().err.splitlines()][-2:]
+    assert doing == "reading prices"
+    return line
 
 
 def exit_of(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str | None:
@@ -71,7 +80,7 @@ def test_train__settings_that_cannot_be_played__one_line_and_no_run(
     """Said at once, not after Ray has started and the run has a row."""
     (folder / "env.json").write_text(json.dumps(settings))
     assert exit_of(monkeypatch, "train", "--algo", "dqn", "--env-config", "env.json") == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    line = error_line(capsys)
     assert said in line
     assert not ray.is_initialized()
     assert not (folder / "rsc-data").exists()
@@ -86,7 +95,7 @@ def test_train__file_that_is_no_market__one_line_and_no_run(
 ) -> None:
     path = file_of(folder / "prices.csv", **changed)
     assert exit_of(monkeypatch, "train", "--data", path) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    line = error_line(capsys)
     assert said in line
     assert not (folder / "rsc-data").exists()
 
@@ -98,7 +107,8 @@ def test_train__forerunners_key_in_another_unit__is_said_in_one_line(
     (folder / "env.json").write_text('{"transaction_fee_percent": 0.1}')
     bad = file_of(folder / "prices.csv")
     assert exit_of(monkeypatch, "train", "--env-config", "env.json", "--data", bad, "--run-id", "../x") == 1
-    first, last = capsys.readouterr().err.splitlines()
+    doing, first, *_, last = capsys.readouterr().err.splitlines()
+    assert doing == "reading prices"
     assert first.startswith("warning: env_config transaction_fee_percent=0.1")
     assert "is not a run id" in last
 

@@ -36,7 +36,7 @@ def test_train__password_in_the_url__is_written_nowhere(postgres_server, made_po
     ray_folder = Path("/tmp") / f"ray-{uuid.uuid4().hex[:8]}"
     # The user's own way in: not by an argument, which all users of the machine see.
     environment = {**os.environ, "RSC_DATABASE_URL": url, "RAY_TMPDIR": str(ray_folder)}
-    command = [sys.executable, "-m", "rsc", *TRAIN, "--save-dir", str(tmp_path / "policy"), "--reconcile"]
+    command = [sys.executable, "-m", "rsc", *TRAIN, "--reconcile"]
     output = tmp_path / "output"
     arguments: set[str] = set()
     with output.open("wb") as opened:
@@ -52,6 +52,7 @@ def test_train__password_in_the_url__is_written_nowhere(postgres_server, made_po
             training.wait()
     assert training.returncode == 0, output.read_text()
     assert not [line for line in arguments if PASSWORD in line]
+    assert (tmp_path / "rsc-data" / "policies" / "r1" / "last" / "policy.json").exists()
     assert files_with(PASSWORD, tmp_path, ray_folder) == []
     engine = open_engine(url)
     with reading(engine) as connection:

@@ -13,7 +13,7 @@ import pytest
 from journal.console import run_main
 from rsc.cli import command
 from rsc.rllib import train
-from rsc.rllib.train import TrainingPlan
+from rsc.rllib.configs import TrainingPlan
 from tests.rsc.trading.prices.series import NAMES
 from tests.rsc.trading.prices.shapes import COIN_MINUTES, DAYS, dated, plain, text
 

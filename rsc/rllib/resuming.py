@@ -1,0 +1,61 @@
+"""Go on with the training of an earlier run: its plan, and the state of its algorithm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rsc.policies.errors import PolicyError
+from rsc.policies.store import PolicyFacts, read_policy, run_with_policy
+from rsc.rllib.configs import TrainingPlan
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The checkpoint that a training goes on from."""
+
+    path: Path
+    facts: PolicyFacts
+
+
+def resumed(given: TrainingPlan, root: Path) -> tuple[TrainingPlan, Parent]:
+    """Return the plan of the run that is resumed, with what was given in its place, and its last checkpoint.
+
+    Args:
+        given: ``resume`` names the run, ``iterations`` is 0 for those that it has not done, and ``changes`` are options
+            that replace its own.
+        root: Folder of all policies.
+
+    Raises:
+        PolicyError: It has no policy, or has done all its iterations.
+    """
+    path, facts = read_policy(root, run_with_policy(root, str(given.resume)), "last")
+    left = given.iterations or facts.target - facts.iteration
+    if left <= 0:
+        raise PolicyError(
+            f"run {facts.run_id} has done all its {facts.target} iterations; give --iterations N for N more"
+        )
+    known = {name: value for name, value in facts.plan.items() if name in vars(given)}
+    places = {
+        name: getattr(given, name) for name in ("run_id", "journal_root", "policy_root", "database_url", "reconcile")
+    }
+    own = TrainingPlan(**{**known, **given.changes, **places, "env_config": facts.env_config, "iterations": left})
+    return replace(own, resume=facts.run_id), Parent(path, facts)
+
+
+def restore(algorithm: Any, parent: Parent) -> None:
+    """Load the state of a checkpoint: weights, optimizers, counters.
+
+    Raises:
+        PolicyError: It cannot be loaded.
+    """
+    from rsc.policies.module import versions
+    from rsc.policies.split import differing
+
+    try:
+        algorithm.restore_from_path(str(parent.path))
+    except Exception as error:
+        others = differing(parent.facts.versions, versions())
+        why = f"it was saved with other versions: {others}" if others else f"{type(error).__name__}: {error}"
+        raise PolicyError(f"the checkpoint {parent.path} cannot be restored ({why})") from error
