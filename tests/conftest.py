@@ -26,18 +26,30 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_SUPPORT, os.environ.ge
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 
+LONGEST = ("attacks", "crash", "docs", "rsc/rllib", "reconciler/test_swarm", "reconciler/test_outage")
+"""Folders and files whose tests take minutes, because they train or wait."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the long versions unless they are asked for, and name what must not run side by side."""
+    """Deselect the long versions unless they are asked for, and name what must not run side by side.
+
+    What takes minutes comes first, so that two processes end at about the same time.
+    """
     for item in items:
-        file = item.path.relative_to(Path(__file__).parent)
+        file = _file(item)
         item.add_marker(pytest.mark.xdist_group("attacks" if file.parts[0] == "attacks" else str(file)))
+    items.sort(key=lambda item: not str(_file(item)).startswith(LONGEST))
     if os.environ.get("RSC_TORTURE") == "1" or "torture" in config.option.markexpr:
         return
     long = [item for item in items if item.get_closest_marker("torture")]
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if not item.get_closest_marker("torture")]
+
+
+def _file(item: pytest.Item) -> Path:
+    return item.path.relative_to(Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")

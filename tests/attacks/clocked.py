@@ -60,8 +60,12 @@ class Clocked:
             stderr=subprocess.DEVNULL,
         )
 
+    @functools.cached_property
     def first_pass(self) -> str:
-        """Wait for the first pass, which comes at once, and return when it began by the daemon's clock."""
+        """Wait for the first pass, which comes at once, and return when it began by the daemon's clock.
+
+        Ask early: the daemon forgets a pass that found nothing when the next one ends.
+        """
         return str(until(self.records.passes, what="the first pass")[0]["start_time"])
 
     def wait(self) -> None:

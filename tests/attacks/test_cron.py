@@ -19,9 +19,9 @@ from tests.attacks.watch import Watch
 def test_cron__at_midnight__passes_when_cron_would(watch: Watch, case: str) -> None:
     daemon = watch.clocked[case]
     begin = f"{daemon.moment:%Y-%m-%d %H:%M:%S}"
-    if daemon.first_pass() >= begin:
+    if daemon.first_pass >= begin:
         daemon = watch.start_clock(case)  # many start at once, and this machine is busy: try again alone
-    if daemon.first_pass() >= begin:
+    if daemon.first_pass >= begin:
         give_up("this machine is so slow that the first pass came after the moment")
     daemon.wait()
     assert daemon.process.poll() is None, "it exited"

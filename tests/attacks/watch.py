@@ -68,8 +68,9 @@ class Watch:
             self.clocked[name].close()
         expression, moment, _ = CASES[name]
         home = self.folder / f"clocked-{len(list(self.folder.glob('clocked-*')))}"
-        self.clocked[name] = Clocked(home, self._template, expression, moment)
-        return self.clocked[name]
+        daemon = self.clocked[name] = Clocked(home, self._template, expression, moment)
+        assert daemon.first_pass  # awaited, because many that start at once are late
+        return daemon
 
     def _live(self, name: str, root: Path, place: Place, **more: object) -> Writer:
         prefix = more.pop("prefix", ())
