@@ -17,6 +17,7 @@ PLOT = ["matplotlib>=3.9"]
 MLFLOW = ["mlflow-skinny>=3"]  # the client alone; a full mlflow does, too
 TENSORBOARD = ["tensorboard>=2.18"]
 WANDB = ["wandb>=0.20"]
+CLOUD = ["obstore>=0.8"]
 TEST = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
@@ -41,6 +42,9 @@ TEST = [
     *MLFLOW,
     *TENSORBOARD,
     *WANDB,
+    *CLOUD,
+    "moto[server]>=5.0",
+    "boto3>=1.35",
 ]
 
 setup(
@@ -81,6 +85,7 @@ setup(
         "mlflow": MLFLOW,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
+        "cloud": CLOUD,
         "test": TEST,
     },
     entry_points={

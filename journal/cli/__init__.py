@@ -38,6 +38,7 @@ VERBS = (
     "schema",
     "diff",
     "prune",
+    "mirror",
 )
 
 

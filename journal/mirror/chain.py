@@ -1,0 +1,212 @@
+"""A chain: the numbered bundles that one mirror writes for one run on one host. Read its indexes, and append to it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from journal.format.header import is_name
+from journal.mirror.bundle import (
+    HEAD_BYTES,
+    BundleError,
+    Draft,
+    Index,
+    Piece,
+    covered_by,
+    current,
+    decode,
+    encode,
+    index_length,
+    number_of,
+    object_name,
+    pieces_of,
+)
+from journal.mirror.store import Entry, ExistsError, Store
+
+BEAT = "beat"  # the heartbeat: an object that is replaced while nothing changes
+_FIRST_READ = 1 << 16
+_MOST_PIECES = 1 << 20  # an index that would describe more describes only its own bundle
+
+
+@dataclass
+class Chain:
+    """What the store has of one chain.
+
+    Attributes:
+        prefix: The chain's folder below the mirror's root.
+        host: The host of the mirror.
+        mirror_id: Its random id.
+        root_id: The id of the run's folder on that host; empty if unknown.
+        node_id: The node of the cluster, as the mirror was told; empty if unknown.
+        moved: When the last bundle or heartbeat was written, by the store's clock.
+        pieces: What the indexes describe, in the order of the bundles.
+        sizes: The size of each bundle by number.
+        problems: What is wrong with its objects, for people.
+    """
+
+    prefix: str
+    host: str
+    mirror_id: str
+    moved: datetime
+    root_id: str = ""
+    node_id: str = ""
+    pieces: list[Piece] = field(default_factory=list)
+    sizes: dict[int, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def name_of(self, number: int) -> str:
+        """Return the name of a bundle below the mirror's root."""
+        return f"{self.prefix}/{object_name(number)}"
+
+
+def read_chains(store: Store, run_id: str, host: str) -> list[Chain]:
+    """Read the indexes of all chains of one run and host. Raises MirrorError."""
+    chains: dict[str, Chain] = {}
+    for entry in store.entries(f"{run_id}/{host}/"):
+        _note(chains, entry, f"{run_id}/{host}", host)
+    for chain in chains.values():
+        _read_indexes(store, run_id, chain)
+    return list(chains.values())
+
+
+def _note(chains: dict[str, Chain], entry: Entry, prefix: str, host: str) -> None:
+    mirror_id, _, name = entry.name.removeprefix(prefix + "/").partition("/")
+    number = number_of(name)
+    if not is_name(mirror_id) or (number is None and name != BEAT):
+        return
+    chain = chains.setdefault(mirror_id, Chain(f"{prefix}/{mirror_id}", host, mirror_id, entry.modified))
+    chain.moved = max(chain.moved, entry.modified)
+    if number is not None:
+        chain.sizes[number] = entry.size
+
+
+def _read_indexes(store: Store, run_id: str, chain: Chain) -> None:
+    """Read from the last bundle down, by what each index covers."""
+    parts: list[list[Piece]] = []
+    number = max(chain.sizes, default=0)
+    least = min(chain.sizes, default=1)
+    while number >= least:
+        index = _index_of(store, run_id, chain, number)
+        if index is None:
+            number -= 1
+            continue
+        if not parts:
+            chain.root_id, chain.node_id = index.root_id, index.node_id
+        parts.append(index.pieces)
+        number -= index.covers
+    missing = [number for number in range(1, max(chain.sizes, default=0)) if number not in chain.sizes][:1000]
+    chain.problems += [f"{chain.name_of(number)} is missing" for number in missing]
+    chain.pieces = current(piece for part in reversed(parts) for piece in part)
+
+
+def _index_of(store: Store, run_id: str, chain: Chain, number: int) -> Index | None:
+    size = chain.sizes.get(number)
+    if size is None:
+        return None
+    name = chain.name_of(number)
+    try:
+        start = store.get_range(name, 0, min(size, _FIRST_READ))
+        if start is None:
+            raise BundleError("it is missing")
+        length = HEAD_BYTES + index_length(start)
+        if length > len(start):
+            start += store.get_range(name, len(start), length - len(start)) or b""
+        index = decode(start, size)
+        if (index.run_id, index.host, index.mirror_id, index.number) != (run_id, chain.host, chain.mirror_id, number):
+            raise BundleError(f"it is bundle {index.number} of {index.run_id}/{index.host}/{index.mirror_id}"[:400])
+        if not 1 <= index.covers <= number:
+            raise BundleError(f"it says that it covers {index.covers} bundles")
+    except BundleError as error:
+        chain.problems.append(f"{name}: {error}")
+        return None
+    return index
+
+
+class ChainWriter:
+    """Append bundles to a chain, each with an object of its own."""
+
+    def __init__(self, store: Store, run_id: str, host: str, root_id: str, node_id: str) -> None:
+        """Start a new chain."""
+        self._store, self._run_id, self._host = store, run_id, host
+        self._root_id, self._node_id = root_id, node_id
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Start a chain under a new id, because another mirror writes to this one."""
+        self.mirror_id = secrets.token_hex(8)
+        self._number = 0
+        self._parts: list[tuple[int, list[Piece]]] = []
+
+    def go_on(self, chain: Chain) -> None:
+        """Go on behind the last bundle of a chain that an earlier mirror of the same folder wrote."""
+        self.mirror_id = chain.mirror_id
+        self._number = max(chain.sizes, default=0)
+        by_number: dict[int, list[Piece]] = {}
+        for piece in chain.pieces:
+            by_number.setdefault(piece.number, []).append(piece)
+        self._parts = sorted(by_number.items())
+
+    @property
+    def prefix(self) -> str:
+        """The chain's folder below the mirror's root."""
+        return f"{self._run_id}/{self._host}/{self.mirror_id}"
+
+    def append(self, drafts: list[Draft]) -> int:
+        """Store the pieces as the next bundle, and return its size.
+
+        Raises:
+            ExistsError: Another mirror has written a bundle of this number.
+            MirrorError: The store does not answer; calling again with the same pieces is safe.
+        """
+        number = self._number + 1
+        own = pieces_of(drafts, number)
+        covers = covered_by(number)
+        earlier = [piece for top, part in self._parts if top > number - covers for piece in part]
+        earlier = [piece for piece in earlier if piece.number > number - covers]
+        pieces = current([*earlier, *own])
+        if len(pieces) > _MOST_PIECES:
+            covers, pieces = 1, own
+        body = sum(len(one.data) for one in drafts)
+        index = Index(
+            1, self._run_id, self._host, self.mirror_id, number, covers, body, pieces, self._root_id, self._node_id,
+            time.time_ns() // 1000,
+        )  # fmt: skip
+        data = encode(index, drafts)
+        start = len(data) - body
+        name = f"{self.prefix}/{object_name(number)}"
+        try:
+            self._store.create(name, data)
+        except ExistsError:
+            # The store may have taken an earlier try whose answer was lost.
+            found = self._start_of_own(name, own, body)
+            if found is None:
+                raise
+            start = found
+        self._number = number
+        placed = [msgspec.structs.replace(piece, place=piece.place + start) for piece in own]
+        if covers > 1:
+            placed = [*(piece for piece in pieces if piece.number != number), *placed]
+        self._parts = [(top, part) for top, part in self._parts if top <= number - covers or covers == 1]
+        self._parts.append((number, placed))
+        return len(data)
+
+    def beat(self) -> None:
+        """Replace the heartbeat object. Raises MirrorError."""
+        self._store.put(f"{self.prefix}/{BEAT}", str(time.time_ns() // 1000).encode())
+
+    def _start_of_own(self, name: str, own: list[Piece], body: int) -> int | None:
+        """Return where the pieces begin in the stored bundle if it holds the same pieces, else None."""
+        stored = self._store.get(name)
+        try:
+            found = None if stored is None else decode(stored, len(stored))
+        except BundleError:
+            return None
+        if stored is None or found is None or found.mirror_id != self.mirror_id:
+            return None
+        start = len(stored) - body
+        same = [msgspec.structs.replace(piece, place=piece.place + start) for piece in own]
+        return start if [piece for piece in found.pieces if piece.number == found.number] == same else None

@@ -1,0 +1,194 @@
+"""Find what is new of one journal since the last bundle: whole messages of its stream, verified slots of its tail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from crc32c import crc32c
+
+from journal.errors import JournalError
+from journal.format.checksum import generation_seed, journal_seed
+from journal.format.frames import seal_of, verified
+from journal.format.schema import MAX_NUMBER
+from journal.format.slots import TRADE, SlotLayout, layout_of
+from journal.mirror.bundle import Draft, Kind
+from journal.read.reader import header_json, parse_header
+from journal.read.source import FileSource
+from journal.read.walk import Window, read_footer, read_message
+
+MAX_PIECE = 1 << 23  # bytes of a piece; a longer message is split
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the mirror has of one journal.
+
+    Attributes:
+        journal_id: The journal.
+        sent: Bytes of its stream.
+        step: Its last sealed step in them.
+        ended: A batch in them holds the end.
+        closed: The whole stream of a closed journal is sent; nothing follows.
+        size: Size of the stream at the last look; what did not verify then and is unchanged is sent as it is.
+        layout: The size of its slots; None before the header is read, or if it is unreadable.
+        mapped: Whether its tail has the size that its writer reserved.
+        first: First step of the tail's generation; 0 before the first look.
+        slots: How many slots of that generation are sent.
+        running: The running CRC behind them.
+        tail_kind: The kind of the last piece of the tail.
+        raw: CRC of a damaged tail at the last look.
+        raw_sent: CRC of a damaged tail that was sent as it is.
+        stuck: Something was left out, and is sent as it is if it is the same at the next look.
+    """
+
+    journal_id: str
+    sent: int = 0
+    step: int = 0
+    ended: bool = False
+    closed: bool = False
+    size: int = -1
+    layout: SlotLayout | None = None
+    mapped: bool = False
+    first: int = 0
+    slots: int = 0
+    running: int = 0
+    tail_kind: Kind | None = None
+    raw: int | None = None
+    raw_sent: int | None = None
+    stuck: bool = False
+
+
+def collect(folder: Path | str, state: Progress, room: int) -> tuple[list[Draft], Progress]:
+    """Return what is new of a journal, at most about ``room`` bytes of it, and the progress once it is stored.
+
+    The tail is read before the stream. So if the tail holds a new generation, the stream holds the seal of the one before.
+
+    Raises:
+        JournalError: The journal cannot be read.
+    """
+    with FileSource(f"{folder}/{state.journal_id}.arrows") as source:
+        tail = source.tail()
+        size = source.size()
+        drafts, state = _stream(source, size, replace(state, stuck=False), room)
+    if state.closed or (tail is None and state.ended):
+        return drafts, state
+    if tail is not None and state.sent == size and sum(len(one.data) for one in drafts) < room:
+        found, state = _tail(tail[0], tail[1], state)
+        drafts += found
+    return drafts, state
+
+
+def _stream(source: FileSource, size: int, state: Progress, room: int) -> tuple[list[Draft], Progress]:
+    before, unchanged = state.sent, state.size == size
+    state = replace(state, size=size)
+    if size <= state.sent:
+        return [], state
+    window = Window(source, b"")
+    if state.layout is None:
+        state = _header(source, size, state)
+    step, ended, sent = state.step, state.ended, state.sent
+    while sent < size and sent - before < room and not ended:
+        message = read_message(window, sent, size)
+        if message is None or not verified(message, journal_seed(state.journal_id)):
+            break
+        sent += len(message)
+        seal = seal_of(message)
+        if seal is not None:
+            step, ended = max(step, seal.last_step), ended or seal.end is not None
+    closed = ended and read_footer(window, size, journal_seed(state.journal_id)) is not None
+    # The end mark and the footer, or bytes that do not verify. A stream only grows, so any part of it is a prefix.
+    if sent < size and sent - before < room and (closed or unchanged):
+        sent = size
+    if sent == size and ended:
+        closed = True
+    full = sent == size
+    pieces = range(before, sent, MAX_PIECE)
+    drafts = []
+    for start in pieces:
+        end = min(start + MAX_PIECE, sent)
+        kind = Kind.LAST if closed and full and end == sent else Kind.STREAM
+        drafts.append(Draft(state.journal_id, kind, source.read(start, end - start), start, step))
+    stuck = sent < size and sent - before < room
+    return drafts, replace(state, sent=sent, step=step, ended=ended, closed=closed and full, stuck=stuck)
+
+
+def _header(source: FileSource, size: int, state: Progress) -> Progress:
+    """Read the header again: a mirror that starts in the midst of a journal needs it for the tail."""
+    try:
+        text, length = header_json(source, source.read(0, min(size, 1 << 16)), size)
+        header = parse_header(source.name, text)
+    except JournalError:
+        return state
+    layout = layout_of(header.about.extra_columns)
+    return replace(state, layout=layout, mapped=header.tail_mapped is True, sent=max(state.sent, length))
+
+
+def _tail(data: bytes, failed: bool, state: Progress) -> tuple[list[Draft], Progress]:
+    """Return the new slots of a tail that verify, or a damaged tail as it is once it does not change any more."""
+    kind = Kind.FAILED if failed else Kind.TAIL
+    layout = state.layout
+    if layout is None:
+        return _raw(data, kind, state, max(layout_of(()).size, 1))
+    slots = np.frombuffer(data, layout.dtype, len(data) // layout.size)
+    used = int(np.argmin(slots["kind"] != 0)) if len(slots) and not (slots["kind"] != 0).all() else len(slots)
+    first = int(slots["step"][0]) if used else state.step + 1
+    if not state.step < first < MAX_NUMBER:  # sealed already, and not blanked yet
+        used, first = 0, state.step + 1
+    again = first != state.first or kind != state.tail_kind
+    if again or state.slots > used:
+        state = replace(state, slots=0, running=generation_seed(state.journal_id, first))
+    good, running = _verified(data, slots, state.slots, used, state.running, layout, state.journal_id)
+    if good == state.slots < used and state.slots:  # an interrupted step was taken back: this generation anew
+        seed = generation_seed(state.journal_id, first)
+        whole, crc = _verified(data, slots, 0, used, seed, layout, state.journal_id)
+        if whole > good:
+            state, good, running = replace(state, slots=0), whole, crc
+    written = len(data.rstrip(b"\0"))
+    if written > good * layout.size and (used or state.tail_kind is None):
+        drafts, state = _raw(data, kind, state, layout.size)
+        if drafts:
+            return drafts, state
+    if good == state.slots and not again:
+        return [], state
+    start = state.slots * layout.size
+    room = len(data) if state.mapped else good * layout.size
+    draft = Draft(state.journal_id, kind, data[start : good * layout.size], start, first, room)
+    return [draft], replace(state, first=first, slots=good, running=running, tail_kind=kind)
+
+
+def _verified(
+    data: bytes, slots: np.ndarray, start: int, used: int, running: int, layout: SlotLayout, journal_id: str
+) -> tuple[int, int]:
+    """Return how many slots from the front verify, up to the last that is no trade, and the running CRC behind them."""
+    size, mask = layout.size, journal_seed(journal_id)
+    while used > start and slots["kind"][used - 1] == TRADE:
+        used -= 1
+    if used <= start:
+        return start, running
+    raw = np.frombuffer(data, np.uint8, used * size).reshape(used, size)[start:]
+    whole = int(crc32c(np.ascontiguousarray(raw[:, : size - 4]).tobytes(), running))
+    if whole ^ mask == int(slots["crc"][used - 1]):
+        return used, whole
+    good, crc = (start, running), running
+    for at in range(start, used):
+        crc = int(crc32c(data[at * size : (at + 1) * size - 4], crc))
+        if crc ^ mask != int(slots["crc"][at]):
+            break
+        if slots["kind"][at] != TRADE:
+            good = (at + 1, crc)
+    return good
+
+
+def _raw(data: bytes, kind: Kind, state: Progress, size: int) -> tuple[list[Draft], Progress]:
+    """Return the whole tail as it is if it is the same as at the last look and was not sent yet."""
+    crc = int(crc32c(data))
+    if crc == state.raw_sent:
+        return [], state
+    if crc != state.raw:
+        return [], replace(state, raw=crc, stuck=True)
+    written = -(-len(data.rstrip(b"\0")) // size) * size
+    draft = Draft(state.journal_id, kind, data[:written], 0, state.step + 1, len(data))
+    # Its slots are sent, but the next look must find the same place again, so the progress of the slots stays.
+    return [draft], replace(state, raw_sent=crc, tail_kind=kind, first=0, slots=0)

@@ -1,0 +1,200 @@
+"""Access to an object store through obstore: bounded waits, and errors in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from journal.errors import JournalError
+
+ROOT_OBJECT = "journal-mirror"  # marks the root of a mirror; also the object of the self-test
+_ROOT_CONTENT = b'{"format": "journal mirror", "version": 1}\n' + bytes(range(256))
+_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "file", "http", "https")
+_TIMEOUT = timedelta(seconds=10)
+_PASSWORD = re.compile(r"//[^/@\s]+@|([?&](?:sig|token|X-Amz-[A-Za-z]+)=)[^&\s]+")
+
+
+class MirrorError(JournalError):
+    """A mirror cannot be written or read. ``hint`` says what to do."""
+
+
+class ExistsError(MirrorError):
+    """An object of this name exists already."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored object: its name below the mirror's root, its size, and when the store says that it was written."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+def is_url(text: str) -> bool:
+    """Return True if this is the URL of a store, not a path."""
+    return "://" in text and text.partition("://")[0].lower() in _SCHEMES
+
+
+def without_secrets(text: str) -> str:
+    """Return a URL or message without user names, passwords and signatures."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}..." if found[1] else "//", text)
+
+
+class Store:
+    """The objects under one URL or folder.
+
+    Args:
+        url: ``s3://bucket/prefix``, ``gs://``, ``az://``, ``file://``, or a folder.
+        make: Make the folder if it is missing.
+
+    Raises:
+        MirrorError: The URL cannot be used, or obstore is not installed.
+    """
+
+    def __init__(self, url: str, *, make: bool = False) -> None:
+        self.url = without_secrets(url).rstrip("/") or url
+        try:
+            import obstore  # of an extra
+        except ImportError:
+            raise MirrorError(
+                "mirrors need obstore, which is not installed", hint='pip install "reinforce-strategy-creator[cloud]"'
+            ) from None
+        self._obstore = obstore
+        try:
+            self._store = _opened(url, make)
+        except Exception as error:  # obstore raises its own classes, ValueError and OSError
+            self._fail("open", error)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object, whether or not it exists. Raises MirrorError."""
+        self._call("write", self._obstore.put, name, data)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Write an object that must not exist; raise ExistsError if it does, MirrorError if its fate is unknown."""
+        try:
+            self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
+        except self._obstore.exceptions.AlreadyExistsError as error:
+            raise ExistsError(f"{self.url}/{name} exists") from error
+        except Exception as error:
+            self._fail("write", error)
+
+    def get(self, name: str) -> bytes | None:
+        """Return an object's bytes; None if it does not exist."""
+        found = self._call("read", lambda store, name: bytes(self._obstore.get(store, name).bytes()), name)
+        return None if found is None else bytes(found)
+
+    def get_range(self, name: str, start: int, length: int) -> bytes | None:
+        """Return bytes of an object; fewer at its end, None if it does not exist."""
+        if length == 0:
+            return b""
+        found = self._call(
+            "read", lambda store, name: self._obstore.get_range(store, name, start=start, length=length), name
+        )
+        return None if found is None else bytes(found)
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Yield the objects under a prefix. Raises MirrorError."""
+        try:
+            for page in self._obstore.list(self._store, prefix or None, chunk_size=1000):
+                for one in page:
+                    yield Entry(one["path"], one["size"], one["last_modified"])
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            self._fail("list", error)
+
+    def children(self, prefix: str) -> list[str]:
+        """Return the names directly under a prefix that have objects below them."""
+        found = self._call("list", self._obstore.list_with_delimiter, prefix or None)
+        return [] if found is None else sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
+
+    def modified(self, name: str) -> datetime | None:
+        """Return when an object was written, by the store's clock; None if it does not exist."""
+        found = self._call("read", self._obstore.head, name)
+        return None if found is None else found["last_modified"]
+
+    def delete(self, name: str) -> None:
+        """Delete an object. Raises MirrorError."""
+        self._call("delete", self._obstore.delete, name)
+
+    def is_root(self) -> bool:
+        """Return True if this is the root of a mirror."""
+        return self.modified(ROOT_OBJECT) is not None
+
+    def test(self) -> None:
+        """Write one object, read it back, and compare. Raises MirrorError."""
+        self.put(ROOT_OBJECT, _ROOT_CONTENT)
+        if self.get(ROOT_OBJECT) != _ROOT_CONTENT:
+            raise MirrorError(
+                f"{self.url} returns other bytes than were written, so it cannot hold a mirror",
+                hint="some S3 clones store the checksums of uploads as data; use another store or a newer release of it",
+            )
+
+    def _call(self, verb: str, function: Any, *arguments: Any) -> Any:
+        """Call obstore; return None if the object does not exist."""
+        try:
+            return function(self._store, *arguments)
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error) or verb == "write":
+                self._fail(verb, error)
+            return None
+        except Exception as error:
+            self._fail(verb, error)
+
+    def _fail(self, verb: str, error: Exception) -> NoReturn:
+        text = str(error)
+        hint = next((hint for sign, hint in _HINTS if re.search(sign, text)), "")
+        raise MirrorError(f"cannot {verb} {self.url}: {_in_words(error)}", hint=hint) from error
+
+
+_HINTS = (
+    (r"NoSuchBucket|bucket does not exist|ContainerNotFound", "create the bucket, or correct its name"),
+    (
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId|AuthFailure|Unauthenticated|401",
+        "check the credentials in the environment",
+    ),
+    (r"AccessDenied|403|Forbidden|PermissionDenied", "the credentials lack the permission for this bucket"),
+    (
+        r"169\.254\.169\.254|metadata|[Cc]redential",
+        "there are no credentials; set them in the environment, for example AWS_ACCESS_KEY_ID",
+    ),
+)
+
+
+def _in_words(error: Exception) -> str:
+    """Return the reason in obstore's message, which repeats itself over several lines."""
+    text = without_secrets(str(error))
+    code = re.search(r"<Code>([^<]+)</Code>", text)
+    message = re.search(r"<Message>([^<]+)</Message>", text)
+    if code:
+        return f"{code[1]}" + (f": {message[1]}" if message else "")
+    if re.search(r"[Cc]onnection refused|tcp connect error|ConnectError|dns error", text):
+        return "it cannot be reached"
+    if re.search(r"timed? ?out|TimedOut", text):
+        return "it does not answer in time"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "Debug source" not in line]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def _opened(url: str, make: bool) -> Any:
+    from obstore.store import LocalStore, from_url
+
+    if url.startswith("file://"):
+        url = url.removeprefix("file://")
+    if not is_url(url):
+        path = Path(url).absolute()
+        if not make and not path.is_dir():
+            raise FileNotFoundError(f"there is no folder {path}")
+        return LocalStore(path, mkdir=make)
+    open_url: Any = from_url  # its overloads are one for each kind of store
+    options = {"timeout": _TIMEOUT, "connect_timeout": timedelta(seconds=3), "allow_http": True}
+    retry = {"max_retries": 1, "retry_timeout": _TIMEOUT}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    extra: Any = {"region": region} if url.startswith("s3") else {}
+    return open_url(url, client_options=options, retry_config=retry, **extra)
