@@ -10,6 +10,7 @@ recorded env in this process is timed. A ratio compares two iterations of one ro
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -59,7 +60,7 @@ def measure(shape: str, length: int, rounds: int) -> list[dict[str, dict[str, fl
     with (
         tempfile.TemporaryDirectory() as folder,
         timed_steps() as taken,
-        trainings(SHAPES[shape], length, Path(folder)) as algorithms,
+        trainings(SHAPES[shape], length, Path(folder), (WITHOUT,)) as algorithms,
     ):
         meters = {name: Meter(algorithms[name]) for name in (WITHOUT, WITH)}
         for number in range(rounds + WARM_UP_ROUNDS):
@@ -91,6 +92,7 @@ def main() -> None:
     table = Table(("shape", "us a step", "without rows", "with rows", "with / without"))
     for shape in given.shape or ["0x8", "2x4", "0x32-light"][: 1 if given.quick else 3]:
         measured = measure(shape, given.length, 1 if given.quick else given.rounds)
+        print(f"{shape} is measured", file=sys.stderr)  # the whole takes half an hour
         for what in measured[0][WITHOUT]:
             without, with_rows = ([one[name][what] for one in measured] for name in (WITHOUT, WITH))
             ratios = [b / a for a, b in zip(without, with_rows, strict=True)]

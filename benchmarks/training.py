@@ -27,7 +27,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -124,8 +124,10 @@ def makers(root: Path, vector: bool) -> dict[str, Callable[[Any], Any]]:
 
 
 @contextmanager
-def trainings(shape: Shape, length: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """An algorithm of each variant, side by side in this process."""
+def trainings(
+    shape: Shape, length: int, folder: Path, beside: Sequence[str] = ("bare", "info", "journal")
+) -> Iterator[dict[str, Any]]:
+    """An algorithm with journal and database, and those of the variants ``beside`` it, in this process."""
     from ray.tune.registry import register_env
 
     import rsc
@@ -135,6 +137,8 @@ def trainings(shape: Shape, length: int, folder: Path) -> Iterator[dict[str, Any
     made: dict[str, Any] = {}
     try:
         for name, make in makers(folder / "journals", shape.vector).items():
+            if name not in beside:
+                continue
             register_env(f"benchmark-{name}", make)
             made[name] = config_of(shape, f"benchmark-{name}", length).build_algo()
         config = config_of(shape, TradingVectorEnv if shape.vector else TradingEnv, length)
