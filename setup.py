@@ -31,6 +31,7 @@ TEST = [
     "duckdb>=1.1",
     "pandas>=2.2",
     "psutil>=6.0",
+    "playwright>=1.49",  # drives the machine's own Chromium
     "ipykernel>=6.29",
     "nbclient>=0.10",
     "nbformat>=5.10",
@@ -58,8 +59,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["rsc", "rsc.*", "reconciler", "reconciler.*", "journal", "journal.*"]),
     package_data={
-        "rsc": ["py.typed", "trading/data/*", "db/migrations/script.py.mako"],
-        "journal": ["py.typed", "plot/templates/*"],
+        "rsc": ["py.typed", "trading/data/*", "db/migrations/script.py.mako", "report/web/*"],
+        "journal": ["py.typed", "plot/web/*"],
         "reconciler": ["py.typed"],
     },
     install_requires=[

@@ -17,7 +17,9 @@ from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
 
 if TYPE_CHECKING:
+    from journal.inspect.overview import Overview
     from journal.plot.series import Series
+    from journal.read.reader import Journal
 
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
@@ -52,7 +54,10 @@ def command(
     """Plot portfolio value with the closed trades marked, drawdown, position and reward of one episode.
 
     Several episodes are overlaid as returns since their start. A run becomes a sheet of small pictures, or one line per
-    episode in the terminal. An HTML file needs no other file. A gap in a curve shows lost steps.
+    episode in the terminal. A gap in a curve shows lost steps.
+
+    An HTML file needs no other file and no extra package. It shows price with trades, value against buy-and-hold,
+    drawdown, position and rewards over market time. For several episodes it has a table that opens each.
 
     \b
     Examples:
@@ -64,6 +69,8 @@ def command(
     if overlay and sheet:
         raise click.UsageError("--overlay and --sheet exclude each other")
     form = _form_of(output)
+    if form == "html" and (overlay or sheet):
+        raise click.UsageError("--overlay and --sheet are for pictures and the terminal; a page has a table")
     paths = list(paths_of(targets, journal_root))
     several_named = len(targets) > 1 and len(paths) == len(targets) <= _OVERLAID
     kind = "sheet" if sheet else "overlay" if overlay or several_named else "episode" if len(paths) == 1 else "sheet"
@@ -74,6 +81,8 @@ def command(
         fail(f"{targets[0]} has no journals")
     if output is None:
         _in_terminal(reader, kind)
+    elif form == "html":
+        _as_page(reader, title, output)
     else:
         counted = f"{title}: {len(chosen):,} of {len(paths):,} episodes" if len(chosen) < len(paths) else title
         _in_file(reader, kind, counted, output, form)
@@ -114,8 +123,14 @@ class _Reader:
         self.shown = 0
 
     def __iter__(self) -> Iterator[Series]:
-        from journal.inspect.overview import overview
         from journal.plot.series import series_of
+
+        for one, journal in self.journals():
+            yield series_of(one, journal, self._most)
+
+    def journals(self) -> Iterator[tuple[Overview, Journal]]:
+        """Yield the readable ones."""
+        from journal.inspect.overview import overview
         from journal.read.reader import Journal
 
         for path in self.paths:
@@ -134,7 +149,7 @@ class _Reader:
                 self.problems += 1
                 remark(f"{one.journal_id}: a write failed; later steps are lost, number unknown")
             self.shown += 1
-            yield series_of(one, one.source, self._most)
+            yield one, one.source
 
 
 def _in_terminal(reader: _Reader, kind: str) -> None:
@@ -163,33 +178,39 @@ def _in_file(reader: _Reader, kind: str, title: str, output: Path, form: str) ->
         fail("there is nothing to plot")
     try:
         with opened(output) as sink:
-            _draw(many, kind, title, reader.paths, sink, form)
+            _draw(many, kind, title, sink, form)
     except MissingPlotError:
         fail("pictures need matplotlib", "pip install 'reinforce-strategy-creator[plot]'")
     remark(f"{output}: {len(many)} {'episode' if len(many) == 1 else 'episodes'}")
 
 
-def _draw(many: list[Series], kind: str, title: str, paths: list[str], sink: BinaryIO, form: str) -> None:
-    from journal.plot import page, pictures
+def _draw(many: list[Series], kind: str, title: str, sink: BinaryIO, form: str) -> None:
+    from journal.plot import pictures
 
     if kind == "episode":
-        if form == "html":
-            sink.write(_episode_page(many[0], paths[0]).encode())
-            return
         figure = pictures.draw_episode(many[0])
     else:
         figure = pictures.draw_overlay(many) if kind == "overlay" else pictures.draw_sheet(title, many)
-    if form == "html":
-        sink.write(page.many_page(title, figure, many).encode())
-    else:
-        pictures.save(figure, sink, form)
+    pictures.save(figure, sink, form)
 
 
-def _episode_page(series: Series, path: str) -> str:
-    from journal.plot.page import episode_page
-    from journal.read.reader import read_journal
+def _as_page(reader: _Reader, title: str, output: Path) -> None:
+    from journal.plot.packing import Curves, Limits
+    from journal.plot.page import render, row_of
+    from journal.plot.series import standing_of
 
-    journal = read_journal(path)
-    about = journal.header.about
-    facts = {"run": journal.header.run_id, "env": about.env, **about.env_config, **about.notes}
-    return episode_page(series, journal.trades().to_pylist(), facts)
+    curves, rows, facts = Curves(Limits.of_count(len(reader.paths))), [], {}
+    for one, journal in reader.journals():
+        rows.append({**row_of(one), "status": standing_of(one), "curve": curves.add(one, journal)})
+        about = journal.header.about
+        facts = {"run": journal.header.run_id, "env": about.env, **about.env_config, **about.notes}
+    if not rows:
+        fail("there is nothing to plot")
+    if len(rows) == 1:
+        title = f"Episode {rows[0]['name']}"
+    page = render(
+        "episodes.html.j2", rows, curves, title=title, facts=facts if len(rows) == 1 else {}, generator="journal plot"
+    )
+    with opened(output) as sink:
+        sink.write(page.encode())
+    remark(f"{output}: {len(rows)} {'episode' if len(rows) == 1 else 'episodes'}")

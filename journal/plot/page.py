@@ -1,112 +1,150 @@
-"""Write a plot as one HTML file that needs no other: the picture, a readout at the pointer, tables of figures."""
+"""Write episodes as one HTML page that needs no other file: a table, and the charts of each episode.
+
+`rsc report` adds its own sections to the same page.
+"""
 
 from __future__ import annotations
 
+import base64
 import functools
-import io
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
-from journal.inspect.figures import few_steps_mark
-from journal.plot import pictures
-from journal.plot.series import Series
+from journal.plot.packing import Curves, pack
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from journal.inspect.overview import Overview
+    from journal.plot.packing import Limits
 
-_MOST_TRADES = 2000
+_DIGITS = 5
+_TEMPLATES = "web"
 
 
-def episode_page(series: Series, trades: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """Return the page of one episode.
+def render(
+    template: str,
+    rows: Sequence[Mapping[str, Any]],
+    curves: Curves,
+    *,
+    packages: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> str:
+    """Return a page.
 
     Args:
-        series: The curves to draw.
-        trades: Closed trades, one mapping each, to list in a table.
-        facts: Names and values to show below: env, settings, notes.
+        template: Name of the template, which extends `page.html.j2`.
+        rows: One mapping for each episode; the scripts know its keys as columns. "curve" is a number among the curves.
+        curves: The curves of the episodes.
+        packages: Packages that have further templates, in a folder `web`.
+        data: What the scripts need besides: anything that JSON can hold.
+        values: What the template needs.
     """
-    figure = pictures.draw_episode(series)
-    return _render(
-        "episode.html.j2",
-        series.name,
-        figure,
-        data=_readout(figure, series),
-        figures=series.figures,
-        trades=trades[:_MOST_TRADES],
-        trade_count=len(trades),
-        facts={name: str(value) for name, value in facts.items()},
-    )
+    table = pack({**(data or {}), "columns": columns_of(rows), "limits": limits_in_words(curves)}, {})
+    payloads = {"table": base64.b64encode(table).decode(), "curves": base64.b64encode(curves.packed()).decode()}
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return _environment(tuple(packages)).get_template(template).render(payloads=payloads, made=made, **values)
 
 
-def many_page(title: str, figure: Figure, many: Sequence[Series]) -> str:
-    """Return the page of several episodes: their picture, and a table with one row each."""
-    return _render("episodes.html.j2", title, figure, data=None, episodes=many)
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return rows as columns. Floats have five digits, times are seconds, unknown values and NaN are None.
+
+    A column without any value is left out.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [_plain(row.get(name)) for row in rows] for name in names}
+    return {name: values for name, values in columns.items() if any(value is not None for value in values)}
 
 
-def _render(template: str, title: str, figure: Figure, **values: Any) -> str:
-    sink = io.BytesIO()
-    pictures.save(figure, sink, "svg")
-    svg = sink.getvalue().decode()
-    data = json.dumps(values.pop("data"), allow_nan=False).replace("</", "<\\/")
-    # The picture and the data are made here, so they are the only parts that autoescape leaves alone.
-    return (
-        _templates()
-        .get_template(template)
-        .render(title=title, svg=Markup(svg[svg.index("<svg") :]), data=Markup(data), **values)
-    )
+def row_of(one: Overview) -> dict[str, Any]:
+    """Return the row of an episode as its journal alone tells it."""
+    figures, header = one.figures(), one.header
+    return {
+        "name": one.journal_id,
+        "journal": one.journal_id,
+        "market": None if header is None else header.about.market,
+        "trial": None if header is None else header.about.trial_id,
+        "evaluation": None if header is None else header.about.in_evaluation,
+        "start": None if header is None else header.start_time,
+        "steps": one.steps,
+        "trades": one.trades if figures.get("total_trades") is not None else None,
+        "steps_lost": one.steps_lost,
+        "trades_lost": one.trades_lost,
+        "loss_unknown": one.cut_short,
+        "live": one.live,
+        **named_figures(figures),
+    }
+
+
+FIGURES = {
+    "return": "total_return",
+    "sharpe": "sharpe_ratio",
+    "drawdown": "max_drawdown",
+    "win_rate": "win_rate",
+    "pnl": "pnl",
+    "reward": "total_reward",
+    "costs": "total_costs",
+    "turnover": "turnover",
+    "volatility": "volatility",
+    "sortino": "sortino_ratio",
+    "profit_factor": "profit_factor",
+    "in_market": "time_in_market",
+    "hold": "buy_and_hold_return",
+    "excess": "excess_return",
+    "initial": "initial_portfolio_value",
+    "final": "final_portfolio_value",
+}
+"""The figures of a row by the names that the scripts use."""
+
+
+def named_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures that a page shows. Undefined and unknown ones are None."""
+    return {name: figures.get(source) for name, source in FIGURES.items()}
+
+
+def limits_in_words(curves: Curves) -> list[str]:
+    """Return what the page leaves out, one sentence each."""
+    limits: Limits = curves.limits
+    words = []
+    if curves.reduced:
+        words.append(
+            f"The curves of {_episodes(curves.reduced)} are reduced to about {limits.points:,} points; each stretch keeps"
+            " its lowest and its highest value."
+        )
+    if curves.trades_left_out:
+        words.append(
+            f"Of each episode, the {limits.trades:,} trades with the largest profits and losses are kept;"
+            f" {curves.trades_left_out:,} are left out."
+        )
+    if limits.short:
+        words.append(
+            "A page of more than 100 episodes has no rewards of single steps, and no prices and costs of single trades;"
+            " `journal plot EPISODE -o episode.html` has them."
+        )
+    return words
+
+
+def _episodes(count: int) -> str:
+    return f"{count:,} {'episode' if count == 1 else 'episodes'}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return round(value.timestamp())
+    return value
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("journal.plot"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    templates.globals["few_steps_mark"] = few_steps_mark
-    templates.filters |= {"number": _number, "percent": _percent, "cell": _cell}
+def _environment(packages: tuple[str, ...]) -> jinja2.Environment:
+    names: Iterable[str] = (*packages, "journal.plot")
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(name, _TEMPLATES) for name in names])
+    templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    # Scripts and styles are files of this package, so they are the only texts that are not escaped.
+    templates.globals["file"] = lambda name: Markup(loader.get_source(templates, name)[0])
     return templates
-
-
-def _readout(figure: Figure, series: Series) -> dict[str, Any] | None:
-    """Return what the pointer reads, and where the curves lie in the picture, as fractions of its width."""
-    if not len(series.step):
-        return None
-    place, (low, high) = figure.axes[-1].get_position(), figure.axes[-1].get_xlim()
-    curves = {
-        "value": (series.value, "{:,.2f}"),
-        "drawdown": (series.drawdown, "{:.2%}"),
-        "position": (series.position, "{:,.4g}"),
-        "reward": (series.reward, "{:.4g}"),
-        "price": (series.price, "{:,.4g}"),
-    }
-    times = series.market_time.astype("datetime64[us]").astype("datetime64[s]")
-    return {
-        "left": place.x0,
-        "right": place.x1,
-        "low": float(low),
-        "high": float(high),
-        "step": series.step.tolist(),
-        "time": ["" if time != time else str(time).replace("T", " ") for time in times],
-        "names": list(curves),
-        "values": [[form.format(value) for value in values.tolist()] for values, form in curves.values()],
-    }
-
-
-def _cell(value: Any) -> str:
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat(sep=" ", timespec="seconds"))[:19]
-    return _number(value) if isinstance(value, int | float) else str(value)
-
-
-def _number(value: float | int | None) -> str:
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
-
-
-def _percent(value: float | int | None) -> str:
-    return "–" if value is None else f"{value:.2%}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 _READ = ("step", "market_time", "portfolio_value", "price", "position", "reward")
+_TRADES = (
+    "direction",
+    "quantity",
+    "entry_step",
+    "entry_time",
+    "entry_price",
+    "exit_step",
+    "exit_time",
+    "exit_price",
+    "pnl",
+    "costs",
+)
+CURVES = ("portfolio_value", "drawdown", "position", "reward")
+"""The curves of which a reduced series keeps the lowest and highest points, unless other ones are named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,13 +38,16 @@ class Series:
     """The curves of one episode. All arrays of steps have one shape (n,), n is at most about twice ``most``.
 
     ``drawdown`` is the fall from the highest value so far as a negative fraction; ``growth`` is value over initial
-    value, minus one. Exits are the closed trades: ``exit_step``, ``exit_value`` (the account's value there), ``exit_pnl``.
-    ``holes`` are the first and last of steps that are lost.
+    value, minus one. ``trades`` are the closed trades by column, ``exit_value`` is the account's value where each was
+    closed. ``holes`` are the first and last of steps that are lost. ``steps`` is the number of steps that were read.
     """
 
     name: str
     standing: str
     initial_value: float
+    first_price: float | None
+    market: str | None
+    steps: int
     step: NDArray[np.int64]
     market_time: NDArray[np.int64]
     value: Floats
@@ -38,11 +55,20 @@ class Series:
     position: Floats
     reward: Floats
     price: Floats
-    exit_step: NDArray[np.int64]
+    trades: Mapping[str, NDArray[Any]]
     exit_value: Floats
-    exit_pnl: Floats
     holes: tuple[tuple[int, int], ...]
     figures: Figures
+
+    @property
+    def exit_step(self) -> NDArray[np.int64]:
+        """The step that closed each trade."""
+        return np.asarray(self.trades["exit_step"], np.int64)
+
+    @property
+    def exit_pnl(self) -> Floats:
+        """Profit of each closed trade."""
+        return np.asarray(self.trades["pnl"], np.float64)
 
     def parts(self) -> list[slice]:
         """Return the stretches between missing steps. Lines are not drawn across missing steps."""
@@ -63,38 +89,64 @@ class Series:
         return self.value / self.initial_value - 1.0 if self.initial_value else self.value * np.nan
 
 
+def read_columns(journal: Journal) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Return all steps and all closed trades of a journal that a plot shows, one array for each column."""
+    blocks = list(journal.blocks())
+    steps = {name: _joined([block[name] for block, _ in blocks], name == "step") for name in _READ}
+    trades = {
+        name: _joined([block[name] for _, block in blocks], name.endswith(("_step", "_time"))) for name in _TRADES
+    }
+    return steps, trades
+
+
+def _joined(parts: list[NDArray[Any]], whole: bool) -> NDArray[Any]:
+    joined: NDArray[Any] = np.concatenate(parts) if parts else np.empty(0)
+    return joined.astype(np.int64) if whole or joined.dtype.kind in "iM" else joined.astype(float)
+
+
 def series_of(one: Overview, journal: Journal, most: int = 2000) -> Series:
     """Read an episode's curves, reduced to about ``most`` points; each stretch keeps its lowest and highest."""
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _READ}
-    exits: list[NDArray[Any]] = []
-    pnls: list[NDArray[Any]] = []
-    for steps, trades in journal.blocks():
-        for name in _READ:
-            columns[name].append(steps[name])
-        exits.append(trades["exit_step"])
-        pnls.append(trades["pnl"])
-    full = {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in columns.items()}
-    step = full["step"].astype(np.int64)
-    value = full["portfolio_value"].astype(float)
-    initial = journal.header.about.initial_portfolio_value
-    drawdown = drawdown_of(value, initial)
-    exit_step = np.concatenate(exits).astype(np.int64) if exits else np.empty(0, np.int64)
-    exit_pnl = np.concatenate(pnls).astype(float) if pnls else np.empty(0)
-    kept = thinned((value, drawdown, full["position"].astype(float), full["reward"].astype(float)), most)
+    return reduced(one, journal, *read_columns(journal), most)
+
+
+def reduced(
+    one: Overview,
+    journal: Journal,
+    steps: Mapping[str, NDArray[Any]],
+    trades: Mapping[str, NDArray[Any]],
+    most: int,
+    kept_by: Iterable[str] = CURVES,
+) -> Series:
+    """Reduce an episode's curves to about ``most`` points.
+
+    Args:
+        one: The episode.
+        journal: Its journal.
+        steps: As `read_columns` returns them, as are ``trades``.
+        trades: The closed trades. All are kept.
+        most: The number of points.
+        kept_by: The curves whose lowest and highest points of each stretch are kept, of `CURVES`.
+    """
+    about = journal.header.about
+    step, value = steps["step"], steps["portfolio_value"]
+    curves = {**steps, "drawdown": drawdown_of(value, about.initial_portfolio_value)}
+    kept = thinned([curves[name] for name in kept_by], most)
     return Series(
         name=one.journal_id,
         standing=standing_of(one),
-        initial_value=initial,
+        initial_value=about.initial_portfolio_value,
+        first_price=about.start_price,
+        market=about.market,
+        steps=len(step),
         step=step[kept],
-        market_time=full["market_time"].astype(np.int64)[kept],
+        market_time=steps["market_time"].astype(np.int64)[kept],
         value=value[kept],
-        drawdown=drawdown[kept],
-        position=full["position"].astype(float)[kept],
-        reward=full["reward"].astype(float)[kept],
-        price=full["price"].astype(float)[kept],
-        exit_step=exit_step,
-        exit_value=_at(exit_step, step, value),
-        exit_pnl=exit_pnl,
+        drawdown=curves["drawdown"][kept],
+        position=steps["position"][kept],
+        reward=steps["reward"][kept],
+        price=steps["price"][kept],
+        trades=trades,
+        exit_value=_at(trades["exit_step"], step, value),
         holes=_holes(step),
         figures=one.figures(),
     )

@@ -15,6 +15,7 @@ Examples:
   rsc evaluate latest
   rsc runs
   rsc episodes latest --sort -pnl --limit 10
+  rsc report latest -o run.html
   rsc export latest --to mlflow
   rsc doctor
 """
@@ -30,6 +31,7 @@ Examples:
         "check": "rsc.cli.check:command",
         "runs": "rsc.cli.runs:command",
         "episodes": "rsc.cli.episodes:command",
+        "report": "rsc.cli.report:command",
         "export": "rsc.cli.export:command",
         "db": "rsc.cli.db:command",
         "doctor": "rsc.cli.doctor:command",

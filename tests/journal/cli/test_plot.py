@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import shutil
@@ -124,21 +126,39 @@ def test_plot__svg__says_in_words_what_it_shows_and_has_the_same_bytes_again(wor
     assert {"14 trades closed with a gain", "12 trades closed with a loss"} <= words
 
 
-def test_plot__html__needs_nothing_from_elsewhere_and_reads_out_the_values(world: World, tmp_path: Path):
+def unpacked(text: str, name: str) -> dict:
+    """The JSON of a pack in a page."""
+    data = re.search(rf'id="{name}-data">([^<]*)<', text)[1]
+    raw = gzip.decompress(base64.b64decode(data))
+    return json.loads(raw[4 : 4 + int.from_bytes(raw[:4], "little")])
+
+
+def test_plot__html__needs_nothing_from_elsewhere_and_has_the_episode(world: World, tmp_path: Path):
     world.run("plot", "finished", "-o", tmp_path / "plot.html")
     text = (tmp_path / "plot.html").read_text()
-    links = re.findall(r'(?:src|href)="(?!#)[^"]*"|url\((?!#)[^)]*\)|@import', text)
+    links = re.findall(r'(?:src|href)="(?!#|data:,)[^"]*"|url\((?!#)[^)]*\)|@import', text)
     assert links == []
-    data = json.loads(re.search(r"^const data = (.*);$", text, re.MULTILINE)[1])
-    assert (data["step"][0], data["step"][-1], len(data["step"])) == (1, 300, 300)
-    assert data["values"][0][-1] == "9,761.12"
-    assert 0 < data["left"] < data["right"] < 1
-    assert "26 closed trades" in text
+    columns = unpacked(text, "table")["columns"]
+    assert (columns["name"], columns["steps"], columns["trades"], columns["final"]) == (
+        ["finished"],
+        [300],
+        [26],
+        [9761.1],
+    )
+    arrays = {name: count for name, _, count, _ in unpacked(text, "curves")["arrays"]}
+    assert (arrays["step"], arrays["value"], arrays["trade_pnl"]) == (300, 300, 26)
     node = shutil.which("node")
     if node is not None:
-        script = text[text.index("<script>") + 8 : text.index("</script>")]
-        (tmp_path / "script.js").write_text(script)
+        start = text.rindex("<script>") + 8
+        (tmp_path / "script.js").write_text(text[start : text.rindex("</script>")])
         assert subprocess.run([node, "--check", tmp_path / "script.js"], timeout=60, check=False).returncode == 0
+
+
+def test_plot__html__lost_steps_are_holes_and_lost_counts_are_told(world: World, tmp_path: Path):
+    assert world.run("plot", "flipped", "-o", tmp_path / "plot.html").code == 3
+    text = (tmp_path / "plot.html").read_text()
+    assert unpacked(text, "curves")["holes"] == {"0": [[60, 118]]}
+    assert unpacked(text, "table")["columns"]["steps_lost"] == [59]
 
 
 def test_plot__html__words_of_an_env_are_text_and_not_markup(tmp_path: Path):
@@ -161,6 +181,7 @@ def test_plot__many__are_chosen_evenly_from_first_to_last(tmp_path: Path):
 def test_plot__wrong_usage__exits_2(world: World, tmp_path: Path):
     assert world.run("plot", "finished", "-o", tmp_path / "plot.gif").code == 2
     assert world.run("plot", "finished", "--overlay", "--sheet").code == 2
+    assert world.run("plot", "finished", "--sheet", "-o", tmp_path / "plot.html").code == 2
 
 
 def test_plot__file_exists__is_not_overwritten(world: World, tmp_path: Path):

@@ -1,0 +1,131 @@
+// Decode the data of the page: gzip in base64, arrays in byte planes (journal/plot/packing.py writes them).
+const TYPES = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, i1: Int8Array, i4: Int32Array, f4: Float32Array, f8: Float64Array };
+const UNKNOWN_LEVEL = 65535, LEVELS = 65534;
+
+async function inflate(bytes) {
+  const stream = new DecompressionStream("gzip"), writer = stream.writable.getWriter(), reader = stream.readable.getReader();
+  const written = writer.write(bytes).then(() => writer.close());
+  const parts = [];
+  let length = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    parts.push(part.value);
+    length += part.value.length;
+  }
+  await written;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) { whole.set(part, at); at += part.length; }
+  return whole;
+}
+
+async function unpack(id) {
+  const raw = atob($(id + "-data").textContent.trim()), bytes = new Uint8Array(raw.length);
+  for (let index = 0; index < raw.length; index++) bytes[index] = raw.charCodeAt(index);
+  return decoded(await inflate(bytes));
+}
+
+function decoded(bytes) {
+  const length = new DataView(bytes.buffer).getUint32(0, true);
+  const facts = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  let at = 4 + length;
+  const arrays = {};
+  for (const [name, kind, count, coding] of facts.arrays) {
+    const Type = TYPES[kind], width = Type.BYTES_PER_ELEMENT, whole = new Uint8Array(count * width);
+    for (let plane = 0; plane < width; plane++)
+      for (let index = 0, from = at + plane * count; index < count; index++) whole[index * width + plane] = bytes[from + index];
+    at += count * width;
+    const values = new Type(whole.buffer);
+    if (coding === "delta") for (let index = 1; index < count; index++) values[index] += values[index - 1];
+    arrays[name] = values;
+  }
+  return { ...facts, arrays };
+}
+
+function starts(counts) {
+  const at = new Uint32Array(counts.length + 1);
+  for (let index = 0; index < counts.length; index++) at[index + 1] = at[index] + counts[index];
+  return at;
+}
+
+class Curves {
+  constructor({ arrays, holes, short }) {
+    this.a = arrays;
+    this.holes = holes;
+    this.short = short;
+    const own = arrays.points.map((count, index) => (arrays.tape[index] ? 0 : count));
+    const ownTrades = arrays.trade_count.map((count, index) => (arrays.tape[index] ? 0 : count));
+    this.at = { points: starts(arrays.points), own: starts(own), trades: starts(arrays.trade_count), ownTrades: starts(ownTrades), tape: starts(arrays.tape_bars) };
+  }
+
+  slice(name, index, first, last) {
+    const raw = this.a[name].subarray(first, last), out = new Float64Array(raw.length);
+    if (raw instanceof Uint16Array) {
+      const low = this.a[name + "_low"][index], high = this.a[name + "_high"][index];
+      for (let i = 0; i < raw.length; i++) out[i] = raw[i] === UNKNOWN_LEVEL ? NaN : low + (high - low) * raw[i] / LEVELS;
+    } else out.set(raw);
+    return out;
+  }
+
+  // Values alone, for a sparkline.
+  values(index) {
+    return this.slice("value", index, this.at.points[index], this.at.points[index + 1]);
+  }
+
+  episode(index) {
+    const a = this.a, first = this.at.points[index], last = this.at.points[index + 1];
+    const one = {
+      step: a.step.subarray(first, last), value: this.values(index), position: this.slice("position", index, first, last),
+      reward: this.short ? null : a.reward.subarray(first, last), initial: a.initial_value[index], firstPrice: a.first_price[index],
+      steps: a.steps[index], tradeTotal: a.trade_total[index], holes: this.holes[index] || [],
+    };
+    if (a.tape[index]) this.placeOnTape(one, index); else this.placeAlone(one, index);
+    one.trades = this.trades(index, one);
+    return one;
+  }
+
+  placeOnTape(one, index) {
+    const from = this.at.tape[a_tape(this, index)] + this.a.tape_start[index];
+    one.timeOf = step => this.a.tape_time[from + step - 1] / 1000;
+    one.priceOf = step => this.a.tape_price[from + step - 1];
+    one.priceStep = Uint32Array.from({ length: one.steps }, (_, at) => at + 1);
+    one.price = this.a.tape_price.subarray(from, from + one.steps);
+    one.timed = true;
+  }
+
+  placeAlone(one, index) {
+    const first = this.at.own[index], last = this.at.own[index + 1];
+    const time = this.a.time.subarray(first, last);
+    one.timed = Boolean(this.a.timed[index]);
+    one.price = this.slice("price", index, first, last);
+    one.priceStep = one.step;
+    one.timeOf = step => between(one.step, time, step) / 1000;
+    one.priceOf = step => between(one.step, one.price, step);
+  }
+
+  trades(index, one) {
+    const a = this.a, first = this.at.trades[index], last = this.at.trades[index + 1], own = this.at.ownTrades[index];
+    const found = [];
+    for (let at = first; at < last; at++) {
+      const full = name => (this.short ? NaN : a["trade_" + name][at]);
+      const trade = { direction: a.trade_direction[at], entryStep: a.trade_entry[at], exitStep: a.trade_exit[at], pnl: a.trade_pnl[at],
+        quantity: full("quantity"), entryPrice: full("entry_price"), exitPrice: full("exit_price"), costs: full("costs") };
+      const tape = a.tape[index];
+      const known = trade.entryStep >= 1;
+      trade.entryTime = tape ? (known ? one.timeOf(trade.entryStep) : NaN) : a.trade_entry_time[own + at - first] / 1000;
+      trade.exitTime = tape ? one.timeOf(trade.exitStep) : a.trade_exit_time[own + at - first] / 1000;
+      found.push(trade);
+    }
+    return found;
+  }
+}
+
+const a_tape = (curves, index) => curves.a.tape[index] - 1;
+
+// The value at a step: that of the step, or on the line between its neighbours.
+function between(steps, values, step) {
+  let low = 0, high = steps.length - 1;
+  while (low < high) { const mid = (low + high) >> 1; if (steps[mid] < step) low = mid + 1; else high = mid; }
+  if (steps[low] === step || low === 0) return steps.length ? values[low] : NaN;
+  const part = (step - steps[low - 1]) / (steps[low] - steps[low - 1]);
+  return values[low - 1] + (values[low] - values[low - 1]) * part;
+}

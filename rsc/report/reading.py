@@ -1,0 +1,152 @@
+"""Read what a page says of a run: its row, one row for each episode, and the curves of those that have a journal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from journal.format.schema import STREAM_SUFFIX
+from journal.host.liveness import Observer
+from journal.host.paths import list_journals
+from journal.inspect.overview import Overview, overview
+from journal.plot.page import named_figures, row_of
+from journal.read.reader import Journal
+from rsc.loading.rows import RunRows
+
+if TYPE_CHECKING:
+    from journal.plot.packing import Curves
+    from rsc.loading.names import Place
+
+Row = Mapping[str, Any]
+_MISSING = "Its journal is not there: it was pruned, or is elsewhere. Only its row is known, so there are no charts."
+
+
+@dataclass
+class ReportedRun:
+    """A run as a page shows it.
+
+    Attributes:
+        run_id: The run's id.
+        row: Its row in the database; None if the database does not know it.
+        episodes: One mapping for each episode, with the keys of `journal.plot.page.row_of` and of `_of_row`.
+        without_journal: Episodes with a row and no journal.
+        without_row: Journals without a row.
+        unreadable: What cannot be read, with the reason, by the name of the episode.
+    """
+
+    run_id: str
+    row: Row | None
+    episodes: list[dict[str, Any]] = field(default_factory=list)
+    without_journal: int = 0
+    without_row: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+class RunReader:
+    """Reads one run. The listing is made at once, so that the number of episodes is known before journals are read.
+
+    Args:
+        place: Where the run's record is.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._observer = Observer()
+        self._reported = ReportedRun(place.run_id, RunRows(place.run_id, place.engine).of_the_run())
+        self._rows = list(self._read_rows())
+        self._journals = sorted(list_journals(place.folder.parent, place.run_id))
+
+    def __len__(self) -> int:
+        """Return the number of episodes."""
+        known = {row["journal_id"] for row in self._rows}
+        return len(self._rows) + sum(journal_id not in known for journal_id in self._journals)
+
+    def _read_rows(self) -> Iterator[Row]:
+        from rsc.db.episodes import chosen_episodes
+        from rsc.db.session import reading
+        from rsc.db.tolerant import UnreadableRow
+
+        if self._place.engine is None:
+            return
+        with reading(self._place.engine) as connection:
+            found = chosen_episodes(connection, self._place.run_id, (), (), None)
+        for row in found:
+            if isinstance(row, UnreadableRow):
+                self._reported.unreadable[f"episode {row.key}"] = f"its row cannot be read: {row.reason}"
+            else:
+                yield dict(row._mapping)
+
+    def read(self, curves: Curves, step: Callable[[], object]) -> ReportedRun:
+        """Return the run, and add the curves of its episodes.
+
+        Args:
+            curves: Takes the curves.
+            step: Called after each episode.
+        """
+        run, waiting = self._reported, dict.fromkeys(self._journals)
+        for row in self._rows:
+            has_journal = row["journal_id"] in waiting
+            waiting.pop(row["journal_id"], None)
+            run.without_journal += not has_journal
+            run.episodes.append(self._episode(row, row["journal_id"] if has_journal else None, curves))
+            step()
+        for journal_id in waiting:
+            run.without_row += 1
+            run.episodes.append(self._episode({}, journal_id, curves))
+            step()
+        return run
+
+    def _episode(self, row: Row, journal_id: str | None, curves: Curves) -> dict[str, Any]:
+        made: dict[str, Any] = {"run": self._place.run_id, "curve": None, "status": None}
+        one = None
+        if journal_id is not None:
+            one = overview(f"{self._place.folder}{os.sep}{journal_id}{STREAM_SUFFIX}", self._observer, whole=True)
+        if one is not None and isinstance(one.source, Journal):
+            made |= row_of(one) | {"curve": curves.add(one, one.source), "end_reason": one.end_reason}
+        elif one is not None:
+            made |= {
+                "name": one.journal_id,
+                "journal": one.journal_id,
+                "no_curve": f"Its journal cannot be read: {one.problem}.",
+            }
+            self._reported.unreadable[_name_of(row, one)] = f"its journal cannot be read: {one.problem}"
+        else:
+            made["no_curve"] = _MISSING
+        return made | _of_row(row, one) if row else made
+
+
+def _name_of(row: Row, one: Overview) -> str:
+    return f"episode {row['episode_id']}" if row else f"journal {one.journal_id}"
+
+
+def _of_row(row: Row, one: Overview | None) -> dict[str, Any]:
+    """Return what a row tells. The figures of an episode that has not ended are those of its journal."""
+    told = {
+        "name": str(row["episode_id"]),
+        "number": row["episode_id"],
+        "journal": row["journal_id"],
+        "status": row["status"],
+        "reason": row["status_reason"],
+        "evaluation": row["in_evaluation"],
+        "trial": row["trial_id"],
+        "iteration": row["start_iteration"],
+        "start": row["start_time"],
+    }
+    if row["status"] == "started" and one is not None:
+        return told
+    return told | {
+        "end_reason": row["end_reason"],
+        "ended_by": row["finalized_by"],
+        "market": row["market"],
+        "from": row["market_start"],
+        "to": row["market_end"],
+        "steps": row["total_steps"],
+        "trades": row["total_trades"],
+        "steps_lost": row["steps_lost"],
+        "trades_lost": row["trades_lost"],
+        "evidence": row["evidence_steps"],
+        "not_told": row["not_told"],
+        **named_figures(row),
+    }

@@ -1,0 +1,143 @@
+"""`write_report`: read runs, and write their page."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from journal.plot.packing import Curves, Limits
+from journal.plot.page import render
+from rsc.loading.names import find_run
+from rsc.report import summary
+from rsc.report.reading import ReportedRun, RunReader
+
+_GENERATOR = "rsc report"
+_MARK = f'<meta name="generator" content="{_GENERATOR}">'.encode()
+_MARK_WITHIN = 1000  # bytes
+
+
+class ReportError(ValueError):
+    """A page that cannot be written; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that was written.
+
+    Attributes:
+        path: The file.
+        size_bytes: Its size.
+        runs: What it shows.
+        charts: The number of episodes that have charts.
+    """
+
+    path: Path
+    size_bytes: int
+    runs: Sequence[ReportedRun]
+    charts: int
+
+
+def write_report(
+    path: Path | str | None,
+    *names: str,
+    database_url: str | None = None,
+    journal_root: Path | str | None = None,
+    begin: Callable[[int], Callable[[], object]] | None = None,
+) -> Report:
+    """Write one HTML page about one or several runs. It needs no other file and no network.
+
+    Args:
+        path: The file. None: the id of the first run, `.html`. An older report is replaced, another file is not.
+        names: Each a run's id, the unique beginning of one, or `latest`.
+        database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db. Without it, journals alone are read.
+        journal_root: None: the roots that the runs recorded, else $RSC_JOURNAL_ROOT, else rsc-data/journal.
+        begin: Called with the number of episodes; what it returns is called after each of them.
+
+    Raises:
+        rsc.db.errors.UnknownRunError: There is no such run, or several.
+        rsc.db.session.DatabaseError: The database that was given cannot be used.
+        ReportError: No run was named, none of them has an episode, or the file is not a report.
+    """
+    if not names:
+        raise ReportError("name at least one run; `rsc runs` lists the runs")
+    places = {place.run_id: place for place in (find_run(name, database_url, journal_root) for name in names)}
+    target = Path(f"{next(iter(places))}.html" if path is None else path)
+    _require_replaceable(target)
+    readers = [RunReader(place) for place in places.values()]
+    total = sum(map(len, readers))
+    if not total:
+        raise ReportError(
+            f"{', '.join(places)}: no episodes yet, neither rows nor journals, so there is nothing to show"
+        )
+    step = begin(total) if begin is not None else lambda: None
+    curves = Curves(Limits.of_count(total))
+    runs = [reader.read(curves, step) for reader in readers]
+    page = _page(runs, curves).encode()
+    _replace(target, page)
+    return Report(target, len(page), runs, sum(one["curve"] is not None for run in runs for one in run.episodes))
+
+
+def _page(runs: Sequence[ReportedRun], curves: Curves) -> str:
+    columns = summary.columns_of(runs)
+    others = [name for name in summary.COMPARED if name not in summary.COSTS]
+    return render(
+        "report.html.j2",
+        [one for run in runs for one in run.episodes],
+        curves,
+        packages=["rsc.report"],
+        data={"runs": [{"id": run.run_id, "group": summary.group_of(run)} for run in runs]},
+        title=f"Run {runs[0].run_id}" if len(runs) == 1 else f"{len(runs)} runs",
+        generator=_GENERATOR,
+        cards=[_card(run) for run in runs],
+        columns=columns,
+        figures=summary.figure_rows(columns, others),
+        costs=summary.figure_rows(columns, summary.COSTS),
+        settings=summary.settings_rows(runs),
+        run_ids=[run.run_id for run in runs],
+    )
+
+
+def _card(run: ReportedRun) -> dict[str, Any]:
+    row = run.row or {}
+    times = [f"{row[name]:%Y-%m-%d %H:%M}" for name in ("start_time", "end_time") if row.get(name)]
+    facts = {
+        "algorithm": row.get("algorithm"),
+        "time": " to ".join(times) + " UTC" if times else None,
+        "host": row.get("driver_host"),
+        "notes": row.get("notes"),
+    }
+    return {
+        "id": run.run_id,
+        "status": row.get("status") or "not in the database",
+        "facts": {name: value for name, value in facts.items() if value},
+        "counts": summary.status_counts(run),
+        "total": len(run.episodes),
+        "rescued": summary.rescued_words(run),
+        "lost": summary.lost_words(run),
+    }
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse to replace a file that is no report."""
+    if not path.parent.is_dir():
+        raise ReportError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ReportError(f"{path} is a folder; name a file")
+    if path.exists():
+        with path.open("rb") as file:
+            if _MARK not in file.read(_MARK_WITHIN):
+                raise ReportError(f"{path} exists and is no report, so it is not replaced; choose another name")
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file that gets its name when it is complete."""
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        hidden.write_bytes(data)
+        os.replace(hidden, path)
+    finally:
+        hidden.unlink(missing_ok=True)
