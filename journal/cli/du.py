@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from journal.cli import options
+from journal.cli import mirrored, options
 from journal.cli.lines import Lines, json_line, size_text
 from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
 from journal.host.paths import list_runs
@@ -55,6 +55,7 @@ def command(targets: tuple[str, ...], as_json: bool, journal_root: Path | None) 
     Example: journal du
     """
 
+    mirrored.refuse_mirror(journal_root, "du", "`journal ls` shows the sizes")
     root = root_of(journal_root)
     folders = [find_target(name, journal_root).folder for name in targets] or [
         root / run for run in sorted(list_runs(root))

@@ -18,6 +18,20 @@ from journal.inspect.find import LATEST, ROOT_VARIABLE, journal_root
 _MOST = 500
 
 
+class Root(click.Path):
+    """Parameter type for the folder of all runs, or the URL of a mirror, which becomes a temporary folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value and not (ctx is not None and ctx.resilient_parsing):
+            from journal.cli.mirrored import view_of  # reads the mirror, which needs pyarrow
+
+            return view_of(value)
+        return super().convert(value, param, ctx)
+
+
 class JournalName(TextType):
     """Parameter type for a journal's or run's name, completed from the names under the root."""
 
@@ -58,6 +72,6 @@ def root(command: Any) -> Any:
     return click.option(
         "--journal-root",
         metavar="DIR",
-        type=click.Path(path_type=Path),
-        help=f"Folder of all runs. Default: ${ROOT_VARIABLE}, else rsc-data/journal.",
+        type=Root(),
+        help=f"Folder of all runs, or a mirror's URL. Default: ${ROOT_VARIABLE}, else rsc-data/journal.",
     )(command)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from journal.cli import options
+from journal.cli import mirrored, options
 from journal.cli.lines import Lines, count_text, json_line, size_text
 from journal.cli.opening import paths_of
 from journal.console import DURATION, remark, work_without_output
@@ -41,6 +41,7 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
     """
     from journal.ops.prune import judge, litter, remove
 
+    mirrored.refuse_mirror(journal_root, "prune", "remove whole runs in the store")
     work_without_output()
     lines, kept, folders = Lines(), Counter[str](), set[Path]()
     gone, size = 0, 0

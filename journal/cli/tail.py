@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from journal.cli import choosing, options
+from journal.cli import choosing, mirrored, options
 from journal.cli.opening import journal_named
 from journal.console import DURATION, Count, plain, remark
 from journal.host.liveness import Liveness, Observer
@@ -74,6 +74,8 @@ def command(
 
     if idle_timeout is not None and not follow:
         raise click.UsageError("--idle-timeout is for --follow")
+    if follow:
+        mirrored.refuse_mirror(journal_root, "tail -f", "call it without -f")
     journal = journal_named(episode, journal_root)
     selection = choosing.selection_of(journal, trades=trades, columns=columns, where=where, form=form)
     following = _Following(journal, idle_timeout) if follow else None

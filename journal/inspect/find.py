@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,10 @@ from journal.inspect import plugins
 ROOT_VARIABLE = "RSC_JOURNAL_ROOT"
 DEFAULT_ROOT = "rsc-data/journal"
 LATEST = "latest"
+
+
+on_found: list[Callable[[Target], None]] = []
+"""Called with each target that is found, before anything of it is read: a mirror copies its journals then."""
 
 
 class UnknownNameError(JournalError):
@@ -58,6 +62,8 @@ def find_target(name: str, given: Path | None) -> Target:
     target = _find_target(name, given)
     if target.journal is None:
         _refuse_empty_folder(target.folder)
+    for call in on_found:
+        call(target)
     return target
 
 
@@ -97,12 +103,19 @@ def _find_target(name: str, given: Path | None) -> Target:
         return Target(root / runs[0])
     if runs:
         raise _ambiguous(name, [f"run {run}" for run in runs] + _told_apart(_beginning_with(name, root)))
-    path = find_journal(name, given)
+    path = _find_journal(name, given)
     return Target(path.parent, path)
 
 
 def find_journal(name: str, given: Path | None) -> Path:
     """Return the path of the one journal of this name; raise UnknownNameError. Arguments as for `find_target`."""
+    path = _find_journal(name, given)
+    for call in on_found:
+        call(Target(path.parent, path))
+    return path
+
+
+def _find_journal(name: str, given: Path | None) -> Path:
     _refuse_empty(name)
     root = journal_root(given)
     if _looks_like_path(name) and (found := _by_path(name)) is not None:

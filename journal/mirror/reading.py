@@ -194,6 +194,16 @@ class MirroredRun:
             problems.setdefault(journal_id, []).append(problem)
         return {name: found for name, found in problems.items() if found}
 
+    def outline(self, folder: Path | str) -> None:
+        """Make blank files of the right sizes and times for all journals, and copy the run's marker. Raises MirrorError."""
+        target = Path(folder) / check_name(self.run_id, "run id")
+        target.mkdir(parents=True, exist_ok=True)
+        for one in self.journals.values():
+            _make_files(target, one, gaps=False)
+            if one.moved is not None:
+                os.utime(target / f"{one.journal_id}.arrows", (one.moved.timestamp(), one.moved.timestamp()))
+        self.fetch([], folder)
+
     @contextmanager
     def read(self, journal_id: str) -> Iterator[Journal]:
         """Read one journal as from a local file; its rows can be read within the `with` block.
@@ -257,7 +267,7 @@ def _lay_out_tail(one: MirroredJournal, pieces: list[tuple[Chain, Piece]]) -> No
             one.parts.append(part)
 
 
-def _make_files(target: Path, one: MirroredJournal) -> None:
+def _make_files(target: Path, one: MirroredJournal, *, gaps: bool = True) -> None:
     """Make the files of a journal with their final sizes, blank, and with FF where bytes are missing."""
     from journal.mirror.copying import fill
 
@@ -268,7 +278,7 @@ def _make_files(target: Path, one: MirroredJournal) -> None:
     tail = stream.with_suffix(".failed" if one.tail_failed else ".tail")
     if one.tail_room is not None:
         _blank(tail, min(one.tail_room, 1 << 27))
-    for start, end in one.gaps:
+    for start, end in one.gaps if gaps else ():
         if start < 0:
             fill(tail, 0, min(end, 1 << 26))
         else:

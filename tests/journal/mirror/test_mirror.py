@@ -396,3 +396,30 @@ def test_read__one_journal_of_many_bundles__few_requests(tmp_path: Path, monkeyp
 def test_open_mirror__a_folder_that_is_none__one_line(tmp_path: Path) -> None:
     with pytest.raises(MirrorError, match="there is no mirror"):
         open_mirror(tmp_path)
+
+
+def test_commands__url_as_root__print_what_they_print_of_the_folder(tmp_path: Path) -> None:
+    root, mirror, writer = _mirrored(tmp_path)
+    writer.close()
+    _service(str(mirror), root).tick()
+
+    def printed(place: str, *arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "journal", *arguments, "--journal-root", place]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout
+
+    verbs = (
+        ["ls", "run1", "--ids"],
+        ["cat", "latest"],
+        ["stats", "run1"],
+        ["verify", "run1", "--deep"],
+        ["ls", "--ids"],
+    )
+    for words in verbs:
+        local, remote = printed(str(root), *words), printed(f"file://{mirror}", *words)
+        assert local == remote
+        assert local[0] == 0
+        assert local[1]
+    for words in (["du"], ["prune", "run1", "--older-than", "1d"], ["tail", "-f", "latest"]):
+        assert printed(f"file://{mirror}", *words)[0] == 1
+    assert printed(f"file://{tmp_path}", "ls")[0] == 1
