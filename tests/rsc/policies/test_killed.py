@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 from journal import list_journals
+from rsc.policies.errors import PolicyError
+from rsc.policies.evaluating import EvaluationPlan, evaluate
 from rsc.trading.market import load_market
 from tests.rllib import Project, descendants, kill_all
 
@@ -147,31 +149,33 @@ def changed(root: Path, **values: Any) -> None:
     path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), **values}))
 
 
-def refused(project: Project, root: Path, *more: str) -> str:
-    """The error of `rsc evaluate`: one line, after what it does; exit code 1."""
-    said = project.run("rsc", "evaluate", "r1", "--policy-root", str(root), *more, expect=1)
-    doing, error = said.splitlines()
-    assert doing == "loading the policy of run r1"
-    return error
+def refused(root: Path) -> str:
+    """Why a policy is not evaluated, in one line. Nothing is made in the project."""
+    with pytest.raises(PolicyError) as caught:
+        evaluate(EvaluationPlan("r1", policy_root=root))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def test_evaluate__policy_that_cannot_be_used__says_why_in_one_line(project: Project, spoiled: Path) -> None:
-    assert "no policy in" in refused(project, spoiled / "elsewhere")
+    assert "no policy in" in refused(spoiled / "elsewhere")
     good = facts(project, which="best")
     changed(spoiled, market={**good["market"], "digest": "0"})
-    assert "the prices of MSFT up to 2011-06-01 are not those" in refused(project, spoiled)
+    assert "the prices of MSFT up to 2011-06-01 are not those" in refused(spoiled)
     changed(spoiled, market=good["market"], env_config={"window": 5})
-    assert "use the env config of its training" in refused(project, spoiled)
+    assert "use the env config of its training" in refused(spoiled)
     features = [{**good["features"][0], "mean": 1.0}, *good["features"][1:]]
     changed(spoiled, env_config={}, features=features, versions={**good["versions"], "TA-Lib": "0.0.1"})
-    assert "TA-Lib 0.0.1 then" in refused(project, spoiled)
+    assert "TA-Lib 0.0.1 then" in refused(spoiled)
     changed(spoiled, format=2)
-    assert "has format 2, and this version reads format 1" in refused(project, spoiled)
+    assert "has format 2, and this version reads format 1" in refused(spoiled)
     changed(spoiled, format=1, features=good["features"], versions={**good["versions"], "ray": "9.0"})
     (spoiled / "r1" / "best" / "learner_group/learner/rl_module/default_policy/module_state.pkl").unlink()
-    assert "ray 9.0 then" in refused(project, spoiled)
+    assert "ray 9.0 then" in refused(spoiled)
     (spoiled / "r1" / "best" / "policy.json").write_text("[]")
-    assert "cannot be read" in refused(project, spoiled)
+    assert "cannot be read" in refused(spoiled)
+    doing, error = project.run("rsc", "evaluate", "r1", "--policy-root", str(spoiled), expect=1).splitlines()
+    assert (doing, error.split(":")[0]) == ("loading the policy of run r1", "error")
 
 
 def test_train__interrupted__saves_the_policy_of_its_last_iteration(project: Project) -> None:
