@@ -49,7 +49,7 @@ class Limits:
     def of_count(cls, episodes: int) -> Limits:
         """Return the limits of a page with this number of episodes, so that its size stays bounded."""
         share = max(episodes, 1)
-        return cls(max(96, min(2000, 80_000 // share)), max(12, min(2000, 20_000 // share)), share > 100)
+        return cls(max(80, min(2000, 80_000 // share)), max(12, min(2000, 20_000 // share)), share > 100)
 
 
 class Curves:
