@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from journal.events import log_json, write_event
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -55,6 +57,23 @@ class Duration(FloatType):
 
 
 DURATION = Duration()
+
+
+def _choose_log_format(context: click.Context, param: click.Parameter, value: str) -> str:
+    if value == "json":
+        log_json(context.command_path)
+    return value
+
+
+log_format = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    expose_value=False,
+    callback=_choose_log_format,
+    help="Write the log as text, or as one JSON object a line on stderr.",
+)
 
 
 class Count(click.IntRange):
@@ -97,9 +116,10 @@ def plain(text: str) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def remark(message: str) -> None:
-    """Print one line for a human on stderr."""
-    click.echo(plain(message), err=True)
+def remark(message: str, event: str = "message", *, level: str = "info", **fields: Any) -> None:
+    """Print one line for a human on stderr. With `--log-format json`, write an event with these fields instead."""
+    if not write_event(message, event, level, fields):
+        click.echo(plain(message), err=True)
 
 
 def folded(text: str, start: str) -> list[str]:
@@ -113,7 +133,7 @@ def folded(text: str, start: str) -> list[str]:
 
 def fail(message: str, hint: str = "", code: int = FAILED) -> NoReturn:
     """Print one line that says what is wrong and what to do, then exit."""
-    remark(f"error: {message}" + (f"; {hint}" if hint else ""))
+    remark(f"error: {message}" + (f"; {hint}" if hint else ""), "error", level="error")
     raise SystemExit(code)
 
 

@@ -208,6 +208,10 @@ class PassReport:
         sums = {"ended": dict(self.ended), "cases": dict(self.cases), "oldest_stale": oldest}
         return {**told, **sums, "exit_code": self.exit_code}
 
+    def sums(self) -> dict[str, Any]:
+        """Return what `to_dict` returns, without the lines of complaints."""
+        return {name: value for name, value in self.to_dict().items() if name not in ("unlookable", "failures")}
+
     def sentence(self) -> str:
         """Return one line for a person."""
         total, unsure = sum(self.ended.values()), self.waiting - self.alive

@@ -26,7 +26,7 @@ def stop_on_signals(words: str, same_request_s: float = SAME_REQUEST_S) -> Itera
         if not asked.is_set():
             asked_at = time.monotonic()
             asked.set()
-            remark(words)
+            remark(words, "signal", signal=signal.Signals(number).name)
         elif time.monotonic() - asked_at >= same_request_s:
             raise KeyboardInterrupt
 

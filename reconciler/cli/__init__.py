@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from journal.console import DURATION, Count, LazyGroup, run_main, work_without_output
+from journal.console import DURATION, Count, LazyGroup, log_format, run_main, work_without_output
 from rsc import defaults
 
 SHORTEST_INTERVAL_S = 0.1
@@ -92,6 +92,7 @@ Examples:
 @click.option(
     "--metrics-address", default="127.0.0.1", show_default=True, help="Daemon: the address for --metrics-port."
 )
+@log_format
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(
@@ -157,7 +158,7 @@ def command(
     return reconcile_once(url, chosen, settings, wait_s=wait_s, rebuild=rebuild, as_json=as_json)
 
 
-_FOR_DAEMONS = ("deadline_s", "metrics_port", "metrics_address")
+_FOR_DAEMONS = ("deadline_s", "metrics_port", "metrics_address", "log_format")
 _FOR_SINGLE_PASSES = ("wait_s", "processes", "dry_run", "rebuild", "audit", "as_json")
 _FOR_PASSES = ("wait_s", "grace_s", "processes", "dry_run", "rebuild", "assume_dead")
 

@@ -41,10 +41,13 @@ def serve(
             server = serve_gauges(gauges, metrics_address, metrics_port)
         except OSError as error:
             fail(f"cannot serve metrics on {metrics_address}:{metrics_port}: {error.strerror}", "choose another port")
-        remark(f"metrics on http://{metrics_address}:{server.server_address[1]}/metrics, health on /healthz")
+        port = server.server_address[1]
+        words = f"metrics on http://{metrics_address}:{port}/metrics, health on /healthz"
+        remark(words, "metrics", address=metrics_address, port=port)
     rhythm = f"every {every_s:g} s" if cron is None else f"at {cron} (UTC)"
     with stop_on_signals("stopping after this batch") as stop:
-        remark(f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {shown(engine.url)} {rhythm}")
+        words = f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {shown(engine.url)} {rhythm}"
+        remark(words, "start", database=shown(engine.url), run_ids=run_ids, every_s=every_s, cron=cron)
         Daemon(engine, run_ids, settings, schedule, stop, gauges, remark).run()
-    remark("stopped")
+    remark("stopped", "stop")
     return DONE

@@ -64,7 +64,7 @@ class Schedule:
 
 
 class Daemon:
-    """Makes passes until ``stop`` is set, and logs by ``say``."""
+    """Makes passes until ``stop`` is set, and logs by ``say``, which takes the arguments of `remark`."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Daemon:
         schedule: Schedule,
         stop: threading.Event,
         gauges: Gauges,
-        say: Callable[[str], None],
+        say: Callable[..., None],
     ) -> None:
         self._engine = engine
         self._run_ids = run_ids
@@ -106,7 +106,11 @@ class Daemon:
             self._stop.set()
             scheduler.shutdown(wait=False)
         if not self._idle.wait(_FAREWELL_S):
-            self._say("a pass hangs in the file system or the database; exiting, nothing half-done is stored")
+            self._say(
+                "a pass hangs in the file system or the database; exiting, nothing half-done is stored",
+                "hang",
+                level="error",
+            )
             os._exit(1)
 
     def _guarded(self) -> None:
@@ -118,7 +122,7 @@ class Daemon:
             self._tell_new({str(error)})
         except Exception as error:
             self._gauges.failed()
-            self._say(f"a pass failed: {type(error).__name__}: {first_line(error)}")
+            self._say(f"a pass failed: {type(error).__name__}: {first_line(error)}", "pass_failed", level="error")
         finally:
             self._idle.set()
 
@@ -130,9 +134,9 @@ class Daemon:
             nonlocal lost
             self._gauges.failed()
             if not lost and state.outcome is not None:
-                self._say(
-                    f"the database is gone, trying again until it is back: {first_line(state.outcome.exception())}"
-                )
+                why = first_line(state.outcome.exception())
+                words = f"the database is gone, trying again until it is back: {why}"
+                self._say(words, "database_gone", level="error", error=why)
             lost = True
 
         retrying = Retrying(
@@ -145,7 +149,7 @@ class Daemon:
         )
         report = retrying(self._pass)
         if lost and report is not None:
-            self._say("the database is back")
+            self._say("the database is back", "database_back")
 
     def _pass(self) -> PassReport:
         if self._has_passed and is_missing_file(self._engine.url.render_as_string(hide_password=False)):
@@ -167,13 +171,14 @@ class Daemon:
             overruled, false = episodes.overruled_counts(connection)
         self._gauges.passed(report, overruled, false)
         if report.stopped and not self._stop.is_set():
-            self._say(f"a pass reached its deadline of {self._schedule.deadline_s:g} s: {report.sentence()}")
+            words = f"a pass reached its deadline of {self._schedule.deadline_s:g} s: {report.sentence()}"
+            self._say(words, "deadline", level="warning", **report.sums())
         elif report.wrote:
-            self._say(report.sentence())
+            self._say(report.sentence(), "pass", **report.sums())
         self._tell_new({*report.unlookable, *report.failures})
 
     def _tell_new(self, complaints: set[str]) -> None:
         """Log complaints that the last pass did not have."""
         for line in sorted(complaints - self._complaints):
-            self._say(f"error: {line}")
+            self._say(f"error: {line}", "complaint", level="error")
         self._complaints = complaints

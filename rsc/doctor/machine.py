@@ -11,7 +11,7 @@ from journal.host.identity import HOST_VARIABLE, boot_id, machine_id
 from rsc.doctor.check import Check, fail, ok, warn
 from rsc.versions import SUPPORTED, installed_version, is_supported
 
-_LEAST_DESCRIPTORS, _FEW_DESCRIPTORS = 256, 4096
+_LEAST_DESCRIPTORS, _FEW_DESCRIPTORS = 64, 1024  # with 40 Ray does not start, with 64 it does
 _OPTIONAL = {
     "ray": "only training with RLlib needs it: pip install '.[train]'",
     "gymnasium": "only training needs it: pip install '.[gym]'",
@@ -29,7 +29,7 @@ def _check_descriptors() -> Check:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return ok("descriptors", "unlimited")
-    found = f"{soft:,} open files at most; each env holds two, and Ray several hundred"
+    found = f"{soft:,} open files at most; each env holds two, and Ray more in each process"
     may = "" if hard in (soft, resource.RLIM_INFINITY) else f" (up to {hard:,} here)"
     cure = f"ulimit -n 65536{may}, or LimitNOFILE= of a systemd unit"
     if soft < _LEAST_DESCRIPTORS:

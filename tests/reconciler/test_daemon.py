@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +94,26 @@ def test_daemon__metrics_and_health__tell_what_it_did(world, start):
     assert get(f"{base}/healthz")[0] == 200
     assert get(f"{base}/nothing")[0] == 404
     abandon(alive)
+
+
+def test_daemon__json_log__is_one_documented_event_a_line(world, start):
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    world.dead()
+    daemon = start("--every", "0.2s", "--metrics-port", "0", "--log-format", "json")
+    until(lambda: daemon.said('"event": "pass"'), what="the pass")
+    assert daemon.stop(signal.SIGTERM) == 0
+    events = [json.loads(line) for line in daemon.lines]
+    assert [event["event"] for event in events] == ["metrics", "start", "pass", "signal", "stop"]
+    assert events[2]["ended"] == {"truncated": 1}
+    for event in events:
+        assert f"`{event['event']}`" in page
+        assert all(f"`{field}`" in page for field in event)
+
+
+def test_daemon__log_format_of_a_single_pass__is_wrong_usage(world, start):
+    daemon = start("--log-format", "json")
+    assert daemon.process.wait(timeout=30) == 2
+    until(lambda: daemon.said("is for daemons"), what="the reason")
 
 
 def test_daemon__cron__is_understood_and_nonsense_is_wrong_usage(start):

@@ -1,0 +1,114 @@
+"""Write the log of a program as JSON: one object a line on stderr, whatever prints it. docs/operations.md has the fields."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import sys
+import traceback
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, TextIO
+
+_LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
+_log: _Log | None = None
+
+
+def log_json(program: str) -> None:
+    """From now on, write every line that this process prints or logs as a JSON object on stderr.
+
+    Args:
+        program: The value of the field `program`.
+    """
+    global _log  # noqa: PLW0603 - a process has one stderr
+    if _log is not None:
+        return
+    _log = _Log(program, sys.stderr)
+    sys.stdout, sys.stderr = _Lines(_log, sys.stdout), _Lines(_log, sys.stderr)
+    logging.getLogger().addHandler(_Handler(_log))
+    sys.excepthook = _log.crash
+
+
+def write_event(message: str, event: str, level: str, fields: dict[str, Any]) -> bool:
+    """Write an event if this process writes JSON. Return whether it does."""
+    if _log is None:
+        return False
+    _log.write(message, event, level, fields)
+    return True
+
+
+class _Log:
+    def __init__(self, program: str, stream: TextIO) -> None:
+        self._program = program
+        self._stream = stream
+
+    def write(self, message: str, event: str, level: str, fields: dict[str, Any]) -> None:
+        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        known = {"time": time, "level": level, "program": self._program, "event": event, "message": message}
+        self._stream.write(json.dumps(_finite({**known, **fields}), default=str) + "\n")
+        self._stream.flush()
+
+    def crash(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """Write the traceback of an error that ends the program as one event."""
+        text = "".join(traceback.format_exception(kind, error, trace))
+        self.write(f"{kind.__name__}: {error}", "crash", "error", {"traceback": text})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _Lines(io.TextIOBase):
+    """A standard stream that writes each finished line as an event. Warnings are printed to such streams."""
+
+    def __init__(self, log: _Log, stream: TextIO) -> None:
+        self._sink = log
+        self._begun = ""
+        self.buffer = getattr(stream, "buffer", None)
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed has an attribute
+        return "utf-8"
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._tell(line)
+        return len(text)
+
+    def _tell(self, line: str) -> None:
+        if line.strip():
+            self._sink.write(line.rstrip("\r"), "line", "info", {})
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Write what has no line end yet. The stream itself stays open, for what exits later."""
+        begun, self._begun = self._begun, ""
+        self._tell(begun)
+
+
+class _Handler(logging.Handler):
+    """Write records of `logging` as events, with the logger's name."""
+
+    def __init__(self, log: _Log) -> None:
+        super().__init__()
+        self._sink = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, Any] = {"logger": record.name}
+        if record.exc_info and record.exc_info[0]:
+            fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        self._sink.write(record.getMessage(), "log", _LEVELS.get(record.levelname, "info"), fields)
