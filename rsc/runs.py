@@ -170,7 +170,13 @@ class Run:
                 runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
         finally:
             engine.dispose()
-        if left:
+        if left and time.monotonic() >= deadline:
+            log.warning(
+                "run %s: %d of %d episodes are not on record yet, because the end of a run takes at most %g s; `reconcile"
+                " --run-id %s` records them",
+                self.run_id, left, found, CLOSING_S, self.run_id,
+            )  # fmt: skip
+        elif left:
             log.warning(
                 "run %s: %d of %d episodes are not on record yet: they are still open in other processes, or cannot be"
                 " read; close vector envs before the run ends, or `reconcile --run-id %s`",

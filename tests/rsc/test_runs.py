@@ -275,6 +275,18 @@ def test_run__database_that_is_gone__masks_nothing(tmp_path: Path) -> None:
     assert status("mine") == "interrupted"
 
 
+def test_run__no_time_for_all_rows__says_that_time_was_short(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rsc.runs.CLOSING_S", 0.0)
+    with caplog.at_level(logging.WARNING, "rsc"), start_run("mine") as run:
+        env = run.record(Walk(), account=ACCOUNT)
+        env.reset(seed=1)
+        env.step(env.action_space.sample())
+        env.close()
+    assert "1 of 1 episodes are not on record yet, because the end of a run takes at most 0 s" in caplog.text
+
+
 def test_run__that_recorded_nothing__says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "rsc"), start_run("mine"):
         pass
