@@ -16,6 +16,7 @@ from journal.format.slots import Columns, no_trades
 from journal.format.values import from_microseconds
 from rsc.db.episodes import CALLBACK, KNOWN_AT_START, RECONCILER, Ended
 from rsc.db.trades import TRADE_COLUMNS, Trades, trades_from
+from rsc.defaults import NODE_NOTE
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
 from rsc.metrics.episode import every_step_of
 from rsc.metrics.whole import WHOLE_NAMES, not_told_of, whole_columns
@@ -295,10 +296,17 @@ def start_row(header: Header) -> dict[str, Any]:
         "writer_host": header.writer.host,
         "writer_boot_id": header.writer.boot_id,
         "root_id": header.root_id or None,
+        "node_id": _node_of(about),
         "start_time": header.start_time,
         "initial_portfolio_value": about.initial_portfolio_value,
         **_about_row(about),
     }
+
+
+def _node_of(about: About) -> str | None:
+    """Return the Ray node that the env runner noted in the header, None without one."""
+    node_id = about.notes.get(NODE_NOTE)
+    return node_id if isinstance(node_id, str) and node_id else None
 
 
 def _integer(value: int | None) -> int | None:

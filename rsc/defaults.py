@@ -18,6 +18,8 @@ DATABASE_PAUSE_S = 30.0
 BATCH_EPISODES = 500
 BATCH_TRADES = 100_000
 SAVE_EVERY_ITERATIONS = 10
+NODE_NOTE = "node_id"
+"""The note in a journal's header that names the Ray node of its env runner."""
 JOURNAL_FAILED = "its journal failed"
 """How the `status_reason` of a started row begins if later steps of the episode are lost."""
 

@@ -266,7 +266,14 @@ def incomplete_journals(root: Path, run_id: str, episodes: int) -> list[str]:
 
 
 def register_run(
-    run_id: str, root: Path, url: str, parameters: dict[str, Any], facts: Mapping[str, Any], *, resume: bool = False
+    run_id: str,
+    root: Path,
+    url: str,
+    parameters: dict[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    node_id: str = "",
 ) -> tuple[Path, RunMarker]:
     """Make the run's row and its marker; return the folder of its journals and the marker.
 
@@ -290,12 +297,12 @@ def register_run(
             known = runs.run_place(connection, run_id) if resume else None
             if known is not None:
                 root = Path(known.journal_root or root)
-                marker = RunMarker(root, run_id, parameters, resume=True)
+                marker = RunMarker(root, run_id, parameters, resume=True, node_id=node_id)
                 runs.resume_run(connection, run_id)
             else:
                 runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC), facts)
                 # The row first: the marker of a run that is refused would vouch for a root that is not the run's.
-                marker = RunMarker(root, run_id, parameters, resume=resume)
+                marker = RunMarker(root, run_id, parameters, resume=resume, node_id=node_id)
             return root, marker
     except (IntegrityError, JournalExistsError) as error:
         if resume:

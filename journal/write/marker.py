@@ -37,6 +37,7 @@ class _Marker:
     parameters: dict[str, Any]
     file: FileId | None = None
     folder: str = ""
+    node_id: str = ""
 
 
 _decode = decoder_of(_Marker)
@@ -50,6 +51,7 @@ class RunMarker:
         run_id: The run.
         parameters: Facts about the run, for its row if the database loses it.
         resume: Replace the marker of an earlier driver of this run, if there is one.
+        node_id: The driver's node of a cluster; empty if unknown.
 
     Raises:
         JournalExistsError: The run has a marker, and is not to be resumed, or its driver still lives.
@@ -57,7 +59,9 @@ class RunMarker:
         OSError: The marker cannot be written.
     """
 
-    def __init__(self, root: Path | str, run_id: str, parameters: Mapping[str, Any], *, resume: bool = False) -> None:
+    def __init__(
+        self, root: Path | str, run_id: str, parameters: Mapping[str, Any], *, resume: bool = False, node_id: str = ""
+    ) -> None:
         self.path = marker_path(root, run_id)
         earlier = _lock_of_earlier(self.path, run_id) if resume else None
         self._place = lease.keep(self.path.parent)
@@ -67,7 +71,7 @@ class RunMarker:
                 _held.add(self)
                 state = os.fstat(self._fd)
                 made = FileId(state.st_dev, state.st_ino)
-                marker = _Marker(run_id, this_writer(), plain(parameters)[0], made, self._place.folder)
+                marker = _Marker(run_id, this_writer(), plain(parameters)[0], made, self._place.folder, node_id)
                 write_all(self._fd, msgspec.json.encode(marker))
                 self._place.hold(self.path.name, self)
                 os.fsync(self._fd)

@@ -173,6 +173,7 @@ _JUDGED = (
     _C.writer_boot_id,
     _C.finalized_by,
     _C.root_id,
+    _C.node_id,
     _C.evidence_steps,
     _C.evidence_closed,
     _C.evidence_final,

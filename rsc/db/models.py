@@ -196,6 +196,7 @@ episodes = Table(
     Column("total_costs", Float),
     Column("turnover", Float),
     *_later_metric_columns(),
+    Column("node_id", Words(64)),  # the Ray node of its env runner; NULL without Ray
     _one_of("status", EPISODE_STATUSES),
     Index(None, "run_id", "status", "episode_id"),
     Index(None, "run_id", "start_time"),

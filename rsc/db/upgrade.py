@@ -15,7 +15,7 @@ from rsc.db.session import open_engine, reading
 from rsc.db.sqlite import create_file
 from rsc.db.urls import is_missing_file, masked, shown
 
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "rsc_version"
 """Holds the revision. Not alembic's default name: other tools that use alembic may share the database."""
 _LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock; any number that no other program uses

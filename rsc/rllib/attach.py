@@ -23,6 +23,7 @@ from rsc.provenance import provenance
 from rsc.recording.accounts import Account, AccountError
 from rsc.recording.episode import account_for
 from rsc.rllib import checks, live, rows, trials
+from rsc.rllib.nodes import this_node
 from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs, evaluation_runner, require_known_runner
 from rsc.rllib.settings import RecordingSettings, pickled
 from rsc.runs import Run, new_run_id, register_run
@@ -125,6 +126,7 @@ def attach(
         observations=observations,
         trial_id=trials.current(),
         parameters=trials.plain_values(config),
+        driver_node_id=this_node(),
     )
     _require_account(config, settings)
     _, marker = register_run(
@@ -133,6 +135,7 @@ def attach(
         url,
         dict(parameters or {}),
         _facts(config, settings, parent_run_id or _parent_of(config)),
+        node_id=settings.driver_node_id,
     )
     _put_on(config, settings)
     live.begin(settings.token, secret)

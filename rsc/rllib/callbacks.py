@@ -13,6 +13,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from journal import JournalWriter
 from journal.format.header import from_microseconds
 from rsc.recording.episode import FAILED_KEY, INFO_KEY, listen_for_failures
+from rsc.rllib.nodes import this_node
 from rsc.rllib.rows import Entry, RowWriter, State
 from rsc.rllib.settings import RecordingSettings
 
@@ -108,6 +109,7 @@ class EpisodeCallbacks(RLlibCallback):
             "writer_host": str(facts["host"]),
             "writer_boot_id": str(facts["boot_id"]),
             "root_id": str(facts.get("root_id", "")) or None,
+            "node_id": this_node() or None,
             "start_time": from_microseconds(int(facts["start_time_us"])),
             "initial_portfolio_value": capital if math.isfinite(capital) else None,
             "env_index": int(env_index),

@@ -14,11 +14,13 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from journal.host.identity import boot_id
 from rsc.db.urls import with_password
+from rsc.defaults import NODE_NOTE
 from rsc.recording.recorder import Recorder
 from rsc.recording.vector import VectorRecorder
 from rsc.rllib import live, rows, trials
 from rsc.rllib.callbacks import EpisodeCallbacks
 from rsc.rllib.checks import VECTOR_MODE, UnfitError, is_vector_mode, require_made_env, require_single_agent
+from rsc.rllib.nodes import this_node
 from rsc.rllib.progress import Progress
 from rsc.rllib.rows import RowWriter, TrialEntry
 from rsc.rllib.seeds import IndependentSeeds, VectorIndependentSeeds
@@ -105,7 +107,7 @@ class Recording:
 
     def _row_writer(self, settings: RecordingSettings, run: live.LiveRun) -> RowWriter | None:
         """Return what writes rows; None where the database is a file of another machine."""
-        if settings.database_url.startswith("sqlite") and settings.driver_boot_id != boot_id():
+        if settings.database_url.startswith("sqlite") and not _is_at_home(settings):
             _say(f"no rows are written here, because {settings.database_url} is a file of the driver's machine")
         else:
             self._rows = rows.writer_for(with_password(settings.database_url, run.secret))
@@ -122,7 +124,12 @@ class Recording:
 
     def _notes(self, settings: RecordingSettings) -> dict[str, Any]:
         """Facts for the header of each journal."""
-        notes = {"worker_index": int(self.worker_index or 0), "in_evaluation": bool(self.config.in_evaluation)}
+        notes: dict[str, Any] = {
+            "worker_index": int(self.worker_index or 0),
+            "in_evaluation": bool(self.config.in_evaluation),
+        }
+        if node_id := this_node():
+            notes[NODE_NOTE] = node_id
         trial_id = self._trial_id(settings)
         return notes if trial_id is None else {**notes, "trial_id": trial_id}
 
@@ -248,6 +255,12 @@ def _warn_of_unrecorded_evaluation(config: Any) -> None:
     own = evaluation_runner(config)
     if own is None or not issubclass(own, Recording):
         _say("evaluation is not recorded: config.evaluation(evaluation_config=...) was called after rsc.attach")
+
+
+def _is_at_home(settings: RecordingSettings) -> bool:
+    """Return True on the driver's machine. Containers of one host share its boot id, so Ray's node id counts as well."""
+    other_node = settings.driver_node_id and this_node() not in ("", settings.driver_node_id)
+    return settings.driver_boot_id == boot_id() and not other_node
 
 
 def _say(message: str) -> None:

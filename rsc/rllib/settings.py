@@ -28,6 +28,7 @@ class RecordingSettings:
         trial_id: The Tune trial in which `attach` was called, or None.
         parameters: The config's plain values by path, at the time of `attach`.
         observations: Record observations, too.
+        driver_node_id: The Ray node on which `attach` was called; empty if Ray was not running then.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class RecordingSettings:
     trial_id: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     observations: bool = False
+    driver_node_id: str = ""
 
     @classmethod
     def of(cls, config: Any) -> RecordingSettings | None:

@@ -1,9 +1,9 @@
-"""Add the figures of market, risk, costs and trades to `episodes`, and make the view `episode_metrics` of all columns."""
+"""Add the figures of market, risk, costs and trades to `episodes`."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from rsc.db.models import EPISODE_METRICS, create_view
+from rsc.db.models import EPISODE_METRICS
 
 revision = "0002"
 down_revision = "0001"
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute(f"DROP VIEW IF EXISTS {EPISODE_METRICS}")  # a view keeps the columns that it was made with
+    op.execute(f"DROP VIEW IF EXISTS {EPISODE_METRICS}")  # the last migration makes it, of all columns
     for name in (
         "sharpe_standard_error",
         "skew",
@@ -31,4 +31,3 @@ def upgrade() -> None:
     ):
         op.add_column("episodes", sa.Column(name, sa.Float()))
     op.add_column("episodes", sa.Column("longest_drawdown_steps", sa.Integer()))
-    op.execute(create_view())

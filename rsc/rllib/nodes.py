@@ -1,0 +1,12 @@
+"""The Ray node on which this process runs."""
+
+from __future__ import annotations
+
+import ray
+
+
+def this_node() -> str:
+    """Return the id of this process's Ray node; empty where Ray is not running. Starts nothing."""
+    if not ray.is_initialized():
+        return ""
+    return str(ray.get_runtime_context().get_node_id())
