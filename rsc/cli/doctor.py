@@ -36,7 +36,8 @@ def command(database_url: str | None, journal_root: Path | None, as_json: bool) 
     takes a few seconds. Creates nothing: a trial file and a trial Ray are removed at once.
 
     \b
-    Exit: 0 nothing failed (there may be warnings), 1 something failed, 2 wrong usage, 130 interrupted.
+    Exit: 0 nothing failed (there may be warnings), 1 something failed,
+    2 wrong usage, 130 interrupted.
 
     \b
     Examples:

@@ -65,7 +65,8 @@ def command(first: datetime | None, last: datetime | None, data: Path | None, as
     its own, and printed beside buy-and-hold, 100 accounts that act at random, and one that never trades, all at the
     same costs. Bars that were seen print IN SAMPLE.
 
-    Exit: 0 done, 1 there is no such policy or no bars for it, 2 wrong usage, 3 journals are incomplete, 130 interrupted.
+    Exit: 0 done, 1 there is no such policy or no bars for it, 2 wrong usage,
+    3 journals are incomplete, 130 interrupted.
 
     \b
     Examples:

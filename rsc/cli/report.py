@@ -42,7 +42,8 @@ def command(
     The page shows what was rescued and what was lost, learning curves, distributions, costs, and a table of all episodes.
     Each row of it opens price with trades, value against buy-and-hold, drawdown and position. Several runs are compared.
 
-    Exit: 0, 3 if a row or a journal cannot be read; the page is written all the same, and names them.
+    Exit: 0 done, 2 wrong usage, 3 a row or a journal cannot be read; the page
+    is written all the same, and names them.
 
     \b
     Examples:

@@ -63,7 +63,7 @@ const colour = name => () => css(name);
 function axis(kind, side) {
   const base = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1, size: 4 }, font: "12px system-ui, sans-serif" };
   if (side) return { ...base, size: axisSize, gap: 4, space: 34, values: (u, splits) => splits.map(value => (value == null ? "" : tick(value, kind, splits))) };
-  return kind === "time" ? { ...base, size: 34, space: 64, values: uPlotDates } : { ...base, size: 34, space: 64, values: (u, splits) => splits.map(value => (Number.isInteger(value) ? grouped(value, 0) : "")) };
+  return kind === "time" ? { ...base, size: 46, space: 64, values: uPlotDates } : { ...base, size: 34, space: 64, values: (u, splits) => splits.map(value => (Number.isInteger(value) ? grouped(value, 0) : "")) };
 }
 
 // Years, months and days in the order of ISO 8601.

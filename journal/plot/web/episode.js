@@ -116,14 +116,14 @@ class EpisodeView {
       legend: this.holdKnown ? legend(["line", "c1", "portfolio"], ["dash", "muted", `buy and hold ${asset}`]) : null },
       this.steps, [["value", one.value, "money"], ...(this.holdKnown ? [["buy and hold", this.hold, "money"]] : [])]);
     const [, drawdown] = this.points(this.steps, this.drawdown);
-    this.add({ title: "Drawdown", x, kind: "percent", height: 130, range: (u, min) => [Math.min(min * 1.08, -1e-4), 0],
+    this.add({ title: "Drawdown", x, kind: "percent", height: 144, range: (u, min) => [Math.min(min * 1.08, -1e-4), 0],
       series: [{ label: "drawdown", values: drawdown, stroke: colour("c2"), fill: () => css("c2") + "40", width: 1 }] }, this.steps, [["drawdown", this.drawdown, "percent"]]);
     const [, position] = this.points(this.steps, one.position);
-    this.add({ title: "Position", note: "units", x, kind: "number", height: 120, series: [{ label: "position", values: position, stroke: colour("c4"), fill: () => css("c4") + "33", width: 1, paths: uPlot.paths.stepped({ align: 1 }) }],
+    this.add({ title: "Position", note: "units", x, kind: "number", height: 136, series: [{ label: "position", values: position, stroke: colour("c4"), fill: () => css("c4") + "33", width: 1, paths: uPlot.paths.stepped({ align: 1 }) }],
       range: (u, min, max) => padded(Math.min(min, 0), Math.max(max, 0)) }, this.steps, [["position", one.position, "number"]]);
     if (one.reward) {
       const [, reward] = this.points(this.steps, one.reward);
-      this.add({ title: "Reward of each step", x, kind: "number", height: 120, series: [{ label: "reward", values: reward, stroke: colour("c3"), width: 1 }] }, this.steps, [["reward", one.reward, "number"]]);
+      this.add({ title: "Reward of each step", x, kind: "number", height: 136, series: [{ label: "reward", values: reward, stroke: colour("c3"), width: 1 }] }, this.steps, [["reward", one.reward, "number"]]);
     }
   }
 
