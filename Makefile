@@ -8,11 +8,12 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 MINUTES ?= 60
 BENCHMARKS ?= append accounts env reconcile prices cli start steps training
 
-.PHONY: help demo test torture fuzz bench clean
+.PHONY: help demo test docs torture fuzz bench clean
 
 help:
 	@echo "make demo     train PPO on bundled prices, kill -9, reconcile, check, plot"
 	@echo "make test     all checks and tests, as CI runs them"
+	@echo "make docs     the documentation as a searchable site, in site/index.html"
 	@echo "make torture  the long versions of the crash tests: 1 000 kills, 10 000 flips"
 	@echo "make fuzz     hostile journals against the reader, for MINUTES=60"
 	@echo "make bench    the figures of benchmarks/, and the tables of docs/benchmarks.md"
@@ -34,11 +35,18 @@ $(VENV)/.dev: $(BIN)/python setup.py
 	@$(INSTALL) --editable ".[train,postgres,plot,test]"
 	@touch $@
 
+$(VENV)/.docs: $(BIN)/python setup.py
+	@$(INSTALL) --editable ".[docs]"
+	@touch $@
+
 demo: $(VENV)/.demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py
 
 test: $(VENV)/.tox
 	$(BIN)/tox run
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 torture: $(VENV)/.dev
 	RSC_TORTURE=1 $(BIN)/python -m pytest -q -m torture tests
@@ -52,4 +60,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/learning.py real
 
 clean:
-	rm -rf $(VENV) .tox build *.egg-info
+	rm -rf $(VENV) .tox build site *.egg-info

@@ -18,6 +18,7 @@ MLFLOW = ["mlflow-skinny>=3"]  # the client alone; a full mlflow does, too
 TENSORBOARD = ["tensorboard>=2.18"]
 WANDB = ["wandb>=0.20"]
 CLOUD = ["obstore>=0.8"]
+DOCS = ["mkdocs-material>=9.5,<10"]
 TEST = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
@@ -87,6 +88,7 @@ setup(
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
         "cloud": CLOUD,
+        "docs": DOCS,
         "test": TEST,
     },
     entry_points={
