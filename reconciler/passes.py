@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from journal import JournalAccessError, Observer, list_journals
+from journal import JournalAccessError, Observer, State, list_journals
 from reconciler.evidence import Evidence, RunState, gather_evidence, run_state
 from reconciler.executors import in_processes, in_turn
 from reconciler.memory import Files, Memory, files_of, folder_state
@@ -321,11 +321,18 @@ class Pass:
         if evidence.journal is None:
             ended = ended_without_evidence(journal_id, verdict.ending, end_time=row.start_time, **known)
         else:
-            ending = with_evidence(verdict.ending, evidence.writer.reason)
+            ending = with_evidence(verdict.ending, self._why(evidence))
             ended = ended_from(evidence.journal, finalized_by=RECONCILER, ending=ending, final=evidence.final, **known)
             start = start_row(evidence.journal.header) if row is None else None
         guard = Guard.LESS_EVIDENCE if verdict.action is Action.REPLACE else Guard.STARTED
         return _Work(verdict, Change(run.run_id, journal_id, start, ended, guard), ended, was)
+
+    def _why(self, evidence: Evidence) -> str:
+        """Return why the writer counts as dead, and which steps are unknown."""
+        why, journal = evidence.writer.reason, evidence.journal
+        if self.settings.mirror and journal is not None and journal.state is not State.CLOSED:
+            why += f"; read from the mirror {self.settings.mirror}, and steps after {journal.last_step} are unknown"
+        return why
 
     def _write(self, works: Sequence[_Work], report: PassReport) -> None:
         """Write verdicts, and count in the report which of them took effect."""

@@ -19,6 +19,7 @@ class Settings:
         batch_trades: Write earlier if the verdicts so far hold this many trades, so that memory stays bounded.
         dry_run: Write nothing; read the journals of live episodes too, to show their evidence.
         assume_dead: Treat writers that may be alive as dead. A held lock still means alive.
+        mirror: The URL of the mirror from which the root was copied; empty if the root is no copy of one.
         processes: How many processes share a large run. Use one in a program that has other threads.
     """
 
@@ -28,4 +29,5 @@ class Settings:
     batch_trades: int = defaults.BATCH_TRADES
     dry_run: bool = False
     assume_dead: bool = False
+    mirror: str = ""
     processes: int = 1

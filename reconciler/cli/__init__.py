@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from journal.console import DURATION, Count, LazyGroup, log_format, run_main, work_without_output
+from journal.console import DURATION, Count, LazyGroup, log_format, remark, run_main, work_without_output
 from rsc import defaults
 
 SHORTEST_INTERVAL_S = 0.1
+
+
+class Root(click.Path):
+    """Parameter type for the folder of all runs, a Path, or the URL of a mirror, a str."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value:
+            return value
+        return super().convert(value, param, ctx)
+
+
 _EXAMPLES = """
 \b
 Examples:
@@ -20,6 +36,7 @@ Examples:
   reconcile --all --explain                       show each verdict and its evidence
   reconcile --all --every 30s                     run as a daemon
   reconcile --all --rebuild --database-url sqlite:///new.db
+  reconcile --run-id ID --journal-root s3://bucket/journals --assume-dead
   reconcile status                                show what the last passes did
 """
 
@@ -38,7 +55,10 @@ Examples:
     "--database-url", metavar="URL", help=f"Default: ${defaults.DATABASE_VARIABLE}, else rsc-data/rsc.db here."
 )
 @click.option(
-    "--journal-root", metavar="DIR", type=click.Path(path_type=Path), help="Default: the root that each run recorded."
+    "--journal-root",
+    metavar="DIR",
+    type=Root(),
+    help="Folder of all runs, or a mirror's URL. Default: the root that each run recorded.",
 )
 @click.option(
     "--wait",
@@ -100,7 +120,7 @@ def command(
     run_ids: Sequence[str],
     all_runs: bool,
     database_url: str | None,
-    journal_root: Path | None,
+    journal_root: Path | str | None,
     wait_s: float,
     grace_s: float,
     processes: int | None,
@@ -133,12 +153,13 @@ def command(
         raise click.UsageError("give either --run-id ID or --all", ctx)
     daemon = every_s is not None or cron is not None
     _refuse_contradictions(ctx, given, daemon=daemon, audit=audit)
+    from reconciler.mirrored import copy_of_mirror
     from reconciler.settings import Settings
 
     if not dry_run:
         work_without_output()
     settings = Settings(
-        journal_root=journal_root.absolute() if journal_root else None,
+        journal_root=journal_root.absolute() if isinstance(journal_root, Path) else None,
         grace_period_s=grace_s,
         dry_run=dry_run,
         assume_dead=assume_dead,
@@ -146,16 +167,25 @@ def command(
     )
     url, chosen = defaults.database_url(database_url), run_ids or None
     if daemon:
+        if isinstance(journal_root, str):
+            raise click.UsageError("a daemon works on folders; reconcile from a mirror by single passes", ctx)
         from reconciler.cli.serve import serve
 
         return serve(url, chosen, settings, every_s, cron, deadline_s, metrics_port, metrics_address)
-    if audit:
-        from reconciler.cli.audit import show_audit
 
-        return show_audit(url, chosen, settings, as_json)
-    from reconciler.cli.once import reconcile_once
+    def once(settings: Settings) -> int:
+        if audit:
+            from reconciler.cli.audit import show_audit
 
-    return reconcile_once(url, chosen, settings, wait_s=wait_s, rebuild=rebuild, as_json=as_json)
+            return show_audit(url, chosen, settings, as_json)
+        from reconciler.cli.once import reconcile_once
+
+        return reconcile_once(url, chosen, settings, wait_s=wait_s, rebuild=rebuild, as_json=as_json)
+
+    if isinstance(journal_root, str):
+        with copy_of_mirror(journal_root, chosen, assume_dead=assume_dead, say=remark) as root:
+            return once(replace(settings, journal_root=root, mirror=journal_root))
+    return once(settings)
 
 
 _FOR_DAEMONS = ("deadline_s", "metrics_port", "metrics_address", "log_format")

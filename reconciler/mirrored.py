@@ -1,0 +1,90 @@
+"""Reconcile from a mirror: copy its journals to a temporary root, unless the mirror shows that training may go on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from journal.errors import JournalError
+
+if TYPE_CHECKING:
+    from journal.mirror import Mirror, MirroredRun
+
+STANDS_STILL_S = 150.0
+"""A mirror writes at least every 30 s while journals change or are open. Five times that, and it is not running."""
+
+
+class MovingMirrorError(JournalError):
+    """A mirror was written a moment ago, so the machine that writes the journals works."""
+
+    hint = "reconcile on the machine that trains, or end its `journal mirror` and wait until the mirror stands still"
+
+
+def is_url(root: str) -> bool:
+    """Return True if a journal root is the URL of a mirror."""
+    return "://" in root
+
+
+@contextmanager
+def copy_of_mirror(
+    url: str, run_ids: Sequence[str] | None, *, assume_dead: bool, say: Callable[[str], None]
+) -> Iterator[Path]:
+    """Copy the journals of runs to a temporary journal root, which is removed at the end.
+
+    Args:
+        url: The mirror.
+        run_ids: Names of runs: ids, unique beginnings, or `latest`; all runs if None. A name that the mirror does not
+            know is left out.
+        assume_dead: Writers that cannot be judged will be taken for dead.
+        say: Takes a remark for the user.
+
+    Raises:
+        MirrorError: The mirror cannot be read.
+        MovingMirrorError: Writers would be taken for dead although the mirror of a run was written lately.
+    """
+    from journal.mirror import open_mirror
+
+    mirror = open_mirror(url)
+    runs = [mirror.run(run_id) for run_id in _named(mirror.runs(), run_ids)]
+    if assume_dead:
+        _check_that_they_stand_still(mirror, runs)
+    with tempfile.TemporaryDirectory(prefix="reconcile-mirror-") as folder:
+        for run in runs:
+            say(f"copying {len(run.journals):,} journals of run {run.run_id} from {mirror.url}")
+            for problem in run.problems:
+                say(f"{mirror.url}: {problem}")
+            for journal_id, problems in run.fetch(run.journals, Path(folder)).items():
+                for problem in problems:
+                    say(f"{journal_id}: {problem}")
+        yield Path(folder)
+
+
+def _named(known: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        return sorted(known)
+    found: list[str] = []
+    for name in names:
+        if name in known:
+            found.append(name)
+        elif name == "latest":
+            found += sorted(known)[-1:]
+        else:
+            found += [run_id for run_id in known if run_id.startswith(name)]
+    return list(dict.fromkeys(found))
+
+
+def _check_that_they_stand_still(mirror: Mirror, runs: Sequence[MirroredRun]) -> None:
+    now = mirror.now()
+    if now is None:
+        raise MovingMirrorError(
+            f"{mirror.url} lets nothing be written, so its clock is unknown, and with it how long the mirror stands still"
+        )
+    for run in runs:
+        if run.moved is not None and (age := (now - run.moved).total_seconds()) < STANDS_STILL_S:
+            raise MovingMirrorError(
+                f"the mirror of run {run.run_id} was written {age:.0f} s ago, so its training may go on; with"
+                f" --assume-dead it must stand still for {STANDS_STILL_S:g} s"
+            )
