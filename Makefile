@@ -11,7 +11,7 @@ BENCHMARKS ?= append accounts env reconcile prices cli start steps training
 .PHONY: help demo test docs torture fuzz bench clean
 
 help:
-	@echo "make demo     train PPO on bundled prices, kill -9, reconcile, check, plot"
+	@echo "make demo     train PPO on bundled prices, kill -9, reconcile, check, plot, report"
 	@echo "make test     all checks and tests, as CI runs them"
 	@echo "make docs     the documentation as a searchable site, in site/index.html"
 	@echo "make torture  the long versions of the crash tests: 1 000 kills, 10 000 flips"

@@ -1,4 +1,4 @@
-"""`make demo`: train, `kill -9` in mid-episode, see what is left, reconcile, check. Each line shown is a real command."""
+"""`make demo`: train, `kill -9` in mid-episode, see what is left, reconcile, check, report. Each line shown is a real command."""
 
 from __future__ import annotations
 
@@ -98,12 +98,14 @@ def main() -> int:
         (rescued,) = connection.execute(query).fetchone()
     if rescued is not None:
         run(f"journal plot {rescued}")
+    say("7. One page about the run, for a browser:")
+    run("rsc report demo")
     say("Everything is in this folder, which stays:")
     python = Path(sys.executable).parent
     print(f"  cd {folder}; export PATH={python}:$PATH")
-    print("  journal ls demo")
-    print(f"  journal plot {rescued or 1} -o episode.html")
-    print("  rsc train --algo ppo --ticker IBM --iterations 5 && rsc check latest")
+    print("  xdg-open demo.html")
+    print("  rsc episodes demo --sort -sharpe_ratio")
+    print("  rsc train --algo ppo --ticker IBM --iterations 5 && rsc evaluate latest")
     return code or int(left > 0)
 
 
