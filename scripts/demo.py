@@ -1,4 +1,4 @@
-"""`make demo`: train, `kill -9` in mid-episode, see what is left, reconcile, check, report. Each line shown is a real command."""
+"""`make demo`: train, `kill -9` in mid-episode, reconcile, check, report. Each line shown is a real command."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Learning {
     const rows = () => shown.flatMap(([name], at) => x.filter(value => curves[at].has(value)).map(value => { const found = curves[at].get(value); return [String(value), name, text(found[1], kind), text(found[0], kind), text(found[2], kind), grouped(found[3], 0), grouped(found[4], 0)]; }));
     chart(host, this.group, {
       title: `${label} over ${counted ? "iterations" : "the order of episodes"}`, note: notes.join("; "), x, kind, height: 300, series, bands, range: () => range,
-      xRange: (u, min, max) => (min === max ? [min - 1, max + 1] : [min - (max - min) * 0.01, max + (max - min) * 0.01]), behind: (u, ctx, ratio) => this.dots(u, ctx, ratio, dots, range),
+      xRange: (u, min, max) => (x.length === 1 ? [x[0] - 1, x[0] + 1] : [min - (max - min) * 0.01, max + (max - min) * 0.01]), behind: (u, ctx, ratio) => this.dots(u, ctx, ratio, dots, range),
       legend: legend(...shown.map(([name], at) => [at >= 4 ? "dash" : "line", groupColour(at), name]), ["box", groupColour(0), "middle half"], ...(dots.length <= DOTS ? [["dot", "c8", "episode"]] : []), ...(cut ? [["down", "ink", `truncated episode (${cut})`]] : [])),
       table: { headings: [counted ? "iteration" : "block", "curve", "median", "25 %", "75 %", "episodes", "truncated"], rows },
     });
