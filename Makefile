@@ -13,7 +13,7 @@ BENCHMARKS ?= append accounts env reconcile prices cli start steps training
 help:
 	@echo "make demo     train PPO on bundled prices, kill -9, reconcile, check, plot, report"
 	@echo "make test     all checks and tests, as CI runs them"
-	@echo "make docs     the documentation as a searchable site, in site/index.html"
+	@echo "make docs     the documentation as a site; python3 -m http.server -d site serves it with its search"
 	@echo "make torture  the long versions of the crash tests: 1 000 kills, 10 000 flips"
 	@echo "make fuzz     hostile journals against the reader, for MINUTES=60"
 	@echo "make bench    the figures of benchmarks/, and the tables of docs/benchmarks.md"
