@@ -28,7 +28,7 @@ def run_block(code: str, folder: Path) -> str:
         start_new_session=True,  # so that a training that hangs ends with its block
     )
     try:
-        output, _ = block.communicate(timeout=120)
+        output, _ = block.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         os.killpg(block.pid, signal.SIGKILL)
         raise
@@ -37,7 +37,7 @@ def run_block(code: str, folder: Path) -> str:
 
 
 @pytest.mark.rllib
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_tutorial__its_blocks__rescue_a_killed_training(tmp_path: Path) -> None:
     """Each block in order. Before `reconcile` episodes are left behind, and after it none is."""
     outputs = {}
