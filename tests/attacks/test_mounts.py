@@ -106,21 +106,22 @@ def test_daemon__its_mount_is_replaced_by_fuse_with_the_same_device_number__asks
     """The kernel gives the number of a mount that went to the next one: what was asked of a number is outdated."""
     need_fuse()
     here, data, backing = make_place(), scene.folder / "data", scene.folder / "backing"
-    here.tmpfs(data)
     backing.mkdir()
-    scene.live(here, root=data, run_id="r0", journal_id="j0")
-    before = here.run("stat", "--format=%d", data)
-    scene.daemon(place=here)
-    scene.wait_for_passes()
-    scene._writers.pop(0).close()  # the mount cannot go while its writer holds files
-    here.run("umount", "-l", data)
-    for _ in range(100):  # the number becomes free when the daemon closes its last file, or another test its mount
+    for attempt in range(5):
+        here.tmpfs(data)
+        scene.live(here, root=data, run_id=f"r0{attempt}", journal_id=f"j0{attempt}")
+        before = here.run("stat", "--format=%d", data)
+        if attempt == 0:
+            scene.daemon(place=here)
+        scene.wait_for_passes()
+        scene._writers.pop(0).close()  # the mount cannot go while its writer holds files
+        here.run("umount", "-l", data)
         here.bindfs(backing, data)
         if here.run("stat", "--format=%d", data) == before:
             break
-        here.run("umount", "-l", data)
+        here.run("umount", "-l", data)  # another process took the number
     else:
-        pytest.fail("the next mount never got the device number")
+        pytest.skip("five times another process on this machine took the device number")
     player = scene.writer()
     player.do(f"m = marker({str(backing)!r})")
     scene.records.add_run("r1", data)

@@ -87,7 +87,8 @@ def test_train__run_id_that_is_taken__one_line(project: Project) -> None:
     project.train("--num-env-runners", "0", "--num-envs-per-env-runner", "1", "--reconcile")
     before = project.rows()
     assert {row.status for row in before} == {"completed", "truncated"}
-    output = project.run("rsc", "train", "--run-id", "r1", "--num-env-runners", "0", expect=1)
-    assert "exists already" in output
-    assert "Traceback" not in output
-    assert project.rows() == before
+    for options, words in (((), "holds the policy of an earlier run r1"), (("--no-save",), "exists already")):
+        output = project.run("rsc", "train", "--run-id", "r1", "--num-env-runners", "0", *options, expect=1)
+        assert words in output
+        assert "Traceback" not in output
+        assert project.rows() == before
