@@ -52,6 +52,8 @@ def test_tutorial__its_blocks__rescue_a_killed_training(tmp_path: Path) -> None:
     assert re.search(r"first .* running ", outputs["rsc runs"])
     assert re.search(r"^[1-9]\d* episodes? ended \(", outputs["reconcile --run-id first"], re.MULTILINE)
     assert re.search(r"^(\d+) of \1 episodes complete, run interrupted$", outputs["rsc check first"], re.MULTILINE)
-    assert "truncated" in outputs["rsc episodes first --where 'status = truncated' --sort -pnl"]
+    assert re.search(
+        r"\d of \d+ episodes of run first$", outputs["rsc episodes first --where 'status = truncated' --sort -pnl"]
+    )
     assert (tmp_path / "first.html").stat().st_size > 100_000
     assert "3 of 3 episodes complete, run completed" in outputs["python own_env.py\nrsc check own"]
