@@ -43,7 +43,7 @@ class Process:
         """The lines so far that hold this text."""
         return [line for line in self.lines if text in line]
 
-    def stop(self, number: int, timeout_s: float = 120.0) -> int:
+    def stop(self, number: int, timeout_s: float = 30.0) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(timeout=timeout_s)

@@ -33,3 +33,10 @@ def test_stop__another_signal_later__ends_at_once():
         with pytest.raises(KeyboardInterrupt):
             ask(signal.SIGINT)
         assert stop.is_set()
+
+
+def test_signal__while_the_event_is_waited_for__sets_it():
+    """A handler that interrupts `wait` must not wait for the lock that `wait` holds."""
+    with stop_on_signals("stopping") as asked, asked._cond:
+        signal.raise_signal(signal.SIGTERM)
+        assert asked.wait(5)
