@@ -11,6 +11,8 @@ import math
 import os
 import select
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, DATA_LOST, INTERRUPTED = 0, 1, 2, 3, 130
 SAME_REQUEST_S = 1.0
 """Signals within this time are one request to stop: `timeout` signals a process and then its group."""
+_SIGNAL_POLL_S = 0.1
 _STDOUT, _STDERR = 1, 2
 
 if TYPE_CHECKING:
@@ -34,6 +37,30 @@ if TYPE_CHECKING:
     TextType = click.ParamType[str]
 else:  # older click knows no parameters here
     FloatType = TextType = click.ParamType
+
+
+class SignalEvent(threading.Event):
+    """An event that a signal handler may set. It takes no lock.
+
+    A handler that interrupts `threading.Event.wait` and calls `set` waits for the lock of the code that it interrupted.
+    """
+
+    _asked = False
+
+    def set(self) -> None:
+        self._asked = True
+
+    def is_set(self) -> bool:
+        return self._asked
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = _SIGNAL_POLL_S if until is None else min(_SIGNAL_POLL_S, until - time.monotonic())
+            if left <= 0:
+                break
+            super().wait(left)  # not `time.sleep`: below libfaketime it fails with EINVAL
+        return self.is_set()
 
 
 class Duration(FloatType):

@@ -9,33 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from journal.console import SAME_REQUEST_S, remark
-
-_POLL_S = 0.1
-
-
-class _Asked(threading.Event):
-    """An event that a signal handler may set. It takes no lock.
-
-    A handler that interrupts `threading.Event.wait` and calls `set` waits for the lock of the code that it interrupted.
-    """
-
-    _asked = False
-
-    def set(self) -> None:
-        self._asked = True
-
-    def is_set(self) -> bool:
-        return self._asked
-
-    def wait(self, timeout: float | None = None) -> bool:
-        until = None if timeout is None else time.monotonic() + timeout
-        while not self.is_set():
-            left = _POLL_S if until is None else min(_POLL_S, until - time.monotonic())
-            if left <= 0:
-                break
-            time.sleep(left)
-        return self.is_set()
+from journal.console import SAME_REQUEST_S, SignalEvent, remark
 
 
 @contextlib.contextmanager
@@ -44,7 +18,7 @@ def stop_on_signals(words: str, same_request_s: float = SAME_REQUEST_S) -> Itera
 
     Another signal that comes at least ``same_request_s`` seconds later raises KeyboardInterrupt.
     """
-    asked = _Asked()
+    asked = SignalEvent()
     asked_at = 0.0
 
     def ask(number: int, frame: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from journal.cli.lines import count_text, size_text
-from journal.console import DONE, DURATION, FAILED, fail, print_json, remark, work_without_output
+from journal.console import DONE, DURATION, FAILED, SignalEvent, fail, print_json, remark, work_without_output
 from journal.host.paths import check_name
 
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
@@ -68,7 +67,7 @@ def command(root: Path, url: str, every: float, once: bool, runs: tuple[str, ...
 
 def _until_a_signal(service: Any, every: float) -> None:
     """Mirror at each interval until SIGINT or SIGTERM. A second signal ends the process at once."""
-    stop = threading.Event()
+    stop = SignalEvent()
 
     def on_signal(number: int, frame: Any) -> None:
         stop.set()

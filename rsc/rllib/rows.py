@@ -105,6 +105,10 @@ class RowWriter:
         self._outage = False
         self._said: set[str] = set()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as None. A sub-env in a spawned process gets the env runner by RLlib, and has no use for its rows."""
+        return type(None), ()
+
     def put(self, entry: Entry | TrialEntry) -> None:
         """Hand over the latest state of an episode, to be written soon."""
         if self._engine is None:

@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 import itertools
+import multiprocessing
 import sys
 import types
 from pathlib import Path
@@ -196,7 +197,9 @@ def test_finrl__several_stocks__value_counts_and_each_has_its_columns(tmp_path: 
 @pytest.mark.filterwarnings("ignore")
 def test_torchtrade__value_and_trades__are_its_history(tmp_path: Path, fee: float, leverage: int) -> None:
     """An env of TorchRL, played by a rollout."""
+    method = multiprocessing.get_start_method(allow_none=True)
     pytest.importorskip("torchrl")
+    multiprocessing.set_start_method(method, force=True)  # torchrl sets `spawn` when it is imported
     package = without_brokers("torchtrade.envs.offline", "torchtrade", "torchtrade.envs", "torchtrade.envs.live")
     if package is None:
         pytest.skip("torchtrade is not installed")

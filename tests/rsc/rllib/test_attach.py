@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import multiprocessing
 import os
 import pickle
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -148,9 +149,20 @@ def test_attach__env_given_in_any_way__is_recorded(world: World, kind: str) -> N
     assert first.market_start < first.market_end
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
-def test_attach__sub_envs_in_this_process_or_forked__each_row_is_its_journals(world: World, mode: str) -> None:
+@pytest.fixture
+def start_method() -> Iterator[Callable[[str], None]]:
+    """How this process starts others; TorchRL sets `spawn` when it is imported."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    yield functools.partial(multiprocessing.set_start_method, force=True)
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.parametrize(("mode", "start"), [("sync", "fork"), ("async", "fork"), ("async", "spawn")])
+def test_attach__sub_envs_in_this_process_or_another__each_row_is_its_journals(
+    world: World, mode: str, start: str, start_method: Callable[[str], None]
+) -> None:
     """Envs side by side never share metrics."""
+    start_method(start)
     config = config_of(envs=3).env_runners(gym_env_vectorize_mode=mode)
     with world.runner(config) as runner:
         sample(runner, 75)
