@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    gc.collect()  # a handle of an earlier cluster may have the id of an actor of this one, and its end would end the actor
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    # A handle of an earlier cluster of this process ends the actor with the same id when it is collected. The ids of a
+    # cluster's second job are others.
+    ray.init(address=made.address, logging_level="ERROR")
+    ray.shutdown()
     ray.init(address=made.address, logging_level="ERROR")
     yield made
     ray.shutdown()
