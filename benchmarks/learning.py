@@ -1,48 +1,32 @@
-"""Does PPO, as `rsc train` configures it, learn on this env? Out of sample, beside random actions and buy-and-hold.
+"""Does `rsc train` learn? Its policy out of sample, beside buy-and-hold, random and flat accounts, by `rsc evaluate`.
 
     python benchmarks/learning.py planted                a synthetic market whose returns can be foreseen in part
     python benchmarks/learning.py real --ticker MSFT     the bundled prices: trained to 2009, played from 2010 on
 
 The planted signal is a drift that nobody sees but that lasts: it fades by 5 % a bar, so that past returns tell of it;
-its mean is zero, and holding earns nothing on average. The policy trains on the first part of a series and then plays
-the last part once, from its first bar to its end, by its likeliest actions and at the same fees. Buy-and-hold is the
-action "long" in the same env; random actions are 200 accounts, of which the median and the best twentieth are shown.
+its mean is zero, and holding earns nothing on average. Costs are a fee of 0.1 % and 2 basis points of slippage per leg.
+Runs, journals and policies stay in --folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-import warnings
-from dataclasses import dataclass
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from harness import Table, parser_of, report
-from numpy.typing import NDArray
-
-from rsc.metrics import max_drawdown, returns, sharpe_ratio
-from rsc.trading.market import Market
-from rsc.trading.vector_env import TradingVectorEnv
-
-Settings = dict[str, Any]
-RANDOM_ACCOUNTS = 200
-FLAT, LONG, SHORT = 0, 1, 2
-_DAY_US = 86_400_000_000
 
 
-@dataclass(frozen=True)
-class Result:
-    """One account's figures over the bars that nobody trained on."""
-
-    total_return: float
-    sharpe: float
-    max_drawdown: float
-    trades: int
-
-
-def planted(seed: int, bars: int = 6000, drift: float = 0.004, noise: float = 0.01, lasting: float = 0.95) -> Market:
-    """Daily bars whose mean return is an AR(1) process of standard deviation ``drift``."""
+def write_planted(
+    path: Path, seed: int, bars: int = 6000, drift: float = 0.004, noise: float = 0.01, lasting: float = 0.95
+) -> None:
+    """Write daily bars whose mean return is an AR(1) process of standard deviation ``drift``."""
     random = np.random.default_rng(seed)
     shocks = random.normal(0.0, drift * np.sqrt(1.0 - lasting**2), bars)
     hidden = np.zeros(bars)
@@ -51,97 +35,55 @@ def planted(seed: int, bars: int = 6000, drift: float = 0.004, noise: float = 0.
     close = 100.0 * np.exp(np.cumsum(hidden + random.normal(0.0, noise, bars)))
     opened = np.concatenate(([100.0], close[:-1]))
     high, low = np.maximum(opened, close) * 1.002, np.minimum(opened, close) * 0.998
-    times = np.datetime64("2000-01-01", "us").astype(np.int64) + np.arange(bars, dtype=np.int64) * _DAY_US
+    days = np.datetime64("2000-01-01") + np.arange(bars)
     volume = random.uniform(1e6, 2e6, bars)
-    return Market(f"planted {seed}", times, opened, high, low, close, volume, 252.0)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("date", "open", "high", "low", "close", "volume"))
+        writer.writerows(zip(days.tolist(), *map(np.ndarray.tolist, (opened, high, low, close, volume)), strict=True))
 
 
-def play(settings: Settings, choose: Any, accounts: int = 1) -> list[Result]:
-    """Play the test's bars once, in each account; ``choose`` makes a batch of actions of a batch of observations."""
-    whole = {**settings, "random_start": False, "episode_length": None}
-    env = TradingVectorEnv(whole, accounts)
-    observations, _ = env.reset(seed=0)
-    values: list[NDArray[np.float64]] = []
-    trades = np.zeros(accounts, np.int64)
-    alive = np.ones(accounts, np.bool_)
-    while alive.any():
-        observations, _, terminated, truncated, _ = env.step(choose(observations))
-        closed = env.journal_trades()
-        trades += [len(closed.get(lane, ())) if alive[lane] else 0 for lane in range(accounts)]
-        value = env.journal_figures()[0].copy()
-        values.append(np.where(alive, value, values[-1] if values else value))
-        alive &= ~(terminated | truncated)
-    capital = env.config.capital
-    return [_result(column, capital, env.market.periods_per_year, int(count))
-            for column, count in zip(np.array(values).T, trades, strict=True)]  # fmt: skip
+def rsc(folder: Path, *arguments: str) -> str:
+    """Run a command of `rsc` in the folder, and return what it prints."""
+    command = [sys.executable, "-m", "rsc", *arguments]
+    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def _result(values: NDArray[np.float64], capital: float, periods: float, trades: int) -> Result:
-    sharpe = sharpe_ratio(returns(values, capital), periods)
-    return Result(float(values[-1]) / capital - 1.0, float(sharpe), float(max_drawdown(values, capital)), trades)
-
-
-def trained(settings: Settings, seed: int, iterations: int) -> Any:
-    """A function from observations to the likeliest actions of a policy trained by `rsc train`'s configuration."""
-    import torch
-
-    from rsc.rllib.train import TrainingPlan, algorithm_config
-
-    torch.set_num_threads(1)  # so small a network gains nothing by more
-    plan = TrainingPlan(env_config=settings, num_env_runners=0, num_envs_per_env_runner=8, seed=seed)
-    algorithm = algorithm_config(plan).build_algo()
-    try:
-        for number in range(iterations):
-            result = algorithm.train()
-            if (number + 1) % 5 == 0:
-                print(
-                    f"  iteration {number + 1}: mean return {result['env_runners']['episode_return_mean']:+.3f}",
-                    flush=True,
-                )
-        module = algorithm.get_module()
-        state = module.get_state()
-        module = algorithm.config.get_rl_module_spec(
-            spaces=algorithm.env_runner.get_spaces(), inference_only=True
-        ).build()
-        module.set_state(state)
-    finally:
-        algorithm.stop()
-
-    def likeliest(observations: NDArray[np.float32]) -> NDArray[np.int64]:
-        with torch.no_grad():
-            given = module.forward_inference({"obs": torch.from_numpy(np.ascontiguousarray(observations))})
-        actions: NDArray[np.int64] = given["action_dist_inputs"].argmax(-1).numpy()
-        return actions
-
-    return likeliest
-
-
-def compare(train: Settings, test: Settings, seeds: list[int], iterations: int) -> dict[str, Any]:
-    random = np.random.default_rng(0)
-    chance = play(test, lambda observations: random.integers(0, 3, len(observations)), RANDOM_ACCOUNTS)
-    by_return = sorted(chance, key=lambda result: result.total_return)
-    found = {
-        "buy and hold": play(test, lambda observations: np.full(len(observations), LONG))[0],
-        "random, median": by_return[len(by_return) // 2],
-        "random, best 5 %": by_return[int(len(by_return) * 0.95)],
-    }
-    for seed in seeds:
-        begin = time.perf_counter()
-        policy = trained(train, seed, iterations)
-        found[f"PPO, seed {seed}, in sample"] = play(train, policy)[0]
-        found[f"PPO, seed {seed}"] = play(test, policy)[0]
-        print(f"  seed {seed} took {time.perf_counter() - begin:.0f} s", flush=True)
+def evaluated(folder: Path, prices: list[str], until: str, seed: int, iterations: int) -> dict[str, Any]:
+    """Train, and evaluate on all later bars; return what `rsc evaluate --json` prints."""
+    rsc(
+        folder, "train", *prices, "--env-config", "costs.json", "--train-until", until, "--run-id", f"seed-{seed}",
+        "--seed", str(seed), "--iterations", str(iterations), "--num-env-runners", "0", "--num-envs-per-env-runner", "8",
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(rsc(folder, "evaluate", f"seed-{seed}", "--json"))
     return found
 
 
-def parts(arguments: argparse.Namespace) -> tuple[Settings, Settings]:
-    """The settings of training and of the test: the same game on an earlier and on a later part of one series."""
-    costs = {"fee": arguments.fee, "slippage_bps": arguments.slippage_bps}
-    if arguments.what == "real":
-        game = {"ticker": arguments.ticker, **costs}
-        return {**game, "end_date": "2009-12-31"}, {**game, "start_date": "2010-01-01"}
-    game = {"market": planted(arguments.market_seed), **costs}
-    return {**game, "end_date": "2011-12-31"}, {**game, "start_date": "2012-01-01"}
+def row(name: str, account: dict[str, Any]) -> tuple[str, ...]:
+    sharpe = account["sharpe_ratio"]
+    shown = "-" if sharpe is None else f"{sharpe:.2f}"
+    return name, f"{account['total_return']:.1%}", shown, f"{account['max_drawdown']:.1%}", str(account["trades"])
+
+
+def measured(given: argparse.Namespace, folder: Path) -> Table:
+    (folder / "costs.json").write_text('{"fee": 0.001, "slippage_bps": 2.0}', encoding="utf-8")
+    prices, until = ["--ticker", given.ticker], "2009-12-31"
+    if given.what == "planted":
+        write_planted(folder / "planted.csv", given.market_seed)
+        prices, until = ["--data", "planted.csv"], "2011-12-31"
+    table = Table(("out of sample, costs included", "return", "Sharpe", "drawdown", "trades"))
+    for number, seed in enumerate(map(int, given.seeds.split(","))):
+        found = evaluated(folder, prices, until, seed, 1 if given.quick else given.iterations)
+        table.rows.append(row(f"PPO, seed {seed}", found["policy"]))
+        if number == 0:
+            by_return = sorted(found["random"], key=lambda account: account["total_return"])
+            others = {
+                "buy and hold": found["buy_and_hold"],
+                "random, median": by_return[len(by_return) // 2],
+                "random, best 5 %": by_return[int(len(by_return) * 0.95)],
+            }
+    table.rows += [row(name, account) for name, account in others.items()]
+    return table
 
 
 def main() -> None:
@@ -151,23 +93,10 @@ def main() -> None:
     parser.add_argument("--seeds", default="1", help="of the training, separated by commas")
     parser.add_argument("--market-seed", type=int, default=1)
     parser.add_argument("--iterations", type=int, default=25, help="of 3 000 steps each")
-    parser.add_argument("--fee", type=float, default=0.001)
-    parser.add_argument("--slippage-bps", type=float, default=2.0)
+    parser.add_argument("--folder", type=Path, help="for runs and policies, by default a temporary folder")
     given = parser.parse_args()
-    warnings.simplefilter("ignore")
-    import ray
-
-    from rsc.rllib.train import quieten
-
-    quieten()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
-    train, test = parts(given)
-    seeds = [int(each) for each in given.seeds.split(",")]
-    table = Table(("out of sample, costs included", "return", "Sharpe", "drawdown", "trades"))
-    for name, each in compare(train, test, seeds, 1 if given.quick else given.iterations).items():
-        figures = (f"{each.total_return:.1%}", f"{each.sharpe:.2f}", f"{each.max_drawdown:.1%}", str(each.trades))
-        table.rows.append((name, *figures))
-    report("learning", [table], given)
+    with tempfile.TemporaryDirectory() as temporary:
+        report("learning", [measured(given, given.folder or Path(temporary))], given)
 
 
 if __name__ == "__main__":
