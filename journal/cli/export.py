@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +9,12 @@ import click
 
 from journal.cli import options
 from journal.cli.lines import count_text, cut_short_text
+from journal.cli.lookup import database_rows
 from journal.cli.opening import paths_of
 from journal.console import DATA_LOST, DONE, USAGE, fail, print_json, remark, work_without_output
 from journal.inspect.find import journal_root as root_of
 
 if TYPE_CHECKING:
-    from journal.ops.dataset import Lookup, Row
     from journal.ops.export import Exported
 
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
@@ -56,32 +55,19 @@ def command(
     root = root_of(journal_root)
     if output.absolute().is_relative_to(root):
         fail(f"{output} lies in the folder of all runs, {root}", "choose another place", USAGE)
-    done = export(paths_of(targets, journal_root), output, form, tables or TABLES, _rows_of())
+    done = export(
+        paths_of(targets, journal_root),
+        output,
+        form,
+        tables or TABLES,
+        database_rows("numbers and statuses of episodes"),
+    )
     if as_json:
         print_json(_facts(done, form))
     else:
         _tell(done, form)
     lost = done.unreadable or done.steps_lost or done.trades_lost or done.cut_short
     return DATA_LOST if lost else DONE
-
-
-def _rows_of() -> Lookup:
-    """Return the look-up in the database. An export needs none, so a database that cannot be used is a remark."""
-    from journal.inspect import plugins
-    from journal.ops.dataset import nothing_known
-
-    asked: Lookup = plugins.load(plugins.EPISODES).get("rows_of", nothing_known)
-
-    def rows_of(run_id: str, journal_ids: Sequence[str]) -> Mapping[str, Row]:
-        nonlocal asked
-        try:
-            return asked(run_id, journal_ids)
-        except Exception as error:
-            asked = nothing_known
-            remark(f"numbers and statuses of episodes are unknown: {error}")
-            return {}
-
-    return rows_of
 
 
 def _facts(done: Exported, form: str) -> dict[str, object]:

@@ -11,6 +11,7 @@ import click
 from journal.cli import options
 from journal.cli.choosing import opened
 from journal.cli.lines import Lines, coloured, lost_text
+from journal.cli.lookup import database_rows
 from journal.cli.opening import paths_of
 from journal.console import DATA_LOST, DONE, Count, fail, remark
 from journal.format.schema import TAIL_LOST
@@ -125,15 +126,16 @@ class _Reader:
     def __iter__(self) -> Iterator[Series]:
         from journal.plot.series import series_of
 
-        for one, journal in self.journals():
-            yield series_of(one, journal, self._most)
+        for one, journal, number in self.journals():
+            yield series_of(one, journal, self._most, number)
 
-    def journals(self) -> Iterator[tuple[Overview, Journal]]:
-        """Yield the readable ones."""
+    def journals(self) -> Iterator[tuple[Overview, Journal, int | None]]:
+        """Yield the readable ones, each with the number of its row, None if it has none."""
         from journal.inspect.overview import overview
+        from journal.ops.dataset import with_rows
         from journal.read.reader import Journal
 
-        for path in self.paths:
+        for path, row in with_rows(self.paths, database_rows()):
             one = overview(path, self._observer, whole=True)
             if not isinstance(one.source, Journal):
                 self.problems += 1
@@ -149,7 +151,7 @@ class _Reader:
                 self.problems += 1
                 remark(f"{one.journal_id}: a write failed; later steps are lost, number unknown")
             self.shown += 1
-            yield one, one.source
+            yield one, one.source, row.get("episode_id")
 
 
 def _in_terminal(reader: _Reader, kind: str) -> None:
@@ -200,8 +202,17 @@ def _as_page(reader: _Reader, title: str, output: Path) -> None:
     from journal.plot.series import standing_of
 
     curves, rows, facts = Curves(Limits.of_count(len(reader.paths))), [], {}
-    for one, journal in reader.journals():
-        rows.append({**row_of(one), "status": standing_of(one), "curve": curves.add(one, journal)})
+    for one, journal, number in reader.journals():
+        name = one.journal_id if number is None else str(number)
+        rows.append(
+            {
+                **row_of(one),
+                "name": name,
+                "number": number,
+                "status": standing_of(one),
+                "curve": curves.add(one, journal),
+            }
+        )
         about = journal.header.about
         facts = {"run": journal.header.run_id, "env": about.env, **about.env_config, **about.notes}
     if not rows:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from journal.inspect.figures import few_steps_mark
-from journal.plot.series import Series
+from journal.plot.series import Floats, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ _INK, _FAINT = "#23272E", "#D9DCE1"
 _NAME_LETTERS = 28  # a complete id made by `new_journal_id`
 _NAMED_CURVES = 16  # more names and colours than this cannot be told apart
 _LEGEND_LINE = 0.19  # inches
+_FAR = 3.0  # Tukey's factor for values that are far out
 _MARKED_TRADES = 400  # more markers than this hide the curve
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
@@ -60,20 +61,20 @@ def _styled() -> Iterator[None]:
 
 @_styled()
 def draw_episode(series: Series) -> Figure:
-    """Draw portfolio value with trade markers, drawdown, position and reward over the same steps."""
+    """Draw portfolio value with trade markers, drawdown, position and reward over the same steps, with their dates."""
     figure = _figure(10.0, 8.0)
     axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [5, 2, 1.6, 2], "hspace": 0.12})
-    figure.suptitle(series.name, x=0.09, y=0.985, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(_title(series), x=0.09, y=0.985, ha="left", fontsize=13, fontweight="bold")
     figure.text(0.09, 0.945, _subtitle(series), ha="left", va="top", color="#555B66")
-    figure.subplots_adjust(left=0.09, right=0.975, top=0.9, bottom=0.07)
+    figure.subplots_adjust(left=0.09, right=0.975, top=0.9, bottom=0.085)
     _equity(axes[0], series)
-    _area(axes[1], series, series.drawdown * 100, RED, "drawdown, %")
+    _area(axes[1], series, series.drawdown * 100, RED, "drawdown")
+    _percent(axes[1])
     _area(axes[2], series, series.position, PURPLE, "position", step="post")
     _bars(axes[3], series)
-    axes[-1].set_xlabel(_time_span(series))
     for each in axes:
         each.margins(x=0.01)
-    _plain_numbers(axes[-1], x=True)
+    _steps_and_days(axes[-1], series)
     figure.align_ylabels(axes)
     return figure
 
@@ -90,7 +91,7 @@ def draw_overlay(many: Sequence[Series]) -> Figure:
         colour = PALETTE[index % len(PALETTE)]
         weight: dict[str, Any] = {"linewidth": 1.2} if named else {"linewidth": 0.9, "alpha": 0.6}
         last = f"{series.growth[-1]:+.2%}" if len(series.step) else "no steps"
-        label = f"{series.name}  {last}, {series.standing}"
+        label = f"{_short_title(series)}  {last}, {series.standing}"
         for part in series.parts():
             axes[0].plot(series.step[part], series.growth[part] * 100, color=colour, label=label, **weight)
             axes[1].plot(series.step[part], series.drawdown[part] * 100, color=colour, **{**weight, "linewidth": 0.9})
@@ -98,8 +99,10 @@ def draw_overlay(many: Sequence[Series]) -> Figure:
         if not len(series.step):
             axes[0].plot([], [], color=colour, label=label)
     axes[0].axhline(0.0, color=GREY, linewidth=0.8)
-    axes[0].set_ylabel("return, %")
-    axes[1].set_ylabel("drawdown, %")
+    axes[0].set_ylabel("return since the start")
+    axes[1].set_ylabel("drawdown")
+    for each in axes:
+        _percent(each)
     axes[1].set_xlabel("step")
     _plain_numbers(axes[1], x=True)
     figure.suptitle(f"{len(many)} episodes", x=0.09, y=1 - 0.25 / height, ha="left", fontsize=12, fontweight="bold")
@@ -114,29 +117,59 @@ def draw_overlay(many: Sequence[Series]) -> Figure:
 
 @_styled()
 def draw_sheet(title: str, many: Sequence[Series]) -> Figure:
-    """Draw a small picture of each episode's return, all with the same range, so that they compare."""
+    """Draw a small picture of each episode's return, all with the same range, so that they compare.
+
+    One outlier does not set the range: triangles mark where a curve leaves it.
+    """
     columns = max(1, min(len(many), round(math.sqrt(len(many) * 1.2))))
     rows = -(-len(many) // columns)
     width, height = max(2.1 * columns, 5.0), 1.55 * rows + 1.1
     figure = _figure(width, height)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    figure.suptitle(title, x=0.45 / width, y=1 - 0.18 / height, ha="left", va="top", fontsize=13, fontweight="bold")
-    figure.text(
-        0.45 / width,
-        1 - 0.5 / height,
-        "return since the start, %, over steps; all over the same range",
-        va="top",
-        color="#555B66",
-    )
+    low, high = shared_range(many)
+    outside = sum(_leaves(series, low, high) for series in many)
+    note = "return since the start over steps; all with the same range"
+    if outside:
+        note += f"; curves that leave it: {outside} (triangles)"
+    figure.suptitle(title, x=0.5 / width, y=1 - 0.18 / height, ha="left", va="top", fontsize=13, fontweight="bold")
+    figure.text(0.5 / width, 1 - 0.5 / height, note, va="top", color="#555B66")
     figure.subplots_adjust(
-        left=0.45 / width, right=1 - 0.15 / width, bottom=0.35 / height, top=1 - 1.0 / height, wspace=0.12, hspace=0.62
+        left=0.5 / width, right=1 - 0.15 / width, bottom=0.35 / height, top=1 - 1.0 / height, wspace=0.12, hspace=0.62
     )
     cells = grid.ravel()
+    cells[0].set_ylim(low, high)
     for axes, series in zip(cells, many, strict=False):
-        _small(axes, series)
+        _small(axes, series, low, high)
     for axes in cells[len(many) :]:
         axes.set_axis_off()
     return figure
+
+
+def shared_range(many: Sequence[Series]) -> tuple[float, float]:
+    """Return a range of returns in percent that suits most episodes.
+
+    It ends at the highest return of all episodes, but at most `_FAR` times the distance of the quartiles of the
+    episodes' highest returns above the upper one (Tukey's outer fence). The lowest returns are treated alike.
+    """
+    lowest, highest = [0.0], [0.0]
+    for series in many:
+        growth = series.growth[np.isfinite(series.growth)] * 100
+        if len(growth):
+            lowest.append(float(growth.min()))
+            highest.append(float(growth.max()))
+    low, high = -_reach(-np.array(lowest)), _reach(np.array(highest))
+    room = (high - low or 1.0) * 0.05
+    return low - room, high + room
+
+
+def _reach(values: Floats) -> float:
+    first, third = np.quantile(values, (0.25, 0.75))
+    return float(min(values.max(), third + _FAR * (third - first)))
+
+
+def _leaves(series: Series, low: float, high: float) -> bool:
+    growth = series.growth * 100
+    return bool(((growth < low) | (growth > high)).any())
 
 
 def save(figure: Figure, sink: BinaryIO, form: str) -> None:
@@ -199,7 +232,7 @@ def _bars(axes: Axes, series: Series) -> None:
     axes.set_ylabel("reward")
 
 
-def _small(axes: Axes, series: Series) -> None:
+def _small(axes: Axes, series: Series, low: float, high: float) -> None:
     growth = series.growth * 100
     last = float(growth[-1]) if len(growth) else 0.0
     colour = GREEN if last > 0 else RED if last < 0 else GREY
@@ -207,19 +240,43 @@ def _small(axes: Axes, series: Series) -> None:
     for part in series.parts():
         axes.plot(series.step[part], growth[part], color=colour, linewidth=1.0)
         axes.fill_between(series.step[part], growth[part], 0.0, color=colour, alpha=0.15, linewidth=0)
-    axes.set_title(_short_name(series.name), loc="left", fontsize=6.5, pad=11, fontfamily="monospace")
+    outlier = _mark_outliers(axes, series, growth, low, high)
+    axes.set_title(_short_title(series), loc="left", fontsize=6.5, pad=11)
     steps = f"{int(series.step[-1]):,} steps" if len(series.step) else "no steps"
-    note = f"{last:+.1f} %, {steps}, {series.standing}" if len(series.step) else f"{steps}, {series.standing}"
+    note = f"{outlier or steps}, {series.standing}"
+    note = f"{last:+.1f}%, {note}" if len(series.step) else note
     axes.text(0.0, 1.03, note, transform=axes.transAxes, fontsize=6.5, va="bottom", color="#555B66")
     axes.tick_params(labelsize=6.5, length=2, pad=1.5, labelbottom=True)
     axes.margins(x=0.02)
     axes.locator_params(axis="x", nbins=3)
     _plain_numbers(axes, x=True)
     axes.locator_params(axis="y", nbins=4)
+    _percent(axes)
 
 
-def _short_name(name: str) -> str:
-    return name if len(name) <= _NAME_LETTERS else f"{name[:12]}…{name[-13:]}"
+def _mark_outliers(axes: Axes, series: Series, growth: Floats, low: float, high: float) -> str:
+    """Mark where a curve leaves the range; return how far it goes, in words."""
+    words = []
+    for at, edge, marker in ((np.argmax(growth), high, "^"), (np.argmin(growth), low, "v")) if len(growth) else ():
+        if growth[at] > high or growth[at] < low:
+            axes.plot(series.step[at], edge, marker, color=_INK, markersize=5, clip_on=False, zorder=4)
+            words.append(f"{'max' if edge == high else 'min'} {growth[at]:+,.0f}%")
+    return ", ".join(words)
+
+
+def _title(series: Series) -> str:
+    """Return an episode's number, asset and dates."""
+    name = series.title if series.number is None else f"Episode {series.title}"
+    return f"{name}  {series.days[0]} to {series.days[1]}" if series.days else name
+
+
+def _short_title(series: Series) -> str:
+    name = series.name if len(series.name) <= _NAME_LETTERS else f"{series.name[:12]}…{series.name[-13:]}"
+    if series.number is not None:
+        name = series.title
+        if series.days:
+            name += f"  {series.days[0]} to {series.days[1]}"
+    return name
 
 
 def _shade_holes(axes: Axes, series: Series) -> None:
@@ -236,6 +293,34 @@ def _plain_numbers(axes: Axes, *, x: bool = False) -> None:
     (axes.xaxis if x else axes.yaxis).set_major_formatter(form)
 
 
+def _percent(axes: Axes) -> None:
+    """Label the y axis in percent; its numbers are percents."""
+    from matplotlib.ticker import PercentFormatter
+
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter(PercentFormatter(decimals=0 if high - low > 4 else None))
+
+
+def _steps_and_days(axes: Axes, series: Series) -> None:
+    """Label the x axis with steps and, below each, the day of the market."""
+    from matplotlib.ticker import FuncFormatter
+
+    if series.days is None:
+        axes.set_xlabel("step" if len(series.step) else "no steps")
+        _plain_numbers(axes, x=True)
+        return
+    axes.set_xlabel(f"step, and day of {series.market}" if series.market else "step, and day of the market")
+
+    def label(step: float, _: object) -> str:
+        if not series.step[0] <= step <= series.last_step or step != int(step):
+            return f"{step:,.4g}"
+        time = int(series.market_time[min(int(np.searchsorted(series.step, step)), len(series.step) - 1)])
+        day = np.datetime64(time, "us").astype("datetime64[D]")
+        return f"{step:,.0f}" if np.isnat(day) else f"{step:,.0f}\n{day}"
+
+    axes.xaxis.set_major_formatter(FuncFormatter(label))
+
+
 def _subtitle(series: Series) -> str:
     figures = series.figures
     percent = {"total_return": "return", "max_drawdown": "max drawdown", "win_rate": "win rate"}
@@ -246,11 +331,6 @@ def _subtitle(series: Series) -> str:
     if series.holes:
         lost = sum(last - first + 1 for first, last in series.holes)
         parts.append(f"{lost:,} steps lost (grey)")
+    if series.number is not None:
+        parts.append(f"journal {series.name}")
     return "  ·  ".join(parts)
-
-
-def _time_span(series: Series) -> str:
-    if not len(series.step):
-        return "no steps"
-    first, last = (np.datetime64(int(time), "us").astype("datetime64[D]") for time in series.market_time[[0, -1]])
-    return "step" if np.isnat(first) or np.isnat(last) else f"step (market time {first} to {last})"

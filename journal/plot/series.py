@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Series:
     ``drawdown`` is the fall from the highest value so far as a negative fraction; ``growth`` is value over initial
     value, minus one. ``trades`` are the closed trades by column, ``exit_value`` is the account's value where each was
     closed. ``holes`` are the first and last of steps that are lost. ``steps`` is the number of steps that were read.
+    ``number`` is that of the episode's row, None if it is unknown.
     """
 
     name: str
@@ -59,6 +60,21 @@ class Series:
     exit_value: Floats
     holes: tuple[tuple[int, int], ...]
     figures: Figures
+    number: int | None = None
+
+    @property
+    def title(self) -> str:
+        """Number of the episode, or the name of its journal if it has no row, and the asset."""
+        name = self.name if self.number is None else str(self.number)
+        return f"{name}  {self.market}" if self.market else name
+
+    @property
+    def days(self) -> tuple[str, str] | None:
+        """The first and the last day of its market time; None without steps or without market time."""
+        if not len(self.step):
+            return None
+        first, last = (np.datetime64(int(time), "us").astype("datetime64[D]") for time in self.market_time[[0, -1]])
+        return None if np.isnat(first) or np.isnat(last) else (str(first), str(last))
 
     @property
     def exit_step(self) -> NDArray[np.int64]:
@@ -104,9 +120,9 @@ def _joined(parts: list[NDArray[Any]], whole: bool) -> NDArray[Any]:
     return joined.astype(np.int64) if whole or joined.dtype.kind in "iM" else joined.astype(float)
 
 
-def series_of(one: Overview, journal: Journal, most: int = 2000) -> Series:
+def series_of(one: Overview, journal: Journal, most: int = 2000, number: int | None = None) -> Series:
     """Read an episode's curves, reduced to about ``most`` points; each stretch keeps its lowest and highest."""
-    return reduced(one, journal, *read_columns(journal), most)
+    return replace(reduced(one, journal, *read_columns(journal), most), number=number)
 
 
 def reduced(
