@@ -9,13 +9,14 @@ import io
 import json
 import math
 import os
+import re
 import select
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     FloatType = click.ParamType[float]
+    IntType = click.ParamType[int]
     TextType = click.ParamType[str]
 else:  # older click knows no parameters here
-    FloatType = TextType = click.ParamType
+    FloatType = IntType = TextType = click.ParamType
 
 
 class SignalEvent(threading.Event):
@@ -103,11 +105,20 @@ log_format = click.option(
 )
 
 
-class Count(click.IntRange):
+class Count(IntType):
     """A number of things that an option asks for. It fits into 32 bits, as databases and libraries need it."""
 
+    name = "integer"  # no range of click's: its limits would fill the help
+    _most = 2**31 - 1
+
     def __init__(self, least: int = 0) -> None:
-        super().__init__(min=least, max=2**31 - 1)
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = int(click.INT.convert(value, param, ctx))
+        if not self._least <= number <= self._most:
+            self.fail(f"{number} is not in the range from {self._least} to {self._most}", param, ctx)
+        return number
 
 
 class LazyGroup(click.Group):
@@ -143,10 +154,43 @@ def plain(text: str) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
+_WORDS = {
+    "started": "cyan", "running": "cyan", "wait": "cyan",
+    "completed": "green", "done": "green", "ok": "green",
+    "truncated": "yellow", "interrupted": "yellow", "stopped": "yellow", "warn": "yellow", "unfinished": "yellow",
+    "error": "red", "failed": "red", "fail": "red", "unreadable": "red", "damaged": "red",
+}  # fmt: skip
+"""Colours of statuses, verdicts and outcomes."""
+
+
+def coloured(stream: TextIO | None = None) -> bool:
+    """Return True if a stream, by default stdout, is a terminal and $NO_COLOR is not set."""
+    return (stream or sys.stdout).isatty() and not os.environ.get("NO_COLOR")
+
+
+def status_text(text: str, word: str | None = None) -> str:
+    """Return text in the colour of a status; plain where there are no colours.
+
+    Args:
+        text: What is printed, for example the status in a column.
+        word: The status. None: the text without spaces around it.
+    """
+    colour = _WORDS.get((word or text).strip().lower())
+    return click.style(text, fg=colour) if colour and coloured() else text
+
+
+def _error_text(text: str) -> str:
+    """Return a line for stderr with its `error:` in red."""
+    start = re.match("error:", text, re.IGNORECASE)
+    if start is None or not coloured(sys.stderr):
+        return text
+    return click.style(start[0], fg="red", bold=True) + text[start.end() :]
+
+
 def remark(message: str, event: str = "message", *, level: str = "info", **fields: Any) -> None:
     """Print one line for a human on stderr. With `--log-format json`, write an event with these fields instead."""
     if not write_event(message, event, level, fields):
-        click.echo(plain(message), err=True)
+        click.echo(_error_text(plain(message)), err=True)
 
 
 def folded(text: str, start: str) -> list[str]:
@@ -275,7 +319,10 @@ def run_main(command: click.Command) -> NoReturn:
         code = _invoked(command)
         sys.stdout.flush()
     except click.UsageError as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        for line in shown.getvalue().splitlines():
+            click.echo(_error_text(line), err=True)
         raise SystemExit(USAGE) from None
     except click.ClickException as error:
         fail(error.format_message())
@@ -287,7 +334,7 @@ def run_main(command: click.Command) -> NoReturn:
     except Exception as error:
         if not _is_of_the_world(error):
             raise
-        fail(_in_words(error), str(getattr(error, "hint", "")))
+        fail(_in_words(error), str(getattr(error, "hint", "")) or _hint_of(error))
     finally:
         work_without_output()  # what is flushed at exit must not change the exit code
     raw = _raw_stdout()
@@ -313,6 +360,25 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _user() -> str:
+    import pwd  # rarely needed
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
+
+
+def _hint_of(error: Exception) -> str:
+    """Return what a user can do about a system error; empty if that depends."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EACCES, errno.EPERM):
+        return f"{_user()} may not do this there: change its owner or mode, or name another place"
+    if number == errno.EROFS:
+        return "name a place on a file system that is not read-only"
+    return "make room, or name another place" if number in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
 _USER_ERRORS = {

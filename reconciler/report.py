@@ -235,7 +235,7 @@ class PassReport:
             parts.append(f"{_count(unsure, 'episode')} cannot be judged yet")
         if self.waiting and not (total or self.replaced or self.overtaken):
             parts[-1] += "; nothing to reconcile yet"
-        return f"{', '.join(parts) or 'no episodes to end'} ({self.seconds:.1f} s)"
+        return f"{', '.join(parts) or 'nothing to do: no episode is left to end'} ({self.seconds:.1f} s)"
 
 
 def _count(number: int, noun: str) -> str:

@@ -86,7 +86,7 @@ class Project:
         assert not [row for row in before if row.status == "started"]
         for row in before:
             self.assert_row_is_its_journals(row)
-        assert "no episodes to end" in self.run("reconciler", "--run-id", "r1")
+        assert "nothing to do: no episode is left to end" in self.run("reconciler", "--run-id", "r1")
         assert self.rows() == before
 
     def assert_row_is_its_journals(self, row: Any) -> None:

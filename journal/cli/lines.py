@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -45,11 +44,6 @@ def json_line(value: Mapping[str, Any]) -> str:
     """Return one JSON object in one line; see `journal.console.jsonable`."""
 
     return json.dumps(jsonable(value))
-
-
-def coloured() -> bool:
-    """Return True if stdout is a terminal and NO_COLOR is not set."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def painted(text: str, condition: Condition, colours: bool) -> str:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import options
-from journal.cli.lines import Lines, age_text, coloured, json_line, lost_text, painted, size_text
+from journal.cli.lines import Lines, age_text, json_line, lost_text, painted, size_text
 from journal.cli.opening import paths_of
 from journal.cli.runs import list_all
-from journal.console import DATA_LOST, DONE, Count, remark
+from journal.console import DATA_LOST, DONE, Count, coloured, remark
 from journal.format.schema import TAIL_LOST, EndReason
 from journal.host.liveness import Liveness, Observer
 from journal.inspect.condition import Condition

@@ -10,10 +10,10 @@ import click
 
 from journal.cli import options
 from journal.cli.choosing import opened
-from journal.cli.lines import Lines, coloured, lost_text
+from journal.cli.lines import Lines, lost_text
 from journal.cli.lookup import database_rows
 from journal.cli.opening import paths_of
-from journal.console import DATA_LOST, DONE, Count, fail, remark
+from journal.console import DATA_LOST, DONE, Count, coloured, fail, remark
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.cli import options
-from journal.cli.lines import Lines, coloured, count_text, finding_text, json_line, painted, unknown_text
+from journal.cli.lines import Lines, count_text, finding_text, json_line, painted, unknown_text
 from journal.cli.opening import paths_of
-from journal.console import DATA_LOST, DONE, fail, remark, work_without_output
+from journal.console import DATA_LOST, DONE, coloured, fail, remark, work_without_output
 from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
 from journal.inspect.figures import kernel

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, folded, remark
+from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, folded, remark, status_text
 from journal.format.schema import TAIL_LOST
 from reconciler.report import Hooks
 from reconciler.settings import Settings
@@ -198,5 +198,6 @@ def _lines_of(item: Item) -> list[str]:
         why.append(TAIL_LOST)
     if last:
         why.append(f"last step {str(last)[:19]}")
-    verdict = _LINE.format(letter, episode, item.journal_id, item.status or item.action, *numbers)
+    word = item.status or item.action
+    verdict = _LINE.format(letter, episode, item.journal_id, status_text(f"{word:<10}"), *numbers)
     return [verdict, *folded("; ".join(why), " " * 6)]

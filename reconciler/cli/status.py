@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from journal.console import Count, print_json
+from journal.console import Count, print_json, status_text
 from rsc import defaults
 
 _ASIDE = {
@@ -103,4 +103,4 @@ def _lines_of(one: dict[str, Any]) -> tuple[str, str]:
     if one["outcome"] == "failed":
         did += report.get("failures", ())[-1:]
     start = f"{one['start_time']:%Y-%m-%d %H:%M:%S} UTC on {one['host']}" if one["start_time"] else one["pass_id"]
-    return f"pass {start}: {outcome}", f"      {', '.join(did)}"
+    return f"pass {start}: {status_text(outcome, one['outcome'] or 'unfinished')}", f"      {', '.join(did)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, FAILED, print_json, remark, work_without_output
+from journal.console import DATA_LOST, DONE, FAILED, print_json, remark, status_text, work_without_output
 from journal.inspect.figures import few_steps_mark
 from rsc import defaults
 from rsc.cli import options
@@ -191,7 +191,9 @@ def _report(run_id: str, status: str, findings: _Findings, listed: list[dict[str
     if findings.not_seen:
         lines.append(f"journals without a row cannot be ruled out: {findings.not_seen}; give --journal-root")
     if listed is None:
-        click.echo(f"{findings.total - findings.incomplete} of {findings.total} episodes complete, run {status}")
+        click.echo(
+            f"{findings.total - findings.incomplete} of {findings.total} episodes complete, run {status_text(status)}"
+        )
     else:
         problems = {"problems": lines, "journals_without_row": len(findings.without_row)}
         print_json({"run_id": run_id, "status": status, "complete": complete, **problems, "episodes": listed})
@@ -227,7 +229,7 @@ def _block(row: dict[str, Any]) -> str:
     if "total_trades" in untold:
         trades = "trades unknown"
     text = (
-        f"episode {row['episode_id']}  {row['status']}{why}\n"
+        f"episode {row['episode_id']}  {status_text(row['status'])}{why}\n"
         f"  {_name(row)}  {_text(row['total_steps'], '{} steps')}  {trades}\n"
         f"  {_when(row['start_time'])} to {_when(row['end_time'])} UTC"
         f"  value {_text(row['initial_portfolio_value'], '{:.2f}')} to {_text(row['final_portfolio_value'], '{:.2f}')}\n"

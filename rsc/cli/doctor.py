@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from journal.console import DONE, FAILED, folded, plain, print_json
+from journal.console import DONE, FAILED, folded, plain, print_json, status_text
 from rsc import defaults
 from rsc.cli import options
 
@@ -75,7 +75,7 @@ def _checks(url: str, root: Path) -> Iterator[Check]:
 
 def _print(check: Check) -> None:
     for line in folded(plain(check.found), f"{check.level:<5} {check.name:<17} "):
-        click.echo(line)
+        click.echo(status_text(line[:5], str(check.level)) + line[5:])
     if check.cure:
         for line in folded(plain(check.cure), f"{'':<24}cure: "):
             click.echo(line)

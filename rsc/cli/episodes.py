@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, print_json, remark
+from journal.console import DATA_LOST, DONE, print_json, remark, status_text
 from rsc import defaults
 from rsc.cli import options
 
@@ -131,7 +131,8 @@ def _print_table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     line = " ".join(["{:>7}", *(f"{{:>{width}}}" for width in widths)]).format
     click.echo(line("EPISODE", *(_HEADINGS.get(name, name.upper()) for name in names)))
     for row in rows:
-        click.echo(line(row["episode_id"], *(_text(row[name]) for name in names)))
+        words = [f"{_text(row[name]):>{width}}" for name, width in zip(names, widths, strict=True)]
+        click.echo(line(row["episode_id"], *map(status_text, words)))
 
 
 def _text(value: Any) -> str:

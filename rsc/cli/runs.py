@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from journal.console import print_json, remark
+from journal.console import print_json, remark, status_text
 from rsc import defaults
 from rsc.cli import options
 
@@ -61,14 +62,22 @@ def _print(rows: list[dict[str, Any]]) -> None:
     names = [name for row in rows for name in (row["run_id"], *(_INDENT + trial for trial in row["trials"]))]
     width = max(len("RUN"), *map(len, names))
     counted = " ".join(f"{{:>{len(status)}}}" for status in EPISODE_STATUSES)
-    line = f"{{:<{width}}} {{:<10}} {{:<11}} {counted}".format
-    click.echo(line("RUN", "START", "STATUS", *map(str.upper, EPISODE_STATUSES)))
+    line = f"{{:<{width}}} {{:<11}} {{:<11}} {counted}".format
+    year = datetime.now(UTC).year
+    click.echo(line("RUN", "START (UTC)", "STATUS", *map(str.upper, EPISODE_STATUSES)))
     for row in rows:
-        start = f"{row['start_time']:%Y-%m-%d}" if row["start_time"] else "-"
-        click.echo(line(row["run_id"], start, row["status"], *_counts(row["episodes"])))
+        start, status = _start(row["start_time"], year), status_text(f"{row['status']:<11}")
+        click.echo(line(row["run_id"], start, status, *_counts(row["episodes"])))
         for trial_id, counts in row["trials"].items():
             words = line(_INDENT + trial_id, "", "trial", *_counts(counts))
             click.echo(f"{words}  {_changes(row, trial_id)}".rstrip())
+
+
+def _start(time: datetime | None, year: int) -> str:
+    """Return day and time of day; the date of another year than this one."""
+    if time is None:
+        return "-"
+    return f"{time:%m-%d %H:%M}" if time.year == year else f"{time:%Y-%m-%d}"
 
 
 def _counts(episodes: dict[str, int]) -> list[int]:

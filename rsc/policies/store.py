@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,7 @@ LAST, BEST = "last", "best"
 FACTS = "policy.json"
 FORMAT = 1
 _UNFINISHED = ".unfinished-"
+_LOCKED_WITHIN_S = 10.0  # from the making of a hidden folder to its lock
 Which = Literal["best", "last"]
 
 
@@ -153,20 +156,14 @@ class PolicyStore:
             OSError: It cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(self.folder.parent)
         final = self.folder / f"iteration-{facts.iteration:06}"
-        made = self.folder / f"{_UNFINISHED}{secrets.token_hex(4)}"
-        try:
-            made.mkdir()
+        with _unfinished(self.folder) as made:
             write(made)
             _write_facts(made, facts)
             _sync(made)
-            if final.exists():  # saved twice in one iteration: an interrupt right after a regular save
-                shutil.rmtree(made)
-            else:
+            if not final.exists():  # else saved twice in one iteration: an interrupt right after a regular save
                 made.rename(final)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
         self._point(LAST, final.name)
         self._remove_unused()
         return final
@@ -183,9 +180,9 @@ class PolicyStore:
         _write_facts(self.folder / LAST, facts)
 
     def _point(self, name: str, target: str) -> None:
-        link = self.folder / f"{_UNFINISHED}{secrets.token_hex(4)}"
-        link.symlink_to(target)
-        link.replace(self.folder / name)
+        with _unfinished(self.folder) as made:
+            (made / name).symlink_to(target)
+            (made / name).replace(self.folder / name)
         sync_folder(self.folder)
 
     def _remove_unused(self) -> None:
@@ -193,6 +190,35 @@ class PolicyStore:
         for path in self.folder.glob("iteration-*"):
             if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """Make a hidden folder, locked as long as this process writes into it; remove it at the end if it still has its name."""
+    made = folder / f"{_UNFINISHED}{secrets.token_hex(4)}"
+    made.mkdir()
+    fd = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: then nothing removes it after a kill
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(fd)
+
+
+def _remove_unfinished(root: Path) -> None:
+    """Remove what killed processes left of any run's policies: hidden folders that no process holds a lock on."""
+    for path in root.glob(f"*/{_UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime < _LOCKED_WITHIN_S:
+                continue
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(fd)
 
 
 def _write_facts(folder: Path, facts: PolicyFacts) -> None:

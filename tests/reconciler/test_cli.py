@@ -133,7 +133,7 @@ def test_one_run__ends_its_episodes_alone_and_a_second_time_does_nothing(world, 
     assert "1 episode ended (1 truncated)" in first.stdout
     assert "run run-1 is marked interrupted" in first.stdout
     second = reconcile("--run-id", "run-1", "--database-url", url)
-    assert (second.returncode, second.stdout.split(" (")[0]) == (0, "no episodes to end")
+    assert (second.returncode, second.stdout.split(" (")[0]) == (0, "nothing to do: no episode is left to end")
 
 
 def test_json__dry_run__is_the_documented_contract(world, run):

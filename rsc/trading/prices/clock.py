@@ -36,8 +36,10 @@ def times_of(sheet: Sheet, remarks: list[str]) -> Times:
     """
     column, moments = _dates(sheet)
     clock, joined = _time_column(sheet, column, moments)
+    used: tuple[Column, ...] = (column,)
     if clock is not None and joined is not None:
-        moments = _joined(column, moments, joined, clock, remarks)
+        dates, moments = moments, _joined(column, moments, joined, clock, remarks)
+        used = (column,) if moments is dates else (column, joined)
     if moments.remark:
         remarks.append(moments.remark)
     if is_unnamed(column.name):
@@ -47,7 +49,7 @@ def times_of(sheet: Sheet, remarks: list[str]) -> Times:
     us = _utc_or_dates(moments, remarks)
     known = moments.known
     _check_years(us[known])
-    return Times(us, known, (column,) if joined is None else (column, joined))
+    return Times(us, known, used)
 
 
 def _candidates(sheet: Sheet) -> list[list[Column]]:

@@ -64,4 +64,4 @@ def test_commands__latest__is_the_newest_run(five_runs: Engine) -> None:
     check = CliRunner().invoke(rsc, ["check", "latest", "--database-url", url, "--json"], standalone_mode=False)
     assert '"run_id": "2026-b"' in check.stdout
     done = CliRunner().invoke(reconcile, ["--run-id", "latest", "--database-url", url], standalone_mode=False)
-    assert (done.exception, "no episodes to end" in done.stdout) == (None, True)
+    assert (done.exception, "nothing to do: no episode is left to end" in done.stdout) == (None, True)
