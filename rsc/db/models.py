@@ -202,14 +202,9 @@ episodes = Table(
     Index(None, "run_id", "start_time"),
     Index(None, "status", "episode_id"),
 )
-_IMPROVABLE = episodes.c.evidence_final.is_(False)
-Index(
-    "ix_episodes_improvable",
-    episodes.c.run_id,
-    episodes.c.finalized_at,
-    sqlite_where=_IMPROVABLE,
-    postgresql_where=_IMPROVABLE,
-)
+IMPROVABLE = episodes.c.evidence_final.is_(False)
+IMPROVABLE_INDEX = Index("ix_episodes_improvable", episodes.c.run_id, episodes.c.finalized_at, sqlite_where=IMPROVABLE)
+"""Of rows whose verdict may still change alone. `rsc.db.postgres` adds ``postgresql_where``, which loads that dialect."""
 
 completed_trades = Table(
     "completed_trades",

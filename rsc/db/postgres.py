@@ -12,7 +12,10 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
+from rsc.db.models import IMPROVABLE, IMPROVABLE_INDEX
 from rsc.db.patience import PatientConnection
+
+IMPROVABLE_INDEX.dialect_kwargs["postgresql_where"] = IMPROVABLE
 
 # A timeout that the user set, in `options` of the URL, for the role, or for the database, is kept. 'true': until the
 # transaction ends. Poolers such as pgbouncer give each transaction another session, and refuse settings at the start.

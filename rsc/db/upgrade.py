@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, inspect, text
+from sqlalchemy import Column, Connection, Engine, MetaData, PrimaryKeyConstraint, String, Table, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rsc.db.errors import DatabaseError
@@ -18,6 +18,12 @@ from rsc.db.urls import is_missing_file, masked, shown
 HEAD = "0003"
 VERSION_TABLE = "rsc_version"
 """Holds the revision. Not alembic's default name: other tools that use alembic may share the database."""
+_versions = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),  # as alembic makes it
+)
 _LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock; any number that no other program uses
 
 
@@ -81,7 +87,10 @@ def upgrade(engine: Engine) -> bool:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-            if current_revision(connection) != HEAD:
+            revision = current_revision(connection)
+            if revision is None:
+                _create(connection)
+            elif revision != HEAD:
                 _migrate(connection)
             elif _is_complete(connection):
                 return False
@@ -127,8 +136,19 @@ def _tables_there(connection: Connection) -> list[Table]:
     return [table for table in metadata.sorted_tables if table.name in have]
 
 
+def _create(connection: Connection) -> None:
+    """Make what is missing in a database that names no revision, and note the newest one.
+
+    This imports no alembic: that would be half of what a first training waits for.
+    """
+    _complete(connection)
+    _versions.create(connection, checkfirst=True)
+    connection.execute(_versions.delete())  # a row that names no revision
+    connection.execute(_versions.insert().values(version_num=HEAD))
+
+
 def _migrate(connection: Connection) -> None:
-    from alembic import command  # slow, and only needed once in the life of a database
+    from alembic import command  # slow, and only needed for tables of an older version
     from alembic.config import Config
     from alembic.util import CommandError
 
@@ -136,12 +156,6 @@ def _migrate(connection: Connection) -> None:
     here = str(Path(__file__).with_name("migrations"))
     config.set_main_option("script_location", here.replace("%", "%%"))  # its parser interpolates
     config.attributes["connection"] = connection
-    if current_revision(connection) is None:
-        if inspect(connection).has_table(VERSION_TABLE):
-            connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))  # a row that names no revision
-        if _tables_there(connection):
-            _complete(connection)
-            command.stamp(config, HEAD)
     try:
         command.upgrade(config, "head")
     except CommandError as error:

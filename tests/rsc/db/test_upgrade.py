@@ -40,7 +40,33 @@ def test_upgrade__empty_database__makes_what_the_models_say(empty_database_url):
     assert differences(engine) == []
     with engine.connect() as connection:
         assert current_revision(connection) == HEAD
+        (improvable,) = (one for one in inspect(connection).get_indexes("episodes") if "improvable" in one["name"])
+    assert [name for name in improvable["dialect_options"] if name.endswith("_where")] == [
+        f"{engine.dialect.name}_where"
+    ]
     engine.dispose()
+
+
+def test_migrations__empty_database__make_what_the_models_say(empty_database_url):
+    """A new database is made from the models; an older one must become the same by its migrations."""
+    engine = open_engine(empty_database_url)
+    create_file(engine.url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(rsc.__file__).parent / "db" / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    assert differences(engine) == []
+    assert is_current(engine)
+    engine.dispose()
+
+
+def test_upgrade__new_database__imports_no_alembic(empty_database_url):
+    script = (
+        "import sys; from rsc.db.session import open_engine; from rsc.db.upgrade import upgrade;"
+        f"changed = upgrade(open_engine({empty_database_url!r})); sys.exit(2 * (not changed) + ('alembic' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
 
 
 def test_upgrade__second_time__changes_nothing_and_imports_no_alembic(database_url):
