@@ -1,12 +1,18 @@
 """Packaging of reinforce-strategy-creator; tool settings live in pyproject.toml."""
 
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+if sys.platform != "linux":
+    raise SystemExit(
+        f"reinforce-strategy-creator needs Linux, and this is {sys.platform}: install it in WSL 2, a container or a VM"
+    )
+
 TRAIN = [
     "ray[rllib]>=2.54.1,<2.61",  # the oldest and the newest that were tried; see rsc/versions.py
-    "torch>=2.6,<2.14",  # a wider range pulls gigabytes of CUDA
+    "torch>=2.6,<2.14",  # PyPI's wheels bring CUDA: docs/how-to/install.md
     "gymnasium>=1.1,<1.5",
     "TA-Lib>=0.6.5",
 ]
@@ -112,6 +118,7 @@ setup(
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Typing :: Typed",
     ],
 )

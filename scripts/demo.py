@@ -59,17 +59,17 @@ def train_until_killed() -> bool:
 
 
 def show_rows() -> int:
-    """Print the rows of the run straight from the database, four of each status. Return the number of started ones."""
+    """Print the rows of the run straight from the database, three of each status. Return the number of started ones."""
     form = "{:>7} {:10} {:>10} {:>8} {:>9} {:>9} {:>6} {:>6}".format
     print(form("episode", "status", "pnl", "Sharpe", "drawdown", "win rate", "steps", "trades"))
     with sqlite3.connect("rsc-data/rsc.db") as connection:
         rows = connection.execute(ROWS).fetchall()
     for status in dict.fromkeys(row[1] for row in rows):
         of_status = [row for row in rows if row[1] == status]
-        for row in of_status[:4]:
+        for row in of_status[:3]:
             print(form(*map(_text, row)))
-        if len(of_status) > 4:
-            print(f"    ... and {len(of_status) - 4} more {status}")
+        if len(of_status) > 3:
+            print(f"    ... and {len(of_status) - 3} more {status}")
     return sum(row[1] == "started" for row in rows)
 
 

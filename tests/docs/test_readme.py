@@ -34,14 +34,6 @@ def test_docs__links_of_a_page__lead_somewhere(page: Path) -> None:
     assert not missing
 
 
-def test_readme__journal_script__runs_as_shown(tmp_path: Path) -> None:
-    """The journal by itself, without RLlib and database."""
-    (tmp_path / "script.py").write_text(script("JournalWriter"), encoding="utf-8")
-    done = run(tmp_path, "script.py")
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "journals" / "my-run").glob("*.arrows"))
-
-
 @pytest.mark.rllib
 @pytest.mark.timeout(400)
 def test_readme__own_config_script__runs_as_shown_and_reconciles(tmp_path: Path) -> None:
@@ -49,9 +41,26 @@ def test_readme__own_config_script__runs_as_shown_and_reconciles(tmp_path: Path)
     (tmp_path / "script.py").write_text(script("rsc.attach"), encoding="utf-8")
     for command in (
         ("script.py",),
-        ("-m", "reconciler", "--run-id", "my-first-run"),
-        ("-m", "rsc", "check", "my-first-run"),
+        ("-m", "reconciler", "--run-id", "mine"),
+        ("-m", "rsc", "check", "mine"),
+        ("-m", "rsc", "report", "mine"),
     ):
         done = run(tmp_path, *command)
         assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
-    assert "4 of 4 episodes complete" in done.stdout
+        if "check" in command:
+            assert re.search(r"^([1-9]\d*) of \1 episodes complete", done.stdout, re.MULTILINE)
+    assert (tmp_path / "mine.html").exists()
+
+
+def test_readme__commands__are_targets_of_the_makefile() -> None:
+    """`.ci/run` runs the README's own test command."""
+    readme, makefile = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Makefile"))
+    commands = re.findall(r"^    (make (\w+)) ", readme, re.MULTILINE)
+    assert [target for _, target in commands] == ["demo", "test"]
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for _, target in commands)
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").rstrip().endswith(commands[1][0])
+
+
+def test_readme__length__is_one_screen() -> None:
+    """Everything else is in docs/."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 45
