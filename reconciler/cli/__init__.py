@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from journal.console import DURATION, Count, LazyGroup, log_format, remark, run_main, work_without_output
 from rsc import defaults
+from rsc.completing import RunName
 
 SHORTEST_INTERVAL_S = 0.1
 
@@ -49,7 +50,9 @@ Examples:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="reinforce-strategy-creator")
-@click.option("--run-id", "run_ids", multiple=True, metavar="ID", help="Reconcile this run; may be repeated.")
+@click.option(
+    "--run-id", "run_ids", multiple=True, metavar="ID", type=RunName(), help="Reconcile this run; may be repeated."
+)
 @click.option("--all", "all_runs", is_flag=True, help="Reconcile all runs of the database.")
 @click.option(
     "--database-url", metavar="URL", help=f"Default: ${defaults.DATABASE_VARIABLE}, else rsc-data/rsc.db here."

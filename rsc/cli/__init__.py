@@ -33,6 +33,7 @@ Examples:
         "episodes": "rsc.cli.episodes:command",
         "report": "rsc.cli.report:command",
         "export": "rsc.cli.export:command",
+        "relocate": "rsc.cli.relocate:command",
         "db": "rsc.cli.db:command",
         "doctor": "rsc.cli.doctor:command",
     },

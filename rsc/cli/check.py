@@ -65,7 +65,7 @@ class _Findings:
 
 
 @click.command("check")
-@click.argument("run_id")
+@options.run_id
 @options.database_url
 @click.option(
     "--journal-root", metavar="DIR", type=click.Path(path_type=Path), help="Default: the root that the run recorded."

@@ -22,12 +22,13 @@ _NAME = 28
 
 
 @click.command("compare")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@options.run_groups
 @click.option(
     "--metric",
     default="total_return",
     show_default=True,
     metavar="COLUMN",
+    type=options.ColumnName(),
     help="What to compare: a metric of `rsc episodes`, such as sharpe_ratio.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print the score of each run and period as CSV.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, print_json, remark, status_text
+from journal.console import DATA_LOST, DONE, Count, print_json, remark, status_text
 from rsc import defaults
 from rsc.cli import options
 
@@ -25,11 +25,12 @@ _HEADINGS = {"total_steps": "STEPS", "total_trades": "TRADES", "sharpe_ratio": "
 
 
 @click.command("episodes")
-@click.argument("run_id")
+@options.run_id
 @click.option(
     "-s",
     "--sort",
     metavar="COLUMN",
+    type=options.ColumnName(),
     help="Sort by a column, for example pnl; -pnl for the largest first. Unknown last.",
 )
 @click.option(
@@ -40,8 +41,10 @@ _HEADINGS = {"total_steps": "STEPS", "total_trades": "TRADES", "sharpe_ratio": "
     metavar="CONDITION",
     help="Only episodes that meet the condition, for example 'status = truncated and total_steps > 20'.",
 )
-@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N episodes.")
-@click.option("-f", "--figure", "more", multiple=True, metavar="COLUMN", help="Show this column, too.")
+@click.option("-n", "--limit", type=Count(1), metavar="N", help="At most N episodes.")
+@click.option(
+    "-f", "--figure", "more", multiple=True, metavar="COLUMN", type=options.ColumnName(), help="Show this column, too."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print every column as CSV.")
 @options.as_json
 @options.database_url

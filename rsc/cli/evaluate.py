@@ -23,10 +23,10 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command("evaluate")
-@click.argument("run")
+@click.argument("run", type=options.PolicyRun())
 @click.option("--from", "first", type=_DAY, metavar="DATE", help="First day to play.  [default: the first unseen one]")
 @click.option("--to", "last", type=_DAY, metavar="DATE", help="Last day to play.  [default: the last of the prices]")
-@click.option("--ticker", help="Play the prices of another ticker.")
+@click.option("--ticker", type=options.Ticker(), help="Play the prices of another ticker.")
 @click.option("--data", type=click.Path(exists=True, path_type=Path), help="Play the prices of another file.")
 @click.option("--symbol", help="The asset to read, if the file holds several.")
 @click.option(

@@ -14,7 +14,7 @@ from rsc.cli import options
 
 
 @click.command("export", short_help="Copy a run into TensorBoard, MLflow or W&B.")
-@click.argument("run_id")
+@options.run_id
 @click.option("--to", type=click.Choice(["tensorboard", "mlflow", "wandb"]), required=True, help="Each is an extra.")
 @click.option(
     "-o",

@@ -19,7 +19,7 @@ _SHOWN_FROM = 200  # episodes: fewer take no time that a progress bar could tell
 
 
 @click.command("report")
-@click.argument("run_ids", metavar="RUN_ID...", nargs=-1, required=True)
+@options.run_ids
 @click.option(
     "-o",
     "--output",

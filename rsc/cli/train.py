@@ -17,7 +17,11 @@ from rsc.cli import options
 
 @click.command("train")
 @click.option("--algo", type=click.Choice(["ppo", "dqn"]), default="ppo", show_default=True, help="RLlib's algorithm.")
-@click.option("--ticker", help="A bundled symbol (AAPL, GOOG, IBM, MSFT), or one to fetch.  [default: MSFT]")
+@click.option(
+    "--ticker",
+    type=options.Ticker(),
+    help="A bundled symbol (AAPL, GOOG, IBM, MSFT), or one to fetch.  [default: MSFT]",
+)
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
@@ -79,7 +83,12 @@ from rsc.cli import options
     metavar="N",
     help="Save the policy every N iterations, at the end, and on Ctrl-C.",
 )
-@click.option("--resume", metavar="RUN", help="Go on from the last policy of a run, as a run of its own.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    type=options.PolicyRun(),
+    help="Go on from the last policy of a run, as a run of its own.",
+)
 @click.option("--seed", type=Count(), help="The same seed gives the same run.")
 @click.option("--run-id", help="Default: made from the time.")
 @click.option(

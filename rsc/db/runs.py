@@ -72,6 +72,12 @@ def resume_run(connection: Connection, run_id: str) -> bool:
     return connection.execute(statement.values(status="running", end_time=None, notes=None)).rowcount == 1
 
 
+def move_run(connection: Connection, run_id: str, journal_root: str) -> bool:
+    """Record where the journals of a run are now; return False if there is no such run."""
+    statement = update(training_runs).where(training_runs.c.run_id == run_id)
+    return connection.execute(statement.values(journal_root=journal_root)).rowcount == 1
+
+
 def interrupt_run(connection: Connection, run_id: str) -> bool:
     """Mark a run whose driver is gone as interrupted, at the end of its last episode, if none of them is started."""
     of_run = episodes.c.run_id == run_id

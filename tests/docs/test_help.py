@@ -10,7 +10,7 @@ import pytest
 COMMANDS = [
     ("rsc",), ("rsc", "train"), ("rsc", "evaluate"), ("rsc", "compare"), ("rsc", "check"), ("rsc", "runs"),
     ("rsc", "episodes"), ("rsc", "export"), ("rsc", "prices"), ("rsc", "db", "upgrade"), ("rsc", "doctor"),
-    ("reconciler",), ("reconciler", "status"),
+    ("rsc", "relocate"), ("reconciler",), ("reconciler", "status"),
 ]  # fmt: skip
 
 

@@ -54,3 +54,11 @@ def test_public_names__of_a_package__are_those_on_the_page(package: str) -> None
     first_cells = re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE)
     listed = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
     assert sorted([*listed, "__version__"]) == sorted(importlib.import_module(package).__all__)
+
+
+def test_reference__every_variable_of_the_environment__is_in_the_table() -> None:
+    root = PAGE.parents[1]
+    files = [path for name in ("rsc", "journal", "reconciler", "tests") for path in (root / name).rglob("*.py")]
+    used = {name for path in files for name in re.findall(r"\bRSC_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8"))}
+    rows = set(re.findall(r"^\| `(RSC_[A-Z_]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert rows == used
