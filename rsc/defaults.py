@@ -8,6 +8,7 @@ from pathlib import Path
 DATABASE_VARIABLE = "RSC_DATABASE_URL"
 JOURNAL_VARIABLE = "RSC_JOURNAL_ROOT"
 POLICY_VARIABLE = "RSC_POLICY_ROOT"
+MIRROR_VARIABLE = "RSC_MIRROR"
 
 DURABILITY = "process"
 GRACE_PERIOD_S = 30.0
@@ -18,6 +19,7 @@ DATABASE_PAUSE_S = 30.0
 BATCH_EPISODES = 500
 BATCH_TRADES = 100_000
 SAVE_EVERY_ITERATIONS = 10
+MIRROR_EVERY_S = 5.0
 NODE_NOTE = "node_id"
 """The note in a journal's header that names the Ray node of its env runner."""
 JOURNAL_FAILED = "its journal failed"
@@ -32,6 +34,11 @@ def database_url(given: str | None = None) -> str:
 def journal_root(given: str | Path | None = None) -> Path:
     """The flag, else $RSC_JOURNAL_ROOT, else rsc-data/journal in the current directory; absolute."""
     return Path(given or os.environ.get(JOURNAL_VARIABLE) or "rsc-data/journal").absolute()
+
+
+def mirror(given: str | Path | None = None) -> str:
+    """The flag, else $RSC_MIRROR, else "": no mirror."""
+    return str(os.environ.get(MIRROR_VARIABLE, "") if given is None else given)
 
 
 def policy_root(given: str | Path | None = None) -> Path:

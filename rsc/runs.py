@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ from journal import (
 from journal.format.schema import FAILED_SUFFIX
 from journal.host.paths import check_name, run_dir
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
-from rsc import defaults
+from rsc import defaults, mirroring
 from rsc.provenance import provenance
 from rsc.recording.episode import JournalSettings, listen_for_failures
 from rsc.recording.factory import MakeEnv, RecordedMaker, record_env, recorders_of
@@ -42,6 +42,7 @@ from rsc.versions import warn_of_unsupported
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from journal.mirror.node import NodeMirror
     from rsc.recording.accounts import Account
 
 log = logging.getLogger("rsc")
@@ -60,6 +61,7 @@ class Run:
         run_id: The run's name.
         journal_root: Folder of the journals.
         database_url: Where its rows are.
+        mirror: The URL to which its journals are mirrored, or "".
     """
 
     _HINT = "give the trainer the envs that run.record or run.recorded return"
@@ -71,6 +73,8 @@ class Run:
         self._settings = settings
         self._marker: RunMarker | None = marker
         self._owner = os.getpid()
+        self.mirror = ""
+        self._node_mirror: NodeMirror | None = None
         self._failed = FailedJournals(self.run_id, database_url)
         atexit.register(self._end_at_exit)
 
@@ -107,7 +111,8 @@ class Run:
     def end(self, status: Literal["completed", "error", "interrupted"] = "completed", notes: str | None = None) -> None:
         """End the run: close the journals of envs in this process, and write the rows of all episodes that have ended.
 
-        Takes some 10 seconds at most, and raises nothing. Called again, or in another process, it does nothing.
+        Takes some 10 seconds at most, or 20 if the store of its mirror does not answer, and raises nothing. Called again,
+        or in another process, it does nothing.
         """
         if os.getpid() != self._owner or self._marker is None:
             return
@@ -126,6 +131,12 @@ class Run:
             )  # fmt: skip
         finally:
             marker.close()
+            mirroring.finish_mirror(self._node_mirror, self.run_id, self.mirror, self.journal_root)
+
+    def mirror_to(self, url: str, every_s: float, node_id: Callable[[], str | None] = lambda: "") -> None:
+        """Mirror the journals of this node until the run ends. Arguments as for `mirroring.mirror_run`."""
+        self.mirror = url
+        self._node_mirror = mirroring.mirror_run(self.journal_root, self.run_id, url, every_s, node_id)
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
         """Record at once, in a thread, that later steps of an episode are lost: the disk may forget all of its journal."""
@@ -190,7 +201,7 @@ class Run:
         return {"run_id": self.run_id, "journal_root": self.journal_root, "_settings": self._settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, database_url="", _marker=None, _owner=0)
+        self.__dict__.update(state, database_url="", mirror="", _node_mirror=None, _marker=None, _owner=0)
 
 
 def start_run(
@@ -205,6 +216,8 @@ def start_run(
     observations: bool = False,
     parameters: Mapping[str, Any] | None = None,
     parent_run_id: str | None = None,
+    mirror: str | Path | None = None,
+    mirror_every_s: float = defaults.MIRROR_EVERY_S,
 ) -> Run:
     """Start a run, for envs of any trainer.
 
@@ -220,6 +233,9 @@ def start_run(
             journal's header. Not for vector envs of your own.
         parameters: Facts about the run for its row.
         parent_run_id: The run whose policy this one evaluates or goes on from.
+        mirror: URL of an object store, or a folder, to which a process of its own copies the journals while they are
+            written. None: $RSC_MIRROR, else no mirror; "" is none. Its credentials come from the environment.
+        mirror_every_s: Seconds between two looks of the mirror.
 
     Returns:
         The run. End it with `Run.end`, or use it in a `with` statement around the training.
@@ -227,17 +243,20 @@ def start_run(
     Raises:
         JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
         rsc.db.session.DatabaseError: The database cannot be used.
+        journal.mirror.MirrorError: The mirror cannot be written. ValueError: Its URL holds secrets.
     """
     warn_of_unsupported(("gymnasium", "stable-baselines3"))
     run_id = new_run_id() if name is None else name
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
-    facts = {**provenance(), "parent_run_id": parent_run_id}
+    mirror_url = mirroring.usable_mirror(defaults.mirror(mirror))
+    facts = {**provenance(), "parent_run_id": parent_run_id, "mirror": mirror_url or None}
     root, marker = register_run(run_id, root, url, dict(parameters or {}), facts, resume=resume)
     settings = JournalSettings(
         str(root), run_id, durability, checkpoint_every_steps, on_error, EndReason.RESET, observations
     )
     run = Run(settings, url, marker)
     listen_for_failures(run_id, run)
+    run.mirror_to(mirror_url, mirror_every_s)
     return run
 
 
@@ -298,7 +317,7 @@ def register_run(
             if known is not None:
                 root = Path(known.journal_root or root)
                 marker = RunMarker(root, run_id, parameters, resume=True, node_id=node_id)
-                runs.resume_run(connection, run_id)
+                runs.resume_run(connection, run_id, facts.get("mirror"))
             else:
                 runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC), facts)
                 # The row first: the marker of a run that is refused would vouch for a root that is not the run's.

@@ -10,8 +10,8 @@ from typing import Any
 
 from journal.host.identity import this_writer
 from journal.host.paths import list_runs
-from journal.mirror.shipping import RunMirror, host_in_mirror
-from journal.mirror.store import MirrorError, Store
+from journal.mirror.shipping import RunMirror
+from journal.mirror.store import MirrorError, Store, host_in_mirror
 
 _STUCK_S = 0.2
 _SETTLE_TRIES = 3

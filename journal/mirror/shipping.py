@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections import OrderedDict
@@ -10,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from journal.errors import JournalError
-from journal.format.header import is_name
 from journal.format.schema import MAX_SIDE_FILE
 from journal.host.files import open_regular
 from journal.host.liveness import is_locked
@@ -196,8 +194,3 @@ def sent_before(chains: list[Chain]) -> dict[str, tuple[int, int, bool]]:
 def _tail_anew(state: Progress) -> Progress:
     """A chain holds whole generations of a tail, so a new chain begins with them."""
     return replace(state, first=0, slots=0, tail_kind=None, raw=None, raw_sent=None)
-
-
-def host_in_mirror(host: str) -> str:
-    """Return a host's name as a part of object names."""
-    return host if is_name(host) else f"host-{hashlib.sha256(host.encode()).hexdigest()[:16]}"

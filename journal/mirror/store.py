@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from journal.errors import JournalError
+from journal.format.header import is_name
 
 ROOT_OBJECT = "journal-mirror"  # marks the root of a mirror; also the object of the self-test
 _ROOT_CONTENT = b'{"format": "journal mirror", "version": 1}\n' + bytes(range(256))
@@ -44,6 +46,11 @@ def is_url(text: str) -> bool:
 def without_secrets(text: str) -> str:
     """Return a URL or message without user names, passwords and signatures."""
     return _PASSWORD.sub(lambda found: f"{found[1]}..." if found[1] else "//", text)
+
+
+def host_in_mirror(host: str) -> str:
+    """Return a host's name as a part of object names."""
+    return host if is_name(host) else f"host-{hashlib.sha256(host.encode()).hexdigest()[:16]}"
 
 
 class Store:
@@ -154,6 +161,7 @@ class Store:
 
 
 _HINTS = (
+    (r"cannot have a URL", "use s3://, gs://, az://, file:// or a folder"),
     (r"NoSuchBucket|bucket does not exist|ContainerNotFound", "create the bucket, or correct its name"),
     (
         r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId|AuthFailure|Unauthenticated|401",
@@ -185,6 +193,8 @@ def _in_words(error: Exception) -> str:
 def _opened(url: str, make: bool) -> Any:
     from obstore.store import LocalStore, from_url
 
+    if "://" in url and not is_url(url):
+        raise ValueError(f"a mirror cannot have a URL that begins with {url.partition('://')[0]}://")
     if url.startswith("file://"):
         url = url.removeprefix("file://")
     if not is_url(url):

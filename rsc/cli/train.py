@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from journal.console import Count, fail, remark, work_without_output
+from journal.console import DURATION, Count, fail, remark, work_without_output
 from rsc import defaults
 from rsc.cli import options
 
@@ -98,6 +98,19 @@ from rsc.cli import options
 )
 @options.policy_root
 @options.database_url
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help=f"Copy the journals to an object store or a folder while they are written.  [default: ${defaults.MIRROR_VARIABLE}]",
+)
+@click.option(
+    "--mirror-every",
+    type=DURATION,
+    default=f"{defaults.MIRROR_EVERY_S:g}s",
+    show_default=True,
+    metavar="DURATION",
+    help="Time between two looks of the mirror.",
+)
 @click.option("--reconcile", is_flag=True, help="At the end, run `reconcile` on this run.")
 def command(**arguments: Any) -> int:
     """Train a strategy with RLlib, on bundled prices or your own.
@@ -137,7 +150,17 @@ _WITH_RESUME = (
     "num_env_runners", "num_envs_per_env_runner", "vectorised", "evaluation_interval", "batch_mode", "durability",
     "save", "save_every", "seed",
 )  # fmt: skip
-_PLACES = ("resume", "iterations", "run_id", "journal_root", "policy_root", "database_url", "reconcile")
+_PLACES = (
+    "resume",
+    "iterations",
+    "run_id",
+    "journal_root",
+    "policy_root",
+    "database_url",
+    "reconcile",
+    "mirror",
+    "mirror_every",
+)
 
 
 def _given() -> set[str]:

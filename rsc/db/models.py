@@ -102,6 +102,7 @@ training_runs = Table(
     Column("driver_host", Words(255)),
     Column("parent_run_id", Words(128)),  # the run whose checkpoint this one goes on from
     Column("trial_id", Words(128)),
+    Column("mirror", Text),  # its URL, without secrets
     _one_of("status", RUN_STATUSES),
 )
 

@@ -66,10 +66,11 @@ def end_run(connection: Connection, run_id: str, status: str, end_time: datetime
     return connection.execute(statement.values(status=status, end_time=end_time, notes=notes)).rowcount == 1
 
 
-def resume_run(connection: Connection, run_id: str) -> bool:
-    """Mark a run as running again; return False if there is no such run."""
+def resume_run(connection: Connection, run_id: str, mirror: str | None = None) -> bool:
+    """Mark a run as running again, with its mirror if it has one now; return False if there is no such run."""
+    changes = {"status": "running", "end_time": None, "notes": None, **({"mirror": mirror} if mirror else {})}
     statement = update(training_runs).where(training_runs.c.run_id == run_id)
-    return connection.execute(statement.values(status="running", end_time=None, notes=None)).rowcount == 1
+    return connection.execute(statement.values(changes)).rowcount == 1
 
 
 def move_run(connection: Connection, run_id: str, journal_root: str) -> bool:
@@ -115,11 +116,13 @@ def find_run(connection: Connection, run_id: str) -> Row[Any] | None:
 
 
 _NAMED = 3
-_PLACE: tuple[Column[Any], ...] = (training_runs.c.run_id, training_runs.c.status, training_runs.c.journal_root)
+_PLACE: tuple[Column[Any], ...] = tuple(
+    training_runs.c[name] for name in ("run_id", "status", "journal_root", "mirror")
+)
 
 
 def run_place(connection: Connection, run_id: str) -> Row[Any] | None:
-    """Return run_id, status and journal_root of a run, None if the database does not know it.
+    """Return run_id, status, journal_root and mirror of a run, None if the database does not know it.
 
     Times and parameters are left out: one that a person edited by hand may not be readable.
     """
@@ -130,7 +133,7 @@ LATEST = "latest"
 
 
 def run_named(connection: Connection, name: str) -> Row[Any]:
-    """Return run_id, status and journal_root of the run that a person names.
+    """Return run_id, status, journal_root and mirror of the run that a person names.
 
     Args:
         connection: An open connection.
@@ -172,7 +175,7 @@ def id_named(name: str, newest_first: Sequence[str]) -> str | None:
 
 
 def run_places(connection: Connection) -> Sequence[Row[Any]]:
-    """Return run_id, status and journal_root of all runs, newest first."""
+    """Return run_id, status, journal_root and mirror of all runs, newest first."""
     return connection.execute(select(*_PLACE).order_by(training_runs.c.start_time.desc())).all()
 
 

@@ -15,7 +15,7 @@ from rsc.db.session import open_engine, reading
 from rsc.db.sqlite import create_file
 from rsc.db.urls import is_missing_file, masked, shown
 
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "rsc_version"
 """Holds the revision. Not alembic's default name: other tools that use alembic may share the database."""
 _versions = Table(

@@ -17,13 +17,13 @@ from ray.rllib.env.env_context import EnvContext
 from journal import Durability, RunMarker, list_journals
 from journal.host.identity import boot_id
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
-from rsc import defaults
+from rsc import defaults, mirroring
 from rsc.db.urls import without_password
 from rsc.provenance import provenance
 from rsc.recording.accounts import Account, AccountError
 from rsc.recording.episode import account_for
 from rsc.rllib import checks, live, rows, trials
-from rsc.rllib.nodes import this_node
+from rsc.rllib.nodes import this_node, this_node_or_none
 from rsc.rllib.runner import RecordedEnvRunner, RecordedEnvs, evaluation_runner, require_known_runner
 from rsc.rllib.settings import RecordingSettings, pickled
 from rsc.runs import Run, new_run_id, register_run
@@ -75,6 +75,8 @@ def attach(
     independent_seeds: bool = False,
     observations: bool = False,
     parent_run_id: str | None = None,
+    mirror: str | Path | None = None,
+    mirror_every_s: float = defaults.MIRROR_EVERY_S,
 ) -> AttachedRun:
     """Record all episodes of a config's envs in a new run: a journal and a database row for each.
 
@@ -97,12 +99,17 @@ def attach(
         observations: Record the env's own observations as extra columns, `observation_0` and so on, before RLlib's
             connectors change them. `LoadedRun.to_minari` makes a data set of them.
         parent_run_id: The run whose checkpoint this one goes on from. None: that of the config, if it is a checkpoint's.
+        mirror: URL of an object store, or a folder, to which a process on each node with env runners copies the node's
+            journals while they are written: docs/how-to/mirror.md. None: $RSC_MIRROR, else no mirror; "" is none.
+            Credentials come from the environment of each node.
+        mirror_every_s: Seconds between two looks of a mirror.
 
     Returns:
         The run. End it with `Run.end`, or use it in a `with` statement around the training.
 
     Raises:
-        TypeError, ValueError: The config cannot be recorded. Nothing was made.
+        TypeError, ValueError: The config cannot be recorded, or the mirror's URL holds secrets. Nothing was made.
+        journal.mirror.MirrorError: The mirror cannot be written. Nothing was made.
         JournalExistsError: The run id is taken.
         rsc.db.session.DatabaseError: The database cannot be used.
     """
@@ -127,6 +134,8 @@ def attach(
         trial_id=trials.current(),
         parameters=trials.plain_values(config),
         driver_node_id=this_node(),
+        mirror=mirroring.usable_mirror(defaults.mirror(mirror)),
+        mirror_every_s=mirror_every_s,
     )
     _require_account(config, settings)
     _, marker = register_run(
@@ -140,7 +149,9 @@ def attach(
     _put_on(config, settings)
     live.begin(settings.token, secret)
     _begun.add(settings.token)
-    return AttachedRun(settings, url, marker)
+    run = AttachedRun(settings, url, marker)
+    run.mirror_to(settings.mirror, mirror_every_s, this_node_or_none)
+    return run
 
 
 def _parent_of(config: AlgorithmConfig) -> str | None:
@@ -228,4 +239,5 @@ def _facts(config: AlgorithmConfig, settings: RecordingSettings, parent: str | N
         "seed": config.seed,
         "trial_id": settings.trial_id,
         "parent_run_id": parent,
+        "mirror": settings.mirror or None,
     }

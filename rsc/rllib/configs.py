@@ -13,7 +13,17 @@ from rsc.trading.env import TradingEnv
 from rsc.trading.vector_env import TradingVectorEnv
 
 DQN_STEPS_PER_UPDATE = 8
-_PLACES = {"database_url", "journal_root", "policy_root", "run_id", "reconcile", "resume", "changes"}
+_PLACES = {
+    "database_url",
+    "journal_root",
+    "policy_root",
+    "run_id",
+    "reconcile",
+    "resume",
+    "changes",
+    "mirror",
+    "mirror_every",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class TrainingPlan:
     policy_root: Path | None = None
     database_url: str | None = None
     reconcile: bool = False
+    mirror: str | None = None
+    mirror_every: float = defaults.MIRROR_EVERY_S
 
     @property
     def split(self) -> Split:

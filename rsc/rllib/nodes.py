@@ -10,3 +10,8 @@ def this_node() -> str:
     if not ray.is_initialized():
         return ""
     return str(ray.get_runtime_context().get_node_id())
+
+
+def this_node_or_none() -> str | None:
+    """Return the id of this process's Ray node; None while Ray is not running."""
+    return this_node() or None

@@ -15,12 +15,13 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 from journal.host.identity import boot_id
 from rsc.db.urls import with_password
 from rsc.defaults import NODE_NOTE
+from rsc.mirroring import mirror_run
 from rsc.recording.recorder import Recorder
 from rsc.recording.vector import VectorRecorder
 from rsc.rllib import live, rows, trials
 from rsc.rllib.callbacks import EpisodeCallbacks
 from rsc.rllib.checks import VECTOR_MODE, UnfitError, is_vector_mode, require_made_env, require_single_agent
-from rsc.rllib.nodes import this_node
+from rsc.rllib.nodes import this_node, this_node_or_none
 from rsc.rllib.progress import Progress
 from rsc.rllib.rows import RowWriter, TrialEntry
 from rsc.rllib.seeds import IndependentSeeds, VectorIndependentSeeds
@@ -69,6 +70,7 @@ class Recording:
             base.make_env()
             return
         self._our_callbacks(settings, run)
+        _mirror(settings)
         recorded = config.copy(copy_frozen=False)  # the runner's own is frozen, and the user's callbacks may read it
         recorded.env = RecordedEnvs.of(config, settings, self._notes(settings))
         self.config = recorded
@@ -228,6 +230,15 @@ class RecordedEnvs:
         arguments = {} if account is None else {"account": account}
         kind: Any = VectorRecorder if isinstance(env, gym.vector.VectorEnv) else Recorder
         return kind(env, settings, self.notes, **arguments)
+
+
+def _mirror(settings: RecordingSettings) -> None:
+    """Have this node's journals mirrored, if the run has a mirror. Waits for nothing, and never raises."""
+    try:
+        where = (settings.journal_root, settings.run_id, settings.mirror)
+        mirror_run(*where, settings.mirror_every_s, this_node_or_none)
+    except Exception as error:
+        _say(f"run {settings.run_id} is not mirrored from this node: {error}")
 
 
 def _live_run(settings: RecordingSettings) -> live.LiveRun | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ray import cloudpickle
 
 from journal import Durability
+from rsc.defaults import MIRROR_EVERY_S
 from rsc.recording.episode import JournalSettings
 
 ATTRIBUTE = "rsc_recording"
@@ -29,6 +30,8 @@ class RecordingSettings:
         parameters: The config's plain values by path, at the time of `attach`.
         observations: Record observations, too.
         driver_node_id: The Ray node on which `attach` was called; empty if Ray was not running then.
+        mirror: The URL to which each node mirrors its journals, without secrets; empty for none.
+        mirror_every_s: Seconds between two looks of a mirror.
     """
 
     run_id: str
@@ -45,6 +48,8 @@ class RecordingSettings:
     parameters: dict[str, Any] = field(default_factory=dict)
     observations: bool = False
     driver_node_id: str = ""
+    mirror: str = ""
+    mirror_every_s: float = MIRROR_EVERY_S
 
     @classmethod
     def of(cls, config: Any) -> RecordingSettings | None:

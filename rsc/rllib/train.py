@@ -136,8 +136,12 @@ def _train(plan: TrainingPlan, game: Game, saver: Saver, parent: Parent | None, 
         parameters={**plan.parameters(), "prices": game.market.described()},
         independent_seeds=True,
         parent_run_id=None if parent is None else parent.facts.run_id,
+        mirror=plan.mirror,
+        mirror_every_s=plan.mirror_every,
     )
     click.echo(f"run {run.run_id}")
+    if run.mirror:
+        remark(f"mirroring its journals to {run.mirror}")
     training = Training(run)
     saver.begin(run.run_id)
     try:

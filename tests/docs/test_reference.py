@@ -33,6 +33,7 @@ def test_reference__each_default__is_the_codes() -> None:
         "callback_timeout_s": defaults.CALLBACK_TIMEOUT_S,
         "database_pause_s": defaults.DATABASE_PAUSE_S,
         "save_every_iterations": defaults.SAVE_EVERY_ITERATIONS,
+        "mirror_every_s": defaults.MIRROR_EVERY_S,
         **{name: getattr(config, name) for name in ("capital", "fee", "sizing", "fraction", "fill", "episode_length")},
     }
     rows = dict(re.findall(r"^\| (\w+) \| ([\w.]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))

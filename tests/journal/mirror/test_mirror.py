@@ -6,11 +6,9 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,59 +19,9 @@ from journal.mirror import MirrorError, open_mirror
 from journal.mirror.bundle import BundleError, decode
 from journal.mirror.service import MirrorService
 from journal.mirror.store import Store
+from tests.support.s3 import CREDENTIALS, free_port, start_moto
 
 pytestmark = pytest.mark.xdist_group("mirror")
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def _wait(reached, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _moto(port: int, **environment: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _wait(lambda: _answers(port))
-    return server
-
-
-@pytest.fixture
-def port() -> int:
-    return _free_port()
-
-
-@pytest.fixture
-def server(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    started = _moto(port)
-    yield started
-    started.kill()
-    started.wait()
-
-
-@pytest.fixture
-def s3(port: int, server: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
-        monkeypatch.setenv(name, value)
-    import boto3
-
-    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}").create_bucket(Bucket="bucket")
-    return "s3://bucket/some/prefix"
 
 
 def _writer(root: Path, steps: int, every: int = 50) -> JournalWriter:
@@ -259,8 +207,8 @@ def test_mirror__missing_bucket__one_line(s3: str, tmp_path: Path) -> None:
 
 
 def test_mirror__wrong_credentials__one_line(tmp_path: Path) -> None:
-    port = _free_port()
-    server = _moto(port, INITIAL_NO_AUTH_ACTION_COUNT="0")
+    port = free_port()
+    server = start_moto(port, INITIAL_NO_AUTH_ACTION_COUNT="0")
     try:
         done = _main(
             str(tmp_path), "s3://bucket/x", "--once", AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", **CREDENTIALS
@@ -276,7 +224,7 @@ def test_mirror__wrong_credentials__one_line(tmp_path: Path) -> None:
 def test_mirror__unreachable_store__one_line_in_bounded_time(tmp_path: Path) -> None:
     began = time.monotonic()
     done = _main(
-        str(tmp_path), "s3://bucket/x", "--once", AWS_ENDPOINT_URL=f"http://127.0.0.1:{_free_port()}", **CREDENTIALS
+        str(tmp_path), "s3://bucket/x", "--once", AWS_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}", **CREDENTIALS
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

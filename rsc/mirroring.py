@@ -1,0 +1,68 @@
+"""Mirror a run's journals from each node on which it has processes: settings, checks, and messages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from journal.mirror.node import NodeMirror
+
+# Imports inside functions load obstore, which most runs do not need.
+
+log = logging.getLogger("rsc")
+
+FINISHING_S = 10.0
+"""How long the end of a run waits for its mirror on this node."""
+
+
+def usable_mirror(url: str) -> str:
+    """Check that a mirror can be written from here, and return its URL; a folder as an absolute path.
+
+    Raises:
+        ValueError: The URL holds a user name, a password or a signature.
+        journal.mirror.MirrorError: The store refuses it or does not answer, or obstore is not installed.
+    """
+    from journal.mirror.store import Store, is_url, without_secrets
+
+    if not url:
+        return ""
+    if without_secrets(url) != url:
+        raise ValueError(
+            "the mirror's URL holds secrets, and the run's row and each node's list of processes would show them;"
+            " give credentials by the environment of each node, for example AWS_ACCESS_KEY_ID"
+        )
+    store = Store(url, make=True)
+    store.test()
+    return url if is_url(url) else str(Path(url).absolute())
+
+
+def mirror_run(
+    root: Path | str, run_id: str, url: str, every_s: float, node_id: Callable[[], str | None] = lambda: ""
+) -> NodeMirror | None:
+    """Have the journals of a run mirrored from this node while this process lives; None without a URL.
+
+    Args:
+        root: The journal root.
+        run_id: The run.
+        url: As `usable_mirror` returns it.
+        every_s: Seconds between two looks.
+        node_id: Returns the id of this node in the cluster, or None while that is not known yet.
+    """
+    if not url:
+        return None
+    from journal.mirror.node import Order, mirror_here
+
+    return mirror_here(Order(str(root), run_id, url, every_s), log.warning, node_id)
+
+
+def finish_mirror(mirror: NodeMirror | None, run_id: str, url: str, root: Path | str) -> None:
+    """Wait at the end of a run until its journals of this node are stored, but not for long, and say if they are not."""
+    if mirror is not None and not mirror.finish(FINISHING_S):
+        log.warning(
+            "the mirror of run %s is not known to be complete; a process of its own goes on for some minutes, and"
+            " `journal mirror %s %s --run-id %s --once` stores the rest",
+            run_id, root, url, run_id,
+        )  # fmt: skip
