@@ -71,16 +71,18 @@ def record_pass(work: Pass, run_ids: Sequence[str] | None = None, wait_s: float 
         _record_failure(work, error)
         raise
     outcome = STOPPED if report.stopped else DONE
+    ended_at = database_now(engine)  # before the transaction: a pool may have one connection in all
     with engine.begin() as connection:
-        runs.end_pass(connection, work.pass_id, outcome, database_now(engine), report.to_dict())
+        runs.end_pass(connection, work.pass_id, outcome, ended_at, report.to_dict())
     return report
 
 
 def _record_failure(work: Pass, error: Exception) -> None:
+    report = {**work.report.to_dict(), "failures": [first_line(error)]}
     try:
+        ended_at = database_now(work.engine)
         with work.engine.begin() as connection:
-            report = {**work.report.to_dict(), "failures": [first_line(error)]}
-            runs.end_pass(connection, work.pass_id, FAILED, database_now(work.engine), report)
+            runs.end_pass(connection, work.pass_id, FAILED, ended_at, report)
     except SQLAlchemyError:  # the database is probably what failed; the pass stays unfinished there
         return
 

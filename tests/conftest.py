@@ -72,7 +72,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def pgbouncer(postgres_server: PostgresServer) -> Iterator[Pgbouncer]:
-    """A pooler in transaction mode with two sessions; without its program CI fails, elsewhere the tests are skipped."""
+    """A pooler in transaction mode with one session; without its program CI fails, elsewhere the tests are skipped."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None:
         if os.environ.get("CI", "").lower() in ("1", "true"):

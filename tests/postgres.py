@@ -107,7 +107,10 @@ class PostgresServer:
 
 
 class Pgbouncer:
-    """A pgbouncer before a server, in transaction mode: few sessions serve many clients, who must give a password."""
+    """A pgbouncer before a server, in transaction mode: one session serves all clients, who must give a password.
+
+    A client that opens a connection while it holds a transaction on another one waits for ever.
+    """
 
     def __init__(self, program: str, server: PostgresServer, password: str) -> None:
         user = _unprivileged_user()
@@ -117,7 +120,7 @@ class Pgbouncer:
         (self._home / "users").write_text(f'"rsc" "{password}"\n')
         settings = {
             "listen_addr": "127.0.0.1", "listen_port": self._port, "unix_socket_dir": "", "auth_type": "plain",
-            "auth_file": self._home / "users", "pool_mode": "transaction", "default_pool_size": 2,
+            "auth_file": self._home / "users", "pool_mode": "transaction", "default_pool_size": 1,
         }  # fmt: skip
         lines = [f"{name} = {value}" for name, value in settings.items()]
         databases = f"[databases]\n* = host=127.0.0.1 port={server.port} user=rsc\n[pgbouncer]\n"

@@ -58,7 +58,9 @@ def test_pgbouncer__transaction_mode__every_command_works(
         {"status": "truncated", "n": 300}
     ]
     assert records.sql("SELECT count(*) AS n FROM completed_trades")[0]["n"] == 1500
-    for words in LOOKS:
+    page = str(scene.folder / "page.html")
+    more = (("rsc", "episodes", "r1"), ("rsc", "report", "r1", "-o", page), ("rsc", "doctor"))
+    for words in (*LOOKS, *more):
         looked = run(words[0], *words[1:], "--database-url", url)
         assert looked.returncode == 0, said(looked)
 

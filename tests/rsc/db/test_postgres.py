@@ -61,7 +61,7 @@ def one(engine: Engine, query: str) -> Any:
         return connection.execute(text(query)).scalar_one()
 
 
-def test_pgbouncer__many_writers_over_two_sessions__every_row_is_written(pgbouncer, postgres_server, name):
+def test_pgbouncer__many_writers_over_one_session__every_row_is_written(pgbouncer, postgres_server, name):
     postgres_server.create_database(name)
     engine = with_run(pgbouncer.url(name))
     failures: list[BaseException] = []
