@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class RunState:
         folder: The run's folder below the root.
         kind: The kind of its file system.
         root_id: The folder's random id; empty if it has none of its own.
+        mirror: The URL of the mirror from which the folder was copied; empty if it is no copy of one.
     """
 
     run_id: str
@@ -60,6 +61,7 @@ class RunState:
     folder: Path
     kind: str
     root_id: str
+    mirror: str = ""
     _processes: dict[WriterIdentity, Process] = field(default_factory=dict)
 
     @property
@@ -120,15 +122,30 @@ class Evidence:
         """Return True if no more evidence can ever come."""
         return self.journal is not None and _is_final(self.writer, self.journal)
 
+    @property
+    def may_lack(self) -> str:
+        """Return what a copy of the journal may lack, in words; empty if the journal is closed, or was not read."""
+        if self.journal is None or self.journal.state is State.CLOSED:
+            return ""
+        return f"steps after {self.journal.last_step}"
 
-def run_state(run_id: str, root: Path, observer: Observer) -> RunState:
-    """Look at the run's folder and marker. An unreadable marker counts as unsure."""
+
+def run_state(run_id: str, root: Path, observer: Observer, mirror: str = "") -> RunState:
+    """Look at the run's folder and marker. An unreadable marker counts as unsure.
+
+    Args:
+        run_id: The run.
+        root: The journal root.
+        observer: Judges writers.
+        mirror: The URL of the mirror from which the root was copied.
+    """
     try:
         marker = marker_liveness(root, run_id, observer)
     except JournalError as error:
         marker = LivenessReport(Liveness.UNSURE, str(error))
     folder = run_dir(root, run_id)
-    return RunState(run_id, root, marker, observer, folder, observer.file_system(folder), read_root_id(folder))
+    kind, root_id = observer.file_system(folder), read_root_id(folder)
+    return RunState(run_id, root, marker, observer, folder, kind, root_id, mirror)
 
 
 def gather_evidence(run: RunState, journal_id: str, row: Any, settings: Settings, now: datetime) -> Evidence:
@@ -143,6 +160,8 @@ def gather_evidence(run: RunState, journal_id: str, row: Any, settings: Settings
         return Evidence(_missing(run, row, settings, now), None, writer)
     if state is JournalState.OPEN and journal is not None and journal.terminal is None and _failure_of(row):
         state = JournalState.FAILED
+    if settings.presumption and writer.liveness is Liveness.UNSURE:
+        writer = replace(writer, reason=settings.presumption)
     known = {} if journal is None else _told_by(journal, writer, run, row, settings, now)
     assumed, young = _assumed(writer.liveness, settings), _is_young(row, settings, now)
     return Evidence(Facts(row_of(row), state, assumed, writer.reason, young=young, **known), journal, writer)

@@ -13,9 +13,6 @@ from journal.errors import JournalError
 if TYPE_CHECKING:
     from journal.mirror import Mirror, MirroredRun
 
-STANDS_STILL_S = 150.0
-"""A mirror writes at least every 30 s while journals change or are open. Five times that, and it is not running."""
-
 
 class MovingMirrorError(JournalError):
     """A mirror was written a moment ago, so the machine that writes the journals works."""
@@ -30,7 +27,7 @@ def is_url(root: str) -> bool:
 
 @contextmanager
 def copy_of_mirror(
-    url: str, run_ids: Sequence[str] | None, *, assume_dead: bool, say: Callable[[str], None]
+    url: str, run_ids: Sequence[str] | None, *, still_s: float | None, say: Callable[[str], None]
 ) -> Iterator[Path]:
     """Copy the journals of runs to a temporary journal root, which is removed at the end.
 
@@ -38,7 +35,8 @@ def copy_of_mirror(
         url: The mirror.
         run_ids: Names of runs: ids, unique beginnings, or `latest`; all runs if None. A name that the mirror does not
             know is left out.
-        assume_dead: Writers that cannot be judged will be taken for dead.
+        still_s: The mirrors of all runs must stand still for so long, since writers that cannot be judged will be taken
+            for dead. None: they will not be.
         say: Takes a remark for the user.
 
     Raises:
@@ -49,8 +47,8 @@ def copy_of_mirror(
 
     mirror = open_mirror(url)
     runs = [mirror.run(run_id) for run_id in _named(mirror.runs(), run_ids)]
-    if assume_dead:
-        _check_that_they_stand_still(mirror, runs)
+    if still_s:
+        _check_that_they_stand_still(mirror, runs, still_s)
     with tempfile.TemporaryDirectory(prefix="reconcile-mirror-") as folder:
         for run in runs:
             say(f"copying {len(run.journals):,} journals of run {run.run_id} from {mirror.url}")
@@ -76,15 +74,15 @@ def _named(known: Sequence[str], names: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _check_that_they_stand_still(mirror: Mirror, runs: Sequence[MirroredRun]) -> None:
+def _check_that_they_stand_still(mirror: Mirror, runs: Sequence[MirroredRun], still_s: float) -> None:
     now = mirror.now()
     if now is None:
         raise MovingMirrorError(
             f"{mirror.url} lets nothing be written, so its clock is unknown, and with it how long the mirror stands still"
         )
     for run in runs:
-        if run.moved is not None and (age := (now - run.moved).total_seconds()) < STANDS_STILL_S:
+        if run.moved is not None and (age := (now - run.moved).total_seconds()) < still_s:
             raise MovingMirrorError(
-                f"the mirror of run {run.run_id} was written {age:.0f} s ago, so its training may go on; with"
-                f" --assume-dead it must stand still for {STANDS_STILL_S:g} s"
+                f"the mirror of run {run.run_id} was written {age:.0f} s ago, so its training may go on; it must"
+                f" stand still for {still_s:g} s"
             )

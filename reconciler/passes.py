@@ -10,7 +10,6 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -20,20 +19,21 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from journal import JournalAccessError, Observer, State, list_journals
-from reconciler.evidence import Evidence, RunState, gather_evidence, run_state
+from journal import JournalAccessError, Observer, list_journals
+from reconciler.evidence import RunState, gather_evidence, run_state
 from reconciler.executors import in_processes, in_turn
+from reconciler.judging import Work, work_of
 from reconciler.memory import Files, Memory, files_of, folder_state
 from reconciler.report import Hooks, PassReport, item_of
-from reconciler.rules import Action, JournalState, Verdict, decide
+from reconciler.rules import Action, JournalState, decide
 from reconciler.settings import Settings
-from rsc.closing import JOURNAL_MISSING, ended_from, ended_without_evidence, start_row, with_evidence
+from rsc.closing import JOURNAL_MISSING
 from rsc.db import episodes, runs
-from rsc.db.episodes import RECONCILER, SETTLED_AFTER, Ended
+from rsc.db.episodes import SETTLED_AFTER
 from rsc.db.session import database_now, first_line, reading
 from rsc.db.tolerant import UnreadableRow
 from rsc.db.trades import count_of
-from rsc.db.writing import Change, Guard, patiently, write_changes
+from rsc.db.writing import patiently, write_changes
 
 T = TypeVar("T")
 log = logging.getLogger("reconciler")
@@ -93,16 +93,6 @@ def runs_to_judge(connection: Connection, run_ids: Iterable[str] | None) -> list
         return list(runs.run_places(connection))
     named = (runs.run_named(connection, name) for name in run_ids)
     return list({run.run_id: run for run in named}.values())
-
-
-@dataclass(frozen=True)
-class _Work:
-    """A verdict that changes a row. ``was`` is the row's status before, None if there was no row."""
-
-    verdict: Verdict
-    change: Change
-    ended: Ended
-    was: str | None
 
 
 class Pass:
@@ -192,7 +182,7 @@ class Pass:
         """
         root = self.settings.journal_root or Path(row.journal_root)
         if unsettled or self._memory.folders.get(row.run_id) != folder_state(root / row.run_id):
-            run = run_state(row.run_id, root, self._observer)
+            run = run_state(row.run_id, root, self._observer, self.settings.copied_from)
             self._reconcile_run(row, run)
             if named and row.status == "running" and not self._stranded[row.run_id] and not run.folder.is_dir():
                 self._stranded[row.run_id] = [f"run {row.run_id}: there is no folder {run.folder}; {_ROOT_HINT}"]
@@ -216,7 +206,7 @@ class Pass:
         slices = _batched(self._candidates(run), self.settings.batch_episodes)
 
         def reconcile(candidates: Sequence[Candidate]) -> PassReport:
-            return self._reconcile_slice(run, candidates)
+            return self.reconcile_slice(run, candidates)
 
         if self.settings.processes > 1 and run.local and not self._hooks.listening:
             with reading(self.engine) as connection:
@@ -266,12 +256,12 @@ class Pass:
         self._memory.files[row.journal_id] = files
         return True
 
-    def _reconcile_slice(self, run: RunState, candidates: Sequence[Candidate]) -> PassReport:
+    def reconcile_slice(self, run: RunState, candidates: Sequence[Candidate]) -> PassReport:
         """Judge each episode in its own `try`, and write the verdicts in batches.
 
         Stops between two episodes when it is told to, and writes the verdicts so far.
         """
-        report, works, trades = PassReport(), list[_Work](), 0
+        report, works, trades = PassReport(), list[Work](), 0
         for journal_id, row in candidates:
             if self._hooks.should_stop():
                 report.stopped = True
@@ -294,7 +284,7 @@ class Pass:
         self._write(works, report)
         return report
 
-    def _judge(self, run: RunState, journal_id: str, row: Any, report: PassReport) -> _Work | None:
+    def _judge(self, run: RunState, journal_id: str, row: Any, report: PassReport) -> Work | None:
         """Gather the evidence of one episode, decide, and return what to write; None if nothing changes."""
         files = files_of(run.folder, journal_id) if row is not None and row.status != "started" else None
         now = self._now
@@ -311,32 +301,9 @@ class Pass:
             self._hooks.on_item(item_of(run, journal_id, row, evidence, verdict))
         if verdict.action is Action.WAIT:
             return None
-        return self._work_of(run, journal_id, row, evidence, verdict, now)
+        return work_of(run, journal_id, row, evidence, verdict, now, self.pass_id)
 
-    def _work_of(
-        self, run: RunState, journal_id: str, row: Any, evidence: Evidence, verdict: Verdict, now: datetime
-    ) -> _Work:
-        assert verdict.ending is not None, "Invariant: an episode ends with an ending"
-        episode_id, was = (None, None) if row is None else (row.episode_id, row.status)
-        known: dict[str, Any] = {"now": now, "pass_id": self.pass_id, "episode_id": episode_id}
-        start = None
-        if evidence.journal is None:
-            ended = ended_without_evidence(journal_id, verdict.ending, end_time=row.start_time, **known)
-        else:
-            ending = with_evidence(verdict.ending, self._why(evidence))
-            ended = ended_from(evidence.journal, finalized_by=RECONCILER, ending=ending, final=evidence.final, **known)
-            start = start_row(evidence.journal.header) if row is None else None
-        guard = Guard.LESS_EVIDENCE if verdict.action is Action.REPLACE else Guard.STARTED
-        return _Work(verdict, Change(run.run_id, journal_id, start, ended, guard), ended, was)
-
-    def _why(self, evidence: Evidence) -> str:
-        """Return why the writer counts as dead, and which steps are unknown."""
-        why, journal = evidence.writer.reason, evidence.journal
-        if self.settings.mirror and journal is not None and journal.state is not State.CLOSED:
-            why += f"; read from the mirror {self.settings.mirror}, and steps after {journal.last_step} are unknown"
-        return why
-
-    def _write(self, works: Sequence[_Work], report: PassReport) -> None:
+    def _write(self, works: Sequence[Work], report: PassReport) -> None:
         """Write verdicts, and count in the report which of them took effect."""
         if self.settings.dry_run:
             return

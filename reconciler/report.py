@@ -53,13 +53,14 @@ def item_of(run: RunState, journal_id: str, row: Any, evidence: Evidence, verdic
         status=status,
         end_reason=end_reason,
         why=verdict.why,
-        evidence=_evidence(evidence),
+        evidence=_evidence(run, evidence),
     )
 
 
-def _evidence(evidence: Evidence) -> dict[str, Any]:
+def _evidence(run: RunState, evidence: Evidence) -> dict[str, Any]:
     journal, writer = evidence.journal, evidence.writer
     known: dict[str, Any] = {
+        "source": "mirror" if run.mirror else "local",
         "journal": str(evidence.facts.journal),
         "writer": str(writer.liveness),
         "lease_age_s": writer.lease_age_s,
@@ -75,6 +76,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "trades": journal.trade_count,
         "last_step": journal.last_step,
         "last_step_time": last.isoformat() if last else None,
+        "may_lack": (run.mirror and evidence.may_lack) or None,
         "torn": journal.torn,
         "tail_lost": journal.tail_lost,
         "steps_lost": journal.steps_lost,
@@ -114,6 +116,7 @@ class PassReport:
     unlookable_count: int = 0
     failures: list[str] = field(default_factory=list)
     failure_count: int = 0
+    nodes: list[dict[str, Any]] = field(default_factory=list)  # of a pass over a cluster: what lies on each node
     stranded: Counter[str] = field(default_factory=Counter)  # waits that time alone will not end, by reason
     oldest_stale: datetime | None = None  # start of the oldest waiting episode whose writer is not known to be alive
     stopped: bool = False
@@ -138,6 +141,14 @@ class PassReport:
         starts = [start for start in (self.oldest_stale, other.oldest_stale) if start]
         self.oldest_stale = min(starts, default=None)
         self.stopped = self.stopped or other.stopped
+
+    def note_node(self, line: dict[str, Any]) -> None:
+        """Keep what was found on a node for a run, instead of what an earlier look of the pass found there."""
+        for place, earlier in enumerate(self.nodes):
+            if all(earlier[name] == line[name] for name in ("run_id", "node_id", "host", "source")):
+                self.nodes[place] = {**line, "judged": max(earlier["judged"], line["judged"])}
+                return
+        self.nodes.append(line)
 
     def count(self, verdict: Verdict, evidence: Evidence, run: RunState, journal_id: str, row: Any) -> None:
         """Count a verdict before it is written."""

@@ -19,7 +19,12 @@ class Settings:
         batch_trades: Write earlier if the verdicts so far hold this many trades, so that memory stays bounded.
         dry_run: Write nothing; read the journals of live episodes too, to show their evidence.
         assume_dead: Treat writers that may be alive as dead. A held lock still means alive.
-        mirror: The URL of the mirror from which the root was copied; empty if the root is no copy of one.
+        presumption: With ``assume_dead``: why the writers count as dead, in words for the rows.
+        copied_from: The URL of the mirror from which the root was copied; empty if the root is no copy of one.
+        mirror: On a cluster: the URL of the mirror that has the journals of lost nodes. Empty: the one that each run
+            recorded.
+        presume_lost_s: Nodes that Ray does not list count as lost too, and a mirror must stand still for so long. None:
+            only nodes that Ray lists as dead, and `reconciler.lost.STANDS_STILL_S`.
         processes: How many processes share a large run. Use one in a program that has other threads.
     """
 
@@ -29,5 +34,8 @@ class Settings:
     batch_trades: int = defaults.BATCH_TRADES
     dry_run: bool = False
     assume_dead: bool = False
+    presumption: str = ""
+    copied_from: str = ""
     mirror: str = ""
+    presume_lost_s: float | None = None
     processes: int = 1

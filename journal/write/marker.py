@@ -149,6 +149,14 @@ def read_marker(root: Path | str, run_id: str) -> tuple[WriterIdentity, dict[str
     return marker.writer, marker.parameters
 
 
+def node_of_marker(root: Path | str, run_id: str) -> str:
+    """Return the node of the driver that made the marker; empty if it is unknown, or the marker cannot be read."""
+    try:
+        return _read(marker_path(root, run_id)).node_id
+    except (JournalAccessError, NotAJournalError):
+        return ""
+
+
 def _read(path: Path) -> _Marker:
     try:
         with os.fdopen(open_regular(path), "rb") as file:

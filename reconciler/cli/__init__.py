@@ -35,6 +35,7 @@ _EXAMPLES = """
 Examples:
   reconcile --run-id 20261122-120000-1a2b3c       end the dead episodes of one run
   reconcile --all --explain                       show each verdict and its evidence
+  reconcile --run-id latest --ray auto            judge on each node of a Ray cluster
   reconcile --all --every 30s                     run as a daemon
   reconcile --all --rebuild --database-url sqlite:///new.db
   reconcile --run-id ID --journal-root s3://bucket/journals --assume-dead
@@ -89,6 +90,24 @@ Examples:
 @click.option(
     "--dry-run", "--explain", "dry_run", is_flag=True, help="Print each verdict with its evidence; write nothing."
 )
+@click.option(
+    "--ray",
+    metavar="auto|ADDRESS",
+    help="Let each live node of this Ray cluster judge the journals on its own disk.",
+)
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="With --ray: the mirror that has the journals of lost nodes. Default: the one that each run recorded.",
+)
+@click.option(
+    "--presume-lost",
+    "presume_lost_s",
+    type=DURATION,
+    metavar="AGE",
+    help="With --ray or a mirror's URL as --journal-root: treat as lost what Ray does not list, once its mirror stands"
+    " still for this long.",
+)
 @click.option("--rebuild", is_flag=True, help="First restore the rows of runs that the database has lost.")
 @click.option("--audit", is_flag=True, help="Compare ended rows with their journals; change nothing.")
 @click.option(
@@ -128,6 +147,9 @@ def command(
     grace_s: float,
     processes: int | None,
     dry_run: bool,
+    ray: str | None,
+    mirror: str | None,
+    presume_lost_s: float | None,
     rebuild: bool,
     audit: bool,
     assume_dead: bool,
@@ -156,6 +178,7 @@ def command(
         raise click.UsageError("give either --run-id ID or --all", ctx)
     daemon = every_s is not None or cron is not None
     _refuse_contradictions(ctx, given, daemon=daemon, audit=audit)
+    from reconciler.lost import STANDS_STILL_S
     from reconciler.mirrored import copy_of_mirror
     from reconciler.settings import Settings
 
@@ -166,6 +189,8 @@ def command(
         grace_period_s=grace_s,
         dry_run=dry_run,
         assume_dead=assume_dead,
+        mirror=mirror or "",
+        presume_lost_s=presume_lost_s,
         processes=1 if daemon else processes or min(os.cpu_count() or 1, 4),
     )
     url, chosen = defaults.database_url(database_url), run_ids or None
@@ -183,17 +208,21 @@ def command(
             return show_audit(url, chosen, settings, as_json)
         from reconciler.cli.once import reconcile_once
 
-        return reconcile_once(url, chosen, settings, wait_s=wait_s, rebuild=rebuild, as_json=as_json)
+        return reconcile_once(url, chosen, settings, wait_s=wait_s, rebuild=rebuild, as_json=as_json, ray=ray)
 
     if isinstance(journal_root, str):
-        with copy_of_mirror(journal_root, chosen, assume_dead=assume_dead, say=remark) as root:
-            return once(replace(settings, journal_root=root, mirror=journal_root))
+        presumed = assume_dead or presume_lost_s is not None
+        still_s = STANDS_STILL_S if assume_dead and presume_lost_s is None else presume_lost_s
+        with copy_of_mirror(journal_root, chosen, still_s=still_s, say=remark) as root:
+            return once(replace(settings, journal_root=root, copied_from=journal_root, assume_dead=presumed))
     return once(settings)
 
 
 _FOR_DAEMONS = ("deadline_s", "metrics_port", "metrics_address", "log_format")
-_FOR_SINGLE_PASSES = ("wait_s", "processes", "dry_run", "rebuild", "audit", "as_json")
-_FOR_PASSES = ("wait_s", "grace_s", "processes", "dry_run", "rebuild", "assume_dead")
+_FOR_CLUSTERS = ("ray", "mirror", "presume_lost_s")
+_FOR_SINGLE_PASSES = ("wait_s", "processes", "dry_run", *_FOR_CLUSTERS, "rebuild", "audit", "as_json")
+_FOR_PASSES = ("wait_s", "grace_s", "processes", "dry_run", *_FOR_CLUSTERS, "rebuild", "assume_dead")
+_NOT_FOR_RAY = ("processes", "rebuild")
 
 
 def _given_options(ctx: click.Context) -> dict[str, str]:
@@ -213,10 +242,18 @@ def _refuse_contradictions(ctx: click.Context, given: dict[str, str], *, daemon:
         raise click.UsageError(f"--every takes {SHORTEST_INTERVAL_S:g}s at least", ctx)
     if "metrics_address" in given and "metrics_port" not in given:
         raise click.UsageError("--metrics-address needs --metrics-port", ctx)
+    if "mirror" in given and "ray" not in given:
+        raise click.UsageError("--mirror needs --ray; without a cluster give the URL as --journal-root", ctx)
+    of_mirror = isinstance(ctx.params["journal_root"], str)
+    if "presume_lost_s" in given and "ray" not in given and not of_mirror:
+        raise click.UsageError("--presume-lost needs --ray, or a mirror's URL as --journal-root", ctx)
+    if "ray" in given and of_mirror:
+        raise click.UsageError("--journal-root names the folder on each node; give the URL as --mirror", ctx)
     for wrong, names, mode in (
         (not daemon, _FOR_DAEMONS, "is for daemons: give --every or --cron as well"),
         (daemon, _FOR_SINGLE_PASSES, "is for single passes, not for daemons"),
         (audit, _FOR_PASSES, "does nothing with --audit, which only compares"),
+        ("ray" in given, _NOT_FOR_RAY, "does nothing with --ray"),
     ):
         for name in names:
             if wrong and name in given:

@@ -21,15 +21,23 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from reconciler.ray_nodes import RayNodes
     from reconciler.report import Item, PassReport
 
 _LINE = "{:<6}{:>7}  {:<30}{:<10}{:>9}{:>8}"
 
 
 def reconcile_once(
-    url: str, run_ids: Sequence[str] | None, settings: Settings, *, wait_s: float, rebuild: bool, as_json: bool
+    url: str,
+    run_ids: Sequence[str] | None,
+    settings: Settings,
+    *,
+    wait_s: float,
+    rebuild: bool,
+    as_json: bool,
+    ray: str | None = None,
 ) -> int:
-    """Make one pass, show it, and return the exit code."""
+    """Make one pass, show it, and return the exit code. ``ray``: the address of the cluster whose nodes are looked at."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from journal import Observer
@@ -39,6 +47,7 @@ def reconcile_once(
     from rsc.db.upgrade import open_existing
 
     relax_garbage_collection()
+    nodes = None if ray is None else _joined(ray)  # before a database is opened, so that a wrong address makes none
     runs_to_rebuild = _runs_to_rebuild(run_ids, settings) if rebuild else _runs_here(run_ids, settings)
     engine = open_existing(url, may_create=rebuild, may_upgrade=not settings.dry_run)
     all_rebuilt = _rebuild(engine, runs_to_rebuild, settings)
@@ -48,7 +57,13 @@ def reconcile_once(
         view.progress(engine) as moved,
     ):
         hooks = Hooks(view.show, moved, stop.is_set, stop.wait, listening=as_json or settings.dry_run)
-        work = Pass(engine, Observer(), settings, hooks)
+        if nodes is None:
+            work = Pass(engine, Observer(), settings, hooks)
+        else:
+            from reconciler.cluster import ClusterPass
+
+            nodes.should_stop = stop.is_set
+            work = ClusterPass(engine, settings, hooks, nodes)
         try:
             report = record_pass(work, run_ids, wait_s=0.0 if settings.dry_run else wait_s)
         except SQLAlchemyError as error:
@@ -57,6 +72,12 @@ def reconcile_once(
     if stop.is_set():
         return INTERRUPTED
     return report.exit_code or (DONE if all_rebuilt else DATA_LOST)
+
+
+def _joined(address: str) -> RayNodes:
+    from reconciler.ray_nodes import RayNodes
+
+    return RayNodes(address)
 
 
 def _runs_to_rebuild(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[str]:
@@ -133,8 +154,20 @@ class _TextView:
     def finish(self, report: PassReport) -> None:
         for run_id in report.runs_interrupted:
             click.echo(f"run {run_id} is marked interrupted")
+        for node in report.nodes:
+            click.echo(_line_of_node(node))
         click.echo(f"{self._judged:,} episodes judged, nothing written" if self._dry_run else report.sentence())
         complain(report)
+
+
+def _line_of_node(node: dict[str, Any]) -> str:
+    """Return what a pass over a cluster found on a node, or in the mirror of one."""
+    name = f"node {node['host']}" + (f" ({node['node_id'][:12]})" if node["node_id"] else "")
+    if node["journals"] is None:
+        return f"{name} did not answer: {node['why']}"
+    state = "" if node["state"] == "alive" else f", {node['state']}"
+    where = " in the mirror" if node["source"] == "mirror" else ""
+    return f"{name}{state}: {node['journals']:,} journals of run {node['run_id']}{where}, {node['judged']:,} judged"
 
 
 class _JsonView:

@@ -24,8 +24,9 @@ from rsc.db.session import open_engine
 from tests.reconciler.daemons import Process, until
 from tests.reconciler.world import LATER, World, abandon
 
-EVIDENCE = {"journal", "writer", "lease_age_s"}
+EVIDENCE = {"source", "journal", "writer", "lease_age_s"}
 READ = {
+    "may_lack",
     "writer_host", "writer_pid", "steps", "trades", "last_step", "last_step_time", "torn", "tail_lost", "steps_lost",
     "trades_lost", "findings",
 }  # fmt: skip

@@ -118,13 +118,13 @@ def test_assume_dead__the_mirror_stood_still_long_enough__copies_by_the_clock_of
 ) -> None:
     url = f"file://{tmp_path / 'bucket'}"
     monkeypatch.setattr(Mirror, "now", lambda self: datetime.now(UTC) + timedelta(seconds=200))
-    with copy_of_mirror(url, ["lo"], assume_dead=True, say=lambda words: None) as root:
+    with copy_of_mirror(url, ["lo"], still_s=150.0, say=lambda words: None) as root:
         assert len(list((root / "lost").glob("*.arrows"))) == 3
     assert not root.exists()
     monkeypatch.setattr(Mirror, "now", lambda self: None)
     with (
         pytest.raises(MovingMirrorError, match="its clock is unknown"),
-        copy_of_mirror(url, None, assume_dead=True, say=lambda words: None),
+        copy_of_mirror(url, None, still_s=150.0, say=lambda words: None),
     ):
         raise AssertionError("unreachable")
 

@@ -1,0 +1,130 @@
+"""Decide which nodes of a cluster are lost, so that their mirror's copy of the journals may end episodes.
+
+A node that Ray lists as dead may still write: its link may be cut. A mirror that is written shows that its machine works.
+So a node is presumed lost only if Ray lists it as dead and its mirror stands still, by the store's own clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from journal.mirror import MirroredRun
+
+STANDS_STILL_S = 150.0
+"""A mirror writes at least every 30 s while journals change or are open. Five times that, and it is not running."""
+ALIVE, DEAD, UNLISTED, SILENT = "alive", "dead", "unlisted", "silent"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Whether a node is presumed lost; ``why``, in words for people, and where it is not also what to do."""
+
+    lost: bool
+    why: str
+
+
+def judge_loss(listed: str, still_s: float | None, presume_lost_s: float | None) -> Loss:
+    """Judge a node whose journals are in a mirror. The first rule that applies decides.
+
+    Args:
+        listed: What Ray's table says of the node: ``ALIVE``, ``DEAD`` or ``UNLISTED``; ``SILENT`` if a node on its
+            host is alive and did not answer.
+        still_s: For how long nothing was written to its mirror, by the store's clock; None if that is unknown.
+        presume_lost_s: The user's word: nodes that Ray does not list are lost too if their mirror stood still for so long.
+    """
+    limit = STANDS_STILL_S if presume_lost_s is None else presume_lost_s
+    if listed == ALIVE:
+        return Loss(False, "the node is alive, but has not its journal; is the journal root right?")
+    if listed == SILENT:
+        return Loss(False, "a node on the same host is alive, but did not answer; try again when it does")
+    if listed == UNLISTED and presume_lost_s is None:
+        return Loss(
+            False,
+            "Ray does not list the node, which may still write; if you know that it is lost: --presume-lost AGE",
+        )
+    if still_s is None and limit > 0:
+        return Loss(
+            False,
+            "the clock of the mirror is unknown, because it lets nothing be written; if you know that the node is lost:"
+            " --presume-lost 0s",
+        )
+    if still_s is not None and still_s < limit:
+        return Loss(
+            False,
+            f"its mirror was written in the last {limit:g} s, so the node may still write; wait until the mirror stands"
+            " still",
+        )
+    by = "Ray lists it as dead" if listed == DEAD else "the user presumed it"
+    age = "" if still_s is None else f", and its mirror stands still since {still_s:.0f} s"
+    return Loss(True, f"its node was lost: {by}{age}")
+
+
+class Losses:
+    """Judges the nodes of one run's episodes.
+
+    Args:
+        live: The ids of nodes that Ray lists as alive.
+        dead: The ids of nodes that Ray lists as dead.
+        live_roots: The ids of the run's folders on live nodes.
+        silent_hosts: The hosts of live nodes that did not answer.
+        run: What the mirror has of the run.
+        now: The store's own time; None if it is unknown.
+        presume_lost_s: See `judge_loss`.
+    """
+
+    def __init__(
+        self,
+        live: Iterable[str],
+        dead: Iterable[str],
+        live_roots: Iterable[str],
+        silent_hosts: Iterable[str],
+        run: MirroredRun,
+        now: datetime | None,
+        presume_lost_s: float | None,
+    ) -> None:
+        self._live, self._dead = set(live), set(dead)
+        self._live_roots, self._silent_hosts = set(live_roots), set(silent_hosts)
+        self._run, self._now, self._presume_lost_s = run, now, presume_lost_s
+
+    def of_journal(self, journal_id: str, row: Any) -> Loss:
+        """Judge the node of a mirrored journal. ``row`` may be None."""
+        mirrored = self._run.journals[journal_id]
+        nodes = {str(getattr(row, "node_id", None) or ""), mirrored.node_id} - {""}
+        listed = self._listed(nodes)
+        if mirrored.root_id and mirrored.root_id in self._live_roots:
+            listed = ALIVE
+        if {mirrored.host, str(getattr(row, "writer_host", None) or "")} & self._silent_hosts:
+            listed = SILENT
+        return judge_loss(listed, self._still_s(nodes, mirrored.root_id, mirrored.moved), self._presume_lost_s)
+
+    def of_driver(self, node_id: str) -> Loss:
+        """Judge the node of the run's driver, whose marker is only in the mirror."""
+        nodes = {node_id} - {""}
+        known = any(chain.node_id in nodes for chain in self._run.chains)
+        return judge_loss(
+            self._listed(nodes), self._still_s(nodes, "", None if known else self._run.moved), self._presume_lost_s
+        )
+
+    def listed(self, node_id: str) -> str:
+        """Return what Ray's table says of a node."""
+        return self._listed({node_id} - {""})
+
+    def _listed(self, nodes: set[str]) -> str:
+        if nodes & self._live:
+            return ALIVE
+        return DEAD if nodes & self._dead else UNLISTED
+
+    def _still_s(self, nodes: set[str], root_id: str, moved: datetime | None) -> float | None:
+        """Return how long ago the store was last written for the node, by any mirror there."""
+        times = [
+            chain.moved
+            for chain in self._run.chains
+            if chain.node_id in nodes or (root_id and chain.root_id == root_id)
+        ]
+        last = max([*times, *([moved] if moved else [])], default=None)
+        return None if last is None or self._now is None else (self._now - last).total_seconds()
