@@ -216,7 +216,7 @@ def _read(path: str, run: RunState, settings: Settings) -> tuple[JournalState, L
     except JournalError as error:
         return JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
     header = journal.header
-    if header.run_id != run.run_id or header.journal_id != journal.path.stem:
+    if header.run_id != run.run_id or path != f"{run.folder}/{header.journal_id}{STREAM_SUFFIX}":
         return JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, _whose(header)), None
     looked = run.has_seen(header.writer)
     writer = run.judge(path, found, header.origin)

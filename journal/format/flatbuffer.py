@@ -61,13 +61,19 @@ def _decoded_size(message: bytes) -> int:
         raise ValueError("the message's metadata is malformed")
     compressed, total = bool(slot_of(message, batch, _COMPRESSION)), rows
     places = struct.unpack_from(f"<{2 * count}q", message, buffers + 4)
+    if min(places, default=0) < 0:
+        raise ValueError("a buffer before its message")
+    end, unpack = len(message) - body, _unpack_i64
     for offset, length in zip(places[::2], places[1::2], strict=True):
-        if offset < 0 or length < 0 or body + offset + length > len(message):
+        if offset + length > end:
             raise ValueError("a buffer reaches beyond its message")
-        stated = _i64(message, body + offset) if compressed and length >= 8 else length
-        if stated < -1:
-            raise ValueError("a compressed buffer of negative length")
-        total += length if stated == -1 else stated
+        if compressed and length >= 8:
+            (stated,) = unpack(message, body + offset)
+            if stated < -1:
+                raise ValueError("a compressed buffer of negative length")
+            total += length if stated == -1 else stated
+        else:
+            total += length
     return total
 
 

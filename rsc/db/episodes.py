@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,23 +79,26 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
     return started
 
 
-def end_episode_by_callback(connection: Connection, ended: Ended, start: Mapping[str, Any] | None) -> bool:
+def end_episode_by_callback(
+    connection: Connection, ended: Ended, start: Mapping[str, Any] | None, later: list[tuple[int, Trades]] | None = None
+) -> bool:
     """End an episode as its callback, also if the reconciler ended it; return False if the callback did so before.
 
     Where there is no row, ``start`` makes it. Where the reconciler ended it on equal evidence, the journal's own end
-    included, only RLlib's ids are filled in.
+    included, only RLlib's ids are filled in. If there is a list ``later``, the trades are added to it, and the caller
+    inserts those of all episodes at once by `insert_trades`, in the same transaction.
     """
     row, each = ended.row, mark(connection)
     equal = f"evidence_closed AND {each} AND evidence_steps = {each} AND steps_lost = {each} AND trades_lost = {each}"
     guard = f"(status = 'started' OR (finalized_by = 'reconciler' AND ({equal}) IS NOT TRUE))"
     losses = row.get("steps_lost"), row.get("trades_lost")
     known = (bool(row.get("evidence_closed")), row.get("evidence_steps"), *losses)
-    if _end(connection, ended, guard, *known):
+    if _end(connection, ended, guard, *known, later=later):
         return True
     if start is None:
         return False
     start_episode(connection, {**start, "journal_id": ended.journal_id})
-    return _end(connection, ended, guard, *known)
+    return _end(connection, ended, guard, *known, later=later)
 
 
 def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
@@ -121,7 +125,7 @@ def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], p
     each = mark(connection)
     rows = rows_of(connection, episodes, [ended.row for ended in batch])
     result = connection.exec_driver_sql(
-        f"UPDATE episodes SET {_assignments(each, batch[0].row)} WHERE journal_id = {each} AND status = 'started'",
+        f"UPDATE episodes SET {_assignments(each, tuple(batch[0].row))} WHERE journal_id = {each} AND status = 'started'",
         [(*values, ended.journal_id) for values, ended in zip(rows, batch, strict=True)],
     )
     ids = {one.journal_id: one.episode_id for one in batch if one.episode_id is not None}
@@ -131,8 +135,9 @@ def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], p
     return set(ids)
 
 
-def _assignments(each: str, row: Mapping[str, Any]) -> str:
-    values = {name: f"coalesce({each}, {name})" if name in KNOWN_AT_START else each for name in row}
+@functools.lru_cache(maxsize=16)
+def _assignments(each: str, names: tuple[str, ...]) -> str:
+    values = {name: f"coalesce({each}, {name})" if name in KNOWN_AT_START else each for name in names}
     return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
@@ -145,11 +150,13 @@ def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[s
     return {row.journal_id: row.episode_id for row in won}
 
 
-def _end(connection: Connection, ended: Ended, guard: str, *guarded: Any) -> bool:
+def _end(
+    connection: Connection, ended: Ended, guard: str, *guarded: Any, later: list[tuple[int, Trades]] | None = None
+) -> bool:
     """Update the row if the guard holds, then its trades under the row lock. `overruled_status` keeps a replaced verdict."""
     each = mark(connection)
     found = connection.exec_driver_sql(
-        f"UPDATE episodes SET {_assignments(each, ended.row)}, overruled_status ="
+        f"UPDATE episodes SET {_assignments(each, tuple(ended.row))}, overruled_status ="
         " CASE WHEN finalized_by = 'reconciler' THEN status ELSE overruled_status END"
         f" WHERE journal_id = {each} AND {guard} RETURNING episode_id, overruled_status",
         (*values_of(connection, episodes, ended.row), ended.journal_id, *guarded),
@@ -158,7 +165,10 @@ def _end(connection: Connection, ended: Ended, guard: str, *guarded: Any) -> boo
         return False
     if found.overruled_status is not None:
         delete_trades(connection, found.episode_id)
-    insert_trades(connection, [(found.episode_id, ended.trades)])
+    if later is None:
+        insert_trades(connection, [(found.episode_id, ended.trades)])
+    else:
+        later.append((found.episode_id, ended.trades))
     return True
 
 

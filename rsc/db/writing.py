@@ -18,6 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from rsc.db import episodes
 from rsc.db.episodes import Ended
 from rsc.db.session import first_line
+from rsc.db.trades import Trades, insert_trades
 
 T = TypeVar("T")
 log = logging.getLogger("rsc")
@@ -121,18 +122,21 @@ def _apply(connection: Connection, changes: Sequence[Change], pass_id: str) -> s
             won |= {change.journal_id} if started and change.ended is None else set()
     first_verdicts = [one.ended for one in changes if one.ended is not None and one.guard is Guard.STARTED]
     won |= episodes.end_episodes_by_reconciler(connection, first_verdicts, pass_id)
+    trades: list[tuple[int, Trades]] = []
     for change in changes:
-        if change.guard is not Guard.STARTED and _apply_one(connection, change):
+        if change.guard is not Guard.STARTED and _apply_one(connection, change, trades):
             won.add(change.journal_id)
+    insert_trades(connection, trades)
     return won
 
 
-def _apply_one(connection: Connection, change: Change) -> bool:
+def _apply_one(connection: Connection, change: Change, trades: list[tuple[int, Trades]]) -> bool:
+    """Apply one change. The trades of an episode that the callback ends are added to ``trades``."""
     if change.guard is Guard.LESS_EVIDENCE:
         assert change.ended is not None, "Invariant: a correction ends its episode"
         return episodes.replace_on_more_evidence(connection, change.ended)
     if change.ended is not None:
-        return episodes.end_episode_by_callback(connection, change.ended, change.start)
+        return episodes.end_episode_by_callback(connection, change.ended, change.start, trades)
     return change.start is not None and episodes.start_episode(connection, change.start)
 
 

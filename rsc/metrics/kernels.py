@@ -249,9 +249,11 @@ def shape(count: int, moments: Moments) -> tuple[float, float]:
     return third, ratio(moments[8] / count, variance * variance) - 3.0
 
 
-def sharpe_error(count: int, moments: Moments, periods: float) -> float:
-    """Return the annualised standard error of the Sharpe ratio (Mertens 2002); NaN below `FEW_STEPS` returns."""
-    third, fourth = shape(count, moments)
+def sharpe_error(count: int, moments: Moments, periods: float, third: float, fourth: float) -> float:
+    """Return the annualised standard error of the Sharpe ratio (Mertens 2002); NaN below `FEW_STEPS` returns.
+
+    ``third`` and ``fourth`` are the `shape` of the same returns.
+    """
     if count < FEW_STEPS or not periods > 0 or third != third:  # NaN where the spread is noise
         return NAN
     each = moments[0] / count / root(moments[3], count - 1)
@@ -263,9 +265,8 @@ def beta_of(count: int, moments: Moments) -> float:
     return NAN if noisy(count, moments[1], moments[4]) else ratio(moments[6], moments[4])
 
 
-def alpha_of(count: int, moments: Moments, periods: float) -> float:
-    """Return (1 + mean(r - beta b))^periods - 1."""
-    beta = beta_of(count, moments)
+def alpha_of(count: int, moments: Moments, periods: float, beta: float) -> float:
+    """Return (1 + mean(r - beta b))^periods - 1; ``beta`` is `beta_of` the same returns."""
     return compounded((moments[0] - beta * moments[1]) / count, periods) if count else NAN
 
 

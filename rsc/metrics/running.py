@@ -271,7 +271,7 @@ class RunningMetrics:
         growth, gain = growth_per_year(initial, last, steps, periods), growth_of(initial, last)
         drawdown = finite(self._drawdown) if math.isfinite(self._peak) else NAN
         held_market = finite(ratio(self._price, self._first_price) - 1.0) if steps and self._first_price > 0 else NAN
-        skew, kurtosis = shape(steps, moments)
+        (skew, kurtosis), beta, spread = shape(steps, moments), beta_of(steps, moments), root(squares, steps - 1)
         trades = 0 if self._trades == _UNKNOWN else self._trades
         told = bool(trades) and not math.isnan(self._wins)
         return EpisodeMetrics(
@@ -281,10 +281,10 @@ class RunningMetrics:
             unrealized_pnl=finite(self._unrealized),
             total_return=gain,
             annual_return=growth,
-            sharpe_ratio=reward_to_risk(steps, earned, root(squares, steps - 1), periods),
+            sharpe_ratio=reward_to_risk(steps, earned, spread, periods),
             sortino_ratio=reward_to_risk(steps, earned, root(downside, steps), periods),
             calmar_ratio=calmar(growth, drawdown),
-            volatility=annualised(root(squares, steps - 1), periods),
+            volatility=annualised(spread, periods),
             max_drawdown=drawdown,
             win_rate=ratio(self._wins, trades),
             profit_factor=ratio(won, lost) if trades else NAN,
@@ -293,14 +293,14 @@ class RunningMetrics:
             total_fees=finite(fees),
             total_steps=steps,
             total_trades=None if self._trades == _UNKNOWN else trades,
-            sharpe_standard_error=sharpe_error(steps, moments, periods),
+            sharpe_standard_error=sharpe_error(steps, moments, periods, skew, kurtosis),
             skew=skew,
             kurtosis=kurtosis,
             longest_drawdown_steps=self._longest if math.isfinite(self._peak) else None,
             buy_and_hold_return=held_market,
             excess_return=gain - held_market,
-            beta=beta_of(steps, moments),
-            alpha=alpha_of(steps, moments, periods),
+            beta=beta,
+            alpha=alpha_of(steps, moments, periods, beta),
             information_ratio=reward_to_risk(steps, ahead, root(ahead_squares, steps - 1), periods),
             turnover=finite(traded * ratio(periods, steps)) if periods > 0 else NAN,
             total_costs=finite(costs),

@@ -139,7 +139,8 @@ def sharpe_standard_error(r: ArrayLike, periods_per_year: float) -> float:
     excess. NaN below 20 returns, and where the Sharpe ratio is undefined.
     """
     r = as_array(r)
-    return kernels.sharpe_error(len(r), kernels.moments_of(r, r), periods_per_year)
+    moments = kernels.moments_of(r, r)
+    return kernels.sharpe_error(len(r), moments, periods_per_year, *kernels.shape(len(r), moments))
 
 
 @quiet
@@ -153,7 +154,8 @@ def beta(r: ArrayLike, b: ArrayLike) -> float:
 def alpha(r: ArrayLike, b: ArrayLike, periods_per_year: float) -> float:
     """Annual return of what beta does not explain, (1 + mean(r - beta b))^P - 1 (Jensen 1968, risk-free rate 0)."""
     r = as_array(r)
-    return kernels.alpha_of(len(r), kernels.moments_of(r, as_array(b)), periods_per_year)
+    moments = kernels.moments_of(r, as_array(b))
+    return kernels.alpha_of(len(r), moments, periods_per_year, kernels.beta_of(len(r), moments))
 
 
 @quiet
