@@ -23,7 +23,7 @@ policy_root = click.option(
     type=click.Path(path_type=Path),
     help=f"Default: ${defaults.POLICY_VARIABLE}, else rsc-data/policies here.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document; docs/json.md describes it.")
 
 
 run_id = click.argument("run_id", type=RunName())

@@ -20,11 +20,11 @@ from journal.ops import dataset
 from journal.ops.dataset import Met
 from rsc.loading import html
 from rsc.loading.episodes import LoadedEpisode, stream_path
-from rsc.loading.names import find_run
-from rsc.loading.rows import RunRows
+from rsc.records.names import find_run
+from rsc.records.rows import RunRows
 
 if TYPE_CHECKING:
-    from rsc.loading.names import Place
+    from rsc.records.names import Place
 
 log = logging.getLogger("rsc")
 _NAMED = 3
@@ -61,6 +61,7 @@ class LoadedRun:
     """
 
     def __init__(self, place: Place) -> None:
+        self._place = place
         self.run_id = place.run_id
         self.folder = place.folder
         self._rows = RunRows(place.run_id, place.engine)
@@ -118,6 +119,19 @@ class LoadedRun:
         if row is None or row["run_id"] != self.run_id:
             raise UnknownNameError(f"run {self.run_id} has no episode {number}", hint=self._rows.numbers_in_words())
         return LoadedEpisode(self.run_id, self.folder, row["journal_id"], lambda *_: {row["journal_id"]: row})
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write the page of `rsc report` about the run, and return its path.
+
+        Args:
+            path: The file. None: the run's id, `.html`, in the current folder. An older report is replaced.
+
+        Raises:
+            rsc.report.writing.ReportError: The run has no episode, or another file has this name.
+        """
+        from rsc.report.writing import report_of
+
+        return report_of(path, [self._place]).path
 
     def to_minari(self, dataset_id: str, **options: Any) -> Any:
         """Write the run's episodes as a local Minari dataset, for offline reinforcement learning.

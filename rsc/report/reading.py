@@ -13,11 +13,11 @@ from journal.host.paths import list_journals
 from journal.inspect.overview import Overview, overview
 from journal.plot.page import named_figures, row_of
 from journal.read.reader import Journal
-from rsc.loading.rows import RunRows
+from rsc.records.rows import RunRows
 
 if TYPE_CHECKING:
     from journal.plot.packing import Curves
-    from rsc.loading.names import Place
+    from rsc.records.names import Place
 
 Row = Mapping[str, Any]
 _MISSING = "Its journal is not there: it was pruned, or is elsewhere. Only its row is known, so there are no charts."

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from journal.plot.packing import Curves, Limits
 from journal.plot.page import render
-from rsc.loading.names import find_run
+from rsc.records.names import Place, find_run
 from rsc.report import summary
 from rsc.report.reading import ReportedRun, RunReader
 
@@ -64,15 +64,20 @@ def write_report(
     """
     if not names:
         raise ReportError("name at least one run; `rsc runs` lists the runs")
-    places = {place.run_id: place for place in (find_run(name, database_url, journal_root) for name in names)}
-    target = Path(f"{next(iter(places))}.html" if path is None else path)
+    return report_of(path, [find_run(name, database_url, journal_root) for name in names], begin)
+
+
+def report_of(
+    path: Path | str | None, places: Iterable[Place], begin: Callable[[int], Callable[[], object]] | None = None
+) -> Report:
+    """Write the page about runs that were found; see `write_report`."""
+    each = {place.run_id: place for place in places}
+    target = Path(f"{next(iter(each))}.html" if path is None else path)
     _require_replaceable(target)
-    readers = [RunReader(place) for place in places.values()]
+    readers = [RunReader(place) for place in each.values()]
     total = sum(map(len, readers))
     if not total:
-        raise ReportError(
-            f"{', '.join(places)}: no episodes yet, neither rows nor journals, so there is nothing to show"
-        )
+        raise ReportError(f"{', '.join(each)}: no episodes yet, neither rows nor journals, so there is nothing to show")
     step = begin(total) if begin is not None else lambda: None
     curves = Curves(Limits.of_count(total))
     runs = [reader.read(curves, step) for reader in readers]

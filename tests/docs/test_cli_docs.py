@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from journal.cli import VERBS
+from rsc.runs import start_run
+from rsc.trading.env import TradingEnv
 from tests.journal.cli.world import RUN, World, make_world
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +66,26 @@ def test_json_page__keys_of_a_verb__are_those_that_it_prints(world: World, verb:
 def test_json_page__recover_and_export__too(world: World, tmp_path: Path):
     assert set(world.run("recover", "flipped", "-o", tmp_path, "--json").json()) == keys_of("recover")
     assert set(world.run("export", "finished", "-o", tmp_path / "out", "--json").json()) == keys_of("export")
+
+
+@pytest.mark.parametrize("verb", ["runs", "check", "episodes", "report"])
+def test_json_page__keys_of_rsc__are_those_that_it_prints(tmp_path: Path, verb: str):
+    places = {"database_url": f"sqlite:///{tmp_path}/rsc-data/rsc.db", "journal_root": tmp_path / "rsc-data/journal"}
+    with start_run("r1", **places) as run:
+        env = run.record(TradingEnv({"episode_length": 20}))
+        env.reset(seed=1)
+        while not any(env.step(1)[2:4]):
+            pass
+        env.close()
+    words = {"runs": [], "check": ["r1"], "episodes": ["latest"], "report": ["r1"]}[verb]
+    command = [sys.executable, "-m", "rsc", verb, *words, "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    printed = json.loads(done.stdout)
+    assert set(printed[0] if verb == "runs" else printed) == keys_of(f"rsc {verb}")
+
+
+def test_json_page__keys_of_evaluate_and_compare__are_those_of_the_code():
+    for verb in ("evaluate", "compare"):
+        source = (ROOT / "rsc" / "cli" / f"{verb}.py").read_text(encoding="utf-8")
+        document = source.split("def _document(")[1].split("\ndef ")[0]
+        assert set(re.findall(r'^        "(\w+)":', document, re.MULTILINE)) == keys_of(f"rsc {verb}")

@@ -10,7 +10,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
+
+from rsc.cli import command as rsc_program
+from rsc.runs import start_run
+from rsc.trading.env import TradingEnv
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -55,3 +60,36 @@ def test_how_to__code_of_a_page__runs_and_its_runs_are_complete(page: str, tmp_p
         )
         assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
+
+
+def test_report_page__its_commands__write_pages(tmp_path: Path) -> None:
+    for name in ("monday", "tuesday"):
+        places = {
+            "journal_root": tmp_path / "rsc-data/journal",
+            "database_url": f"sqlite:///{tmp_path}/rsc-data/rsc.db",
+        }
+        with start_run(name, **places) as run:
+            env = run.record(TradingEnv({"episode_length": 20}))
+            env.reset(seed=1)
+            while not any(env.step(1)[2:4]):
+                pass
+            env.close()
+    (block,) = blocks("report", "sh")
+    for line in block.splitlines():
+        command = [sys.executable, "-m", *shlex.split(line, comments=True)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("*.html")} == {"tuesday.html", "compared.html"}
+
+
+def test_evaluate_page__its_commands__are_ones_that_the_program_takes() -> None:
+    """Trainings are too slow to be repeated here: tests/rsc/policies runs each of these commands."""
+    text = (ROOT / "docs" / "how-to" / "evaluate.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (?:\$ )?(rsc .*)$", text, re.MULTILINE)
+    assert {line.split()[1] for line in lines} == {"train", "evaluate", "compare"}
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        with click.Context(rsc_program, info_name="rsc") as context:
+            verb = rsc_program.get_command(context, words[1])
+            assert verb is not None
+            verb.make_context(words[1], words[2:], parent=context)

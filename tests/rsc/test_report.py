@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import rsc
 from rsc.report.writing import ReportError, write_report
 from rsc.runs import start_run
 from rsc.trading.env import TradingEnv
@@ -65,6 +66,17 @@ def test_report__killed_run__says_what_was_rescued(place: dict[str, str], tmp_pa
     assert run["lost"] == ["Nothing is known to be lost."]
     again = command("rsc", "report", "killed", "-o", tmp_path / "run.html", "--database-url", place["database_url"])
     assert (again.returncode, list(tmp_path.iterdir())) == (0, [tmp_path / "run.html"])
+
+
+def test_load_run__report__is_the_page_of_the_command(place: dict[str, str], tmp_path: Path):
+    path = rsc.load_run("ended", **place).report(tmp_path / "run.html")
+    assert path.read_text().count("<h1") == write_report(
+        tmp_path / "again.html", "ended", **place
+    ).path.read_text().count("<h1")
+    assert rsc.load_run("ended", **place).report(path) == path, "an older report is replaced"
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(ReportError, match="is no report"):
+        rsc.load_run("ended", **place).report(tmp_path / "mine.html")
 
 
 def test_report__journals_gone__rows_remain_and_it_is_said(place: dict[str, str], tmp_path: Path):

@@ -1,0 +1,1 @@
+"""Find a run in the database and among the folders of journals, and read its rows."""
