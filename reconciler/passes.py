@@ -185,7 +185,7 @@ class Pass:
             run = run_state(row.run_id, root, self._observer, self.settings.copied_from)
             self._reconcile_run(row, run)
             if named and row.status == "running" and not self._stranded[row.run_id] and not run.folder.is_dir():
-                self._stranded[row.run_id] = [f"run {row.run_id}: there is no folder {run.folder}; {_ROOT_HINT}"]
+                self._stranded[row.run_id] = [f"run {row.run_id}: there is no folder {run.folder}; {_root_hint(row)}"]
 
     def _reconcile_run(self, row: Any, run: RunState) -> None:
         changed, found = folder_state(run.folder), PassReport()
@@ -194,7 +194,7 @@ class Pass:
             self.report.merge(report)
             self._hooks.on_progress(self.report.judged)
         self.report.runs += 1
-        self._stranded[run.run_id] = list(_stranded(run, found))
+        self._stranded[run.run_id] = list(_stranded(row, run, found))
         if not self._over() and not found.judged and time.time_ns() - changed > _SETTLING_S * 1e9:
             self._memory.folders[run.run_id] = changed
         driver_is_gone = row.status == "running" and run.marker is not None and not run.driver_may_live
@@ -344,13 +344,18 @@ class Pass:
         return self.report.stopped
 
 
-def _stranded(run: RunState, report: PassReport) -> Iterator[str]:
+def _stranded(row: Any, run: RunState, report: PassReport) -> Iterator[str]:
     """Yield one line for each reason for which episodes wait that time alone will not end."""
     for why in report.stranded:
         hint = "if you know that they are dead: --assume-dead"
         if run.marker is None:
-            hint = _ROOT_HINT
+            hint = _root_hint(row)
         yield f"run {run.run_id}: episodes cannot be judged here and were not ended: {why}; {hint}"
+
+
+def _root_hint(row: Any) -> str:
+    mirrored = f" if it is lost, use its mirror: --journal-root {row.mirror}" if row.mirror else ""
+    return _ROOT_HINT + mirrored
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

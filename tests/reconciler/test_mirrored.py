@@ -89,6 +89,10 @@ def test_root_is_gone__a_pass_over_the_mirror_writes_the_rows_of_a_local_pass(
     call("reconciler", "--run-id", "lost", "--journal-root", root, "--wait", "0s", cwd=home)
     shutil.rmtree(root)
     url = f"file://{tmp_path / 'bucket'}"
+    with sqlite3.connect(tmp_path / "rsc-data" / "rsc.db") as connection:
+        connection.execute("UPDATE training_runs SET mirror = ?", (url,))
+    waits = call("reconciler", "--run-id", "lost", "--wait", "0s", cwd=tmp_path, code=1)
+    assert f"use its mirror: --journal-root {url}" in waits
     said = call("reconciler", "--run-id", "lost", "--journal-root", url, "--wait", "0s", cwd=tmp_path)
     assert (
         "3 episodes ended (1 truncated, 2 completed)" in said or "3 episodes ended (2 completed, 1 truncated)" in said
