@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import click
 
 from journal.events import log_json, write_event
+from journal.places import shown, shown_as
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -189,6 +190,7 @@ def _error_text(text: str) -> str:
 
 def remark(message: str, event: str = "message", *, level: str = "info", **fields: Any) -> None:
     """Print one line for a human on stderr. With `--log-format json`, write an event with these fields instead."""
+    message = shown(message)
     if not write_event(message, event, level, fields):
         click.echo(_error_text(plain(message)), err=True)
 
@@ -223,11 +225,11 @@ def jsonable(value: Any) -> Any:
         return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return shown(value) if shown_as and isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:
-    return jsonable(value.tolist()) if hasattr(value, "tolist") else str(value)
+    return jsonable(value.tolist()) if hasattr(value, "tolist") else shown(str(value))
 
 
 def console() -> Console:

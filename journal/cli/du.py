@@ -55,7 +55,7 @@ def command(targets: tuple[str, ...], as_json: bool, journal_root: Path | None) 
     Example: journal du
     """
 
-    mirrored.refuse_mirror(journal_root, "du", "`journal ls` shows the sizes")
+    mirrored.refuse_mirror(journal_root, "du", "`journal ls` shows the sizes", targets)
     root = root_of(journal_root)
     folders = [find_target(name, journal_root).folder for name in targets] or [
         root / run for run in sorted(list_runs(root))

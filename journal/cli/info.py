@@ -15,6 +15,7 @@ from journal.format.schema import TAIL_LOST
 from journal.host.liveness import Observer
 from journal.inspect.figures import few_steps_mark, number_text
 from journal.inspect.find import find_journal
+from journal.places import shown
 
 if TYPE_CHECKING:
     from journal.host.liveness import LivenessReport
@@ -142,7 +143,9 @@ def standing_of(one: Overview, journal: Journal) -> str:
 def _page(one: Overview, journal: Journal, batches: bool) -> Iterator[str]:
     header = journal.header
     about, writer = header.about, header.writer
-    yield from _section("", [("journal", header.journal_id), ("run", header.run_id), ("path", str(journal.path))])
+    yield from _section(
+        "", [("journal", header.journal_id), ("run", header.run_id), ("path", shown(str(journal.path)))]
+    )
     yield from _section("", [("state", standing_of(one, journal)), *_extent(one, journal)])
     facts = [("env", about.env), *((name, str(value)) for name, value in about.env_config.items())]
     facts += [(name, str(value)) for name, value in about.notes.items()]

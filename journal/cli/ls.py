@@ -13,6 +13,7 @@ import click
 
 from journal.cli import options
 from journal.cli.lines import Lines, age_text, json_line, lost_text, painted, size_text
+from journal.cli.mirrored import whole_mirror
 from journal.cli.opening import paths_of
 from journal.cli.runs import list_all
 from journal.console import DATA_LOST, DONE, Count, coloured, remark
@@ -87,10 +88,13 @@ def command(
       journal ls
       journal ls 20261122-120000 --where 'state != closed'
       journal ls 20261122-120000 --figure pnl --figure sharpe_ratio --sort pnl --limit 10
+      journal ls s3://bucket/journals/20261122-120000
     """
 
     if ids and as_json:
         raise click.UsageError("--ids and --json exclude each other")
+    if (mirror := whole_mirror(targets)) is not None:
+        targets, journal_root = (), mirror
     root = root_of(journal_root)
     if not targets:
         if where or sort or figures:

@@ -39,6 +39,13 @@ class JournalName(TextType):
         self.name = name
         self._runs = runs
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if "://" in value and not (ctx is not None and ctx.resilient_parsing):
+            from journal.cli.mirrored import path_at  # reads the mirror, which needs pyarrow
+
+            return path_at(value)
+        return str(super().convert(value, param, ctx))
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         if incomplete.startswith((os.sep, ".")):
             return [CompletionItem(incomplete, type="file")]
@@ -67,11 +74,19 @@ targets = click.argument("targets", nargs=-1, required=True, metavar="TARGET..."
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
 
 
+def _from_environment(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Open the mirror that the variable names."""
+    named = os.environ.get(ROOT_VARIABLE, "")
+    needed = value is None and "://" in named and not ctx.resilient_parsing
+    return Root().convert(named, param, ctx) if needed else value
+
+
 def root(command: Any) -> Any:
     """Add the --journal-root option."""
     return click.option(
         "--journal-root",
         metavar="DIR",
         type=Root(),
+        callback=_from_environment,
         help=f"Folder of all runs, or a mirror's URL. Default: ${ROOT_VARIABLE}, else rsc-data/journal.",
     )(command)

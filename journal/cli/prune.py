@@ -41,7 +41,7 @@ def command(targets: tuple[str, ...], older_than: float, yes: bool, as_json: boo
     """
     from journal.ops.prune import judge, litter, remove
 
-    mirrored.refuse_mirror(journal_root, "prune", "remove whole runs in the store")
+    mirrored.refuse_mirror(journal_root, "prune", "remove whole runs in the store", targets)
     work_without_output()
     lines, kept, folders = Lines(), Counter[str](), set[Path]()
     gone, size = 0, 0

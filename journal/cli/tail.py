@@ -75,7 +75,7 @@ def command(
     if idle_timeout is not None and not follow:
         raise click.UsageError("--idle-timeout is for --follow")
     if follow:
-        mirrored.refuse_mirror(journal_root, "tail -f", "call it without -f")
+        mirrored.refuse_mirror(journal_root, "tail -f", "call it without -f", [episode])
     journal = journal_named(episode, journal_root)
     selection = choosing.selection_of(journal, trades=trades, columns=columns, where=where, form=form)
     following = _Following(journal, idle_timeout) if follow else None

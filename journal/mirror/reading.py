@@ -17,7 +17,7 @@ from journal.host.paths import check_name, journal_path
 from journal.mirror.bundle import Kind, Piece
 from journal.mirror.chain import Chain, read_chains
 from journal.mirror.copying import Part, copy_parts
-from journal.mirror.store import MirrorError, Store
+from journal.mirror.store import MirrorError, Store, without_secrets
 from journal.read.reader import Journal, read_journal
 
 __all__ = ["Chain", "Mirror", "MirroredJournal", "MirroredRun", "open_mirror"]
@@ -219,6 +219,9 @@ class MirroredRun:
             yield read_journal(journal_path(folder, self.run_id, journal_id))
 
 
+_HOW = "`journal mirror ROOT URL` makes one"
+
+
 def open_mirror(url: str | Path) -> Mirror:
     """Open a mirror for reading.
 
@@ -227,8 +230,27 @@ def open_mirror(url: str | Path) -> Mirror:
     """
     store = Store(str(url))
     if not store.is_root():
-        raise MirrorError(f"there is no mirror at {store.url}", hint="`journal mirror ROOT URL` makes one")
+        raise MirrorError(f"there is no mirror at {store.url}", hint=_HOW)
     return Mirror(store)
+
+
+def find_mirror(url: str, most: int) -> tuple[Mirror, list[str]]:
+    """Open the mirror at a URL or above it, and return it with the names that follow its own URL, at most ``most``.
+
+    Raises:
+        MirrorError: There is none, or the store does not answer.
+    """
+    place, mark, query = url.partition("?")
+    place, names = place.rstrip("/"), list[str]()
+    while True:
+        is_missing = place.startswith("file://") and not os.path.isdir(place.removeprefix("file://"))
+        store = None if is_missing else Store(place + mark + query)
+        if store is not None and store.is_root():
+            return Mirror(store), names
+        above, _, name = place.rpartition("/")
+        if len(names) == most or above.endswith("/"):
+            raise MirrorError(f"there is no mirror at {without_secrets(url)}", hint=_HOW)
+        place, names = above, [name, *names]
 
 
 def _part(chain: Chain, piece: Piece, file: Path) -> Part:

@@ -371,3 +371,39 @@ def test_commands__url_as_root__print_what_they_print_of_the_folder(tmp_path: Pa
     for words in (["du"], ["prune", "run1", "--older-than", "1d"], ["tail", "-f", "latest"]):
         assert printed(f"file://{mirror}", *words)[0] == 1
     assert printed(f"file://{tmp_path}", "ls")[0] == 1
+
+
+def test_commands__url_as_target__names_the_url_and_never_the_copy(s3: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with _writer(root, 30) as writer:
+        pass
+    _service(s3, root).tick()
+    episode = writer.journal_id
+
+    def printed(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "journal", *arguments]
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        assert "journal-mirror-" not in done.stdout + done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    path = f"{s3}/run1/{episode}.arrows"
+    assert printed("ls", s3)[1].count("run1") == 1
+    assert json.loads(printed("ls", f"{s3}/run1", "--json")[1])["path"] == path
+    for name in (f"run1/{episode}", f"run/{episode[:12]}", "run1/latest", f"run1/{episode}.arrows"):
+        assert f"path        {path}" in printed("info", f"{s3}/{name}")[1]
+    assert json.loads(printed("info", path, "--json")[1])["path"] == path
+    assert printed("cat", path, "--format", "csv")[1].count("\n") == 31
+    assert printed("verify", f"{s3}/run1")[0] == 0
+    for words, says in (
+        (["info", f"{s3}/run1/none"], f"in {s3}"),
+        (["ls", f"{s3}/none"], f"in {s3}"),
+        (["info", "s3://bucket/elsewhere/run1/none"], "there is no mirror at s3://bucket/elsewhere/run1/none"),
+        (["du", f"{s3}/run1"], "du cannot work"),
+        (["tail", "-f", f"{s3}/run1/latest"], "tail -f cannot work"),
+        (["prune", f"{s3}/run1", "--older-than", "1d"], "prune cannot work"),
+    ):
+        code, output = printed(*words)
+        assert code == 1
+        assert says in output
+        assert output.count("\n") == 1
