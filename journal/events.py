@@ -6,13 +6,18 @@ import io
 import json
 import logging
 import math
+import os
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
 
 _LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
+_LAST_LINES_S = 1.0
 _log: _Log | None = None
 
 
@@ -31,6 +36,35 @@ def log_json(program: str) -> None:
     sys.excepthook = _log.crash
 
 
+@contextmanager
+def native_lines() -> Iterator[None]:
+    """Write what native code and subprocesses print on descriptors 1 and 2 as events, too, if this process writes JSON."""
+    if _log is None:
+        yield
+        return
+    kept = _log.move_to_copy()
+    reading, writing = os.pipe()
+    for number in (1, 2):
+        os.dup2(writing, number)
+    os.close(writing)
+    reader = threading.Thread(target=_copy_lines, args=(reading, _Lines(_log, sys.stderr)), daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        reader.join(_LAST_LINES_S)  # a subprocess that still runs keeps the pipe open
+
+
+def _copy_lines(descriptor: int, lines: _Lines) -> None:
+    with open(descriptor, encoding="utf-8", errors="backslashreplace") as pipe:
+        for line in pipe:
+            lines.write(line)
+    lines.close()
+
+
 def write_event(message: str, event: str, level: str, fields: dict[str, Any]) -> bool:
     """Write an event if this process writes JSON. Return whether it does."""
     if _log is None:
@@ -43,12 +77,19 @@ class _Log:
     def __init__(self, program: str, stream: TextIO) -> None:
         self._program = program
         self._stream = stream
+        self._one_at_a_time = threading.RLock()  # a signal handler may write within a write
 
     def write(self, message: str, event: str, level: str, fields: dict[str, Any]) -> None:
         time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         known = {"time": time, "level": level, "program": self._program, "event": event, "message": message}
-        self._stream.write(json.dumps(_finite({**known, **fields}), default=str) + "\n")
-        self._stream.flush()
+        with self._one_at_a_time:
+            self._stream.write(json.dumps(_finite({**known, **fields}), default=str) + "\n")
+            self._stream.flush()
+
+    def move_to_copy(self) -> dict[int, int]:
+        """Write to a copy of stderr from now on. Return copies of descriptors 1 and 2."""
+        self._stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+        return {number: os.dup(number) for number in (1, 2)}
 
     def crash(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Write the traceback of an error that ends the program as one event."""
@@ -63,7 +104,7 @@ def _finite(value: Any) -> Any:
 
 
 class _Lines(io.TextIOBase):
-    """A standard stream that writes each finished line as an event. Warnings are printed to such streams."""
+    """A standard stream that writes each finished line as an event. Ray and warnings print to such streams."""
 
     def __init__(self, log: _Log, stream: TextIO) -> None:
         self._sink = log

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from journal.console import DURATION, Count, fail, remark, work_without_output
+from journal.console import DURATION, Count, fail, log_format, remark, work_without_output
 from rsc import defaults
 from rsc.cli import options
 
@@ -112,6 +112,7 @@ from rsc.cli import options
     help="Time between two looks of the mirror.",
 )
 @click.option("--reconcile", is_flag=True, help="At the end, run `reconcile` on this run.")
+@log_format
 def command(**arguments: Any) -> int:
     """Train a strategy with RLlib, on bundled prices or your own.
 

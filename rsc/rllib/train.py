@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from journal.console import DATA_LOST, DONE, console, remark
+from journal.events import native_lines, write_event
 from rsc import defaults
 from rsc.defaults import DATABASE_VARIABLE
 from rsc.policies.errors import PolicyError
@@ -64,10 +65,11 @@ def train(plan: TrainingPlan) -> int:
         PolicyStore(root, str(plan.run_id)).require_new()
     signals = Signals()
     try:
-        with signals.held(), signals.believed():
+        with native_lines(), signals.held(), signals.believed():
             training = _train(plan, game, saver, parent, signals)
     except Stopped as early:
-        remark(f"stopped by {signal.Signals(early.number).name} before training began")
+        name = signal.Signals(early.number).name
+        remark(f"stopped by {name} before training began", "signal", signal=name)
         return 128 + early.number
     return _concluded(plan, training, saver)
 
@@ -75,13 +77,13 @@ def train(plan: TrainingPlan) -> int:
 def _concluded(plan: TrainingPlan, training: Training, saver: Saver) -> int:
     """Print what was saved and what is left, and return the exit code."""
     if saver.saved is not None:
-        click.echo(f"policy saved to {saver.saved}")
+        _answer(f"policy saved to {saver.saved}", "saved", path=str(saver.saved))
     counts = _counts(training.run)
     code = _summary(training.run, plan, counts)
     rows = sum(count for name, count in (counts or {}).items() if name != _UNRECORDED)
     lost = incomplete_journals(training.run.journal_root, training.run.run_id, max(rows, training.episodes))
     for line in [*lost, *filter(None, [saver.failed])]:
-        remark(line)
+        remark(line, "incomplete", level="error")
     if training.stopped:
         return 128 + training.stopped
     return code or (DATA_LOST if lost or saver.failed else DONE)
@@ -139,7 +141,7 @@ def _train(plan: TrainingPlan, game: Game, saver: Saver, parent: Parent | None, 
         mirror=plan.mirror,
         mirror_every_s=plan.mirror_every,
     )
-    click.echo(f"run {run.run_id}")
+    _answer(f"run {run.run_id}", "run", run_id=run.run_id)
     if run.mirror:
         remark(f"mirroring its journals to {run.mirror}")
     training = Training(run)
@@ -150,7 +152,8 @@ def _train(plan: TrainingPlan, game: Game, saver: Saver, parent: Parent | None, 
             _iterate(config, plan, signals, training, saver, parent)
     except Stopped as stop:
         training.stopped = stop.number
-        remark(f"stopped by {signal.Signals(stop.number).name}")
+        name = signal.Signals(stop.number).name
+        remark(f"stopped by {name}", "signal", signal=name)
     return training
 
 
@@ -191,7 +194,25 @@ def _progress(start: int, iterations: int) -> Iterator[Any]:
             yield lambda result: bar.update(task, advance=1, description=_in_words(result))
         return
     done = iter(range(start + 1, start + iterations + 1))
-    yield lambda result: remark(f"iteration {next(done)} of {start + iterations}: {_in_words(result)}")
+
+    def tell(result: dict[str, Any]) -> None:
+        iteration, runners = next(done), result.get("env_runners", {})
+        remark(
+            f"iteration {iteration} of {start + iterations}: {_in_words(result)}",
+            "iteration",
+            iteration=iteration,
+            iterations=start + iterations,
+            env_steps=int(runners.get("num_env_steps_sampled_lifetime", 0)),
+            mean_return=float(runners.get("episode_return_mean", math.nan)),
+        )
+
+    yield tell
+
+
+def _answer(text: str, event: str, **fields: Any) -> None:
+    """Print a line of the result on stdout. With `--log-format json`, write an event instead."""
+    if not write_event(text, event, "info", fields):
+        click.echo(text)
 
 
 def _in_words(result: dict[str, Any]) -> str:
@@ -250,20 +271,23 @@ def _summary(run: Any, plan: TrainingPlan, counts: Mapping[str, int] | None) -> 
         finished = {name: count for name, count in counts.items() if name not in ("started", _UNRECORDED)}
         ended = ", ".join(f"{count} {status}" for status, count in sorted(finished.items())) or "none ended"
         without = f"; {unrecorded} without a row, which the database did not take" if unrecorded else ""
-        click.echo(f"episodes: {ended}; {left} left running by RLlib{without}")
+        words = f"episodes: {ended}; {left} left running by RLlib{without}"
+        _answer(words, "episodes", ended=finished, started=left, without_row=unrecorded)
         if not left + unrecorded:
             return 0
     arguments = ["--run-id", run.run_id]
     if plan.reconcile:
         # No grace: envs of this very process closed their journals just now, and no callback comes any more. Env
         # runners that were told to end still may take long on a busy machine, since Ray makes them nice.
-        command = [sys.executable, "-m", "reconciler", *arguments, "--grace", "0s", "--wait", "60s"]
+        reconcile = [sys.executable, "-m", "reconciler", *arguments, "--grace", "0s", "--wait", "60s"]
         # By the environment, since every user of the machine can read the arguments of a process.
         environment = {**os.environ, DATABASE_VARIABLE: run.database_url}
-        return subprocess.run(command, check=False, timeout=RECONCILE_TIMEOUT_S, env=environment).returncode
+        with native_lines():
+            return subprocess.run(reconcile, check=False, timeout=RECONCILE_TIMEOUT_S, env=environment).returncode
     if plan.database_url:
         arguments += ["--database-url", without_password(plan.database_url)[0]]
-    click.echo(f"to end them: {shlex.join(['reconcile', *arguments])}")
+    command = shlex.join(["reconcile", *arguments])
+    _answer(f"to end them: {command}", "next", command=command)
     return int(counts is None)
 
 
