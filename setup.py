@@ -43,6 +43,7 @@ TEST = [
     "nbclient>=0.10",
     "nbformat>=5.10",
     "croniter>=6.0",
+    "colorspacious>=1.1",  # how colour-blind readers see the palettes
     "stable-baselines3>=2.6,<2.10",
     "sb3-contrib>=2.6,<2.10",
     "minari>=0.5.3",
