@@ -1,12 +1,20 @@
-# `make demo` and `make test` need nothing but Python 3.11 or newer.
+# `make demo` and `make test` need nothing but Python 3.11 to 3.13.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # setuptools warns of every editable installation that its folder comes first among imports: it is meant to.
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
+# PyPI's torch brings 2.2 GB of CUDA. TORCH_INDEX= (empty) installs it, for a GPU.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 MINUTES ?= 60
 BENCHMARKS ?= append accounts env reconcile prices cli start steps training
+
+define TORCH
+test -z "$(TORCH_INDEX)" || $(BIN)/python -c "import torch" 2>/dev/null || \
+	$(INSTALL) --retries 0 --timeout 10 --index-url "$(TORCH_INDEX)" "torch>=2.6,<2.14" || \
+	echo "$(TORCH_INDEX) does not answer: installing the torch that pip finds, on PyPI that with 2.2 GB of CUDA"
+endef
 
 .PHONY: help demo test docs torture fuzz bench clean
 
@@ -23,7 +31,8 @@ $(BIN)/python:
 	@$(INSTALL) --upgrade pip
 
 $(VENV)/.demo: $(BIN)/python setup.py
-	@echo "Installing into $(VENV) (about a minute)..."
+	@echo "Installing into $(VENV): 0.42 GB to download, a minute or more..."
+	@$(TORCH)
 	@$(INSTALL) --editable ".[train]"
 	@touch $@
 
@@ -32,6 +41,7 @@ $(VENV)/.tox: $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python setup.py
+	@$(TORCH)
 	@$(INSTALL) --editable ".[train,postgres,plot,test]"
 	@touch $@
 
