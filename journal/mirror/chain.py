@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import secrets
 import time
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 
 import msgspec
 
 from journal.format.header import is_name
 from journal.mirror.bundle import (
+    BASE,
     HEAD_BYTES,
+    LEVELS,
     BundleError,
     Draft,
     Index,
@@ -25,10 +30,13 @@ from journal.mirror.bundle import (
     object_name,
     pieces_of,
 )
-from journal.mirror.store import Entry, ExistsError, Store
+from journal.mirror.store import ExistsError, Store
 
 BEAT = "beat"  # the heartbeat: an object that is replaced while nothing changes
 _FIRST_READ = 1 << 16
+_FEW = 256
+_MOST_NAMED = 1000
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _MOST_PIECES = 1 << 20  # an index that would describe more describes only its own bundle
 
 
@@ -44,7 +52,8 @@ class Chain:
         node_id: The node of the cluster, as the mirror was told; empty if unknown.
         moved: When the last bundle or heartbeat was written, by the store's clock.
         pieces: What the indexes describe, in the order of the bundles.
-        sizes: The size of each bundle by number.
+        base: The bundles up to this number were not listed: whether they exist, and their sizes, is not known.
+        sizes: The size of each other bundle by number.
         problems: What is wrong with its objects, for people.
     """
 
@@ -55,6 +64,7 @@ class Chain:
     root_id: str = ""
     node_id: str = ""
     pieces: list[Piece] = field(default_factory=list)
+    base: int = 0
     sizes: dict[int, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -65,53 +75,87 @@ class Chain:
 
 def read_chains(store: Store, run_id: str, host: str) -> list[Chain]:
     """Read the indexes of all chains of one run and host. Raises MirrorError."""
-    chains: dict[str, Chain] = {}
-    for entry in store.entries(f"{run_id}/{host}/"):
-        _note(chains, entry, f"{run_id}/{host}", host)
-    for chain in chains.values():
-        _read_indexes(store, run_id, chain)
-    return list(chains.values())
+    prefix = f"{run_id}/{host}"
+    chains = [_found(store, prefix, host, name) for name in store.children(f"{prefix}/") if is_name(name)]
+    for chain in chains:
+        if chain is not None:
+            _read_indexes(store, run_id, chain)
+    return [chain for chain in chains if chain is not None]
 
 
-def _note(chains: dict[str, Chain], entry: Entry, prefix: str, host: str) -> None:
-    mirror_id, _, name = entry.name.removeprefix(prefix + "/").partition("/")
-    number = number_of(name)
-    if not is_name(mirror_id) or (number is None and name != BEAT):
-        return
-    chain = chains.setdefault(mirror_id, Chain(f"{prefix}/{mirror_id}", host, mirror_id, entry.modified))
-    chain.moved = max(chain.moved, entry.modified)
-    if number is not None:
-        chain.sizes[number] = entry.size
+def _found(store: Store, prefix: str, host: str, mirror_id: str) -> Chain | None:
+    """Return a chain with its last bundles; None if there are none. Listing all of a long run would take seconds."""
+    chain = Chain(f"{prefix}/{mirror_id}", host, mirror_id, _NEVER)
+    chain.base = _base(lambda number: store.modified(chain.name_of(number)) is not None)
+    _note_entries(store, chain)
+    return None if chain.moved == _NEVER else chain
+
+
+def _base(exists: Callable[[int], bool]) -> int:
+    """Return a number, divisible by 256, of a bundle that exists, and behind which there are few; 0 without one.
+
+    Where numbers are missing, there may be more behind it.
+    """
+    most: int = BASE**LEVELS
+    high = 1
+    while exists(high * most):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if exists(middle * most) else (low, middle)
+    base = low * most
+    while base < high * most - _FEW and exists(base + _FEW):
+        base += _FEW
+    return base
+
+
+def _note_entries(store: Store, chain: Chain) -> None:
+    """Note the bundles behind the base, and the base itself, which exists."""
+    after = chain.name_of(chain.base - 1) if chain.base else ""
+    for entry in store.entries(f"{chain.prefix}/", after):
+        name = entry.name.rpartition("/")[2]
+        number = number_of(name)
+        if entry.name != f"{chain.prefix}/{name}" or (number is None and name != BEAT):
+            continue
+        chain.moved = max(chain.moved, entry.modified)
+        if number is not None:
+            chain.sizes[number] = entry.size
 
 
 def _read_indexes(store: Store, run_id: str, chain: Chain) -> None:
     """Read from the last bundle down, by what each index covers."""
     parts: list[list[Piece]] = []
-    number = max(chain.sizes, default=0)
-    least = min(chain.sizes, default=1)
-    while number >= least:
+    known = sorted(chain.sizes)
+    number = known[-1] if known else 0
+    while number > 0:
         index = _index_of(store, run_id, chain, number)
         if index is None:
+            if number <= chain.base:
+                chain.base = 0
+                _note_entries(store, chain)
+                known = sorted(chain.sizes)
             number -= 1
-            continue
-        if not parts:
-            chain.root_id, chain.node_id = index.root_id, index.node_id
-        parts.append(index.pieces)
-        number -= index.covers
-    missing = [number for number in range(1, max(chain.sizes, default=0)) if number not in chain.sizes][:1000]
-    chain.problems += [f"{chain.name_of(number)} is missing" for number in missing]
+        else:
+            if not parts:
+                chain.root_id, chain.node_id = index.root_id, index.node_id
+            parts.append(index.pieces)
+            number -= index.covers
+        if number > chain.base:  # behind it every bundle is known, and what is missing needs no request
+            at = bisect_right(known, number)
+            number = known[at - 1] if at else 0
+    missing = (number for number in range(chain.base + 1, known[-1] if known else 0) if number not in chain.sizes)
+    chain.problems += [f"{chain.name_of(number)} is missing" for number in islice(missing, _MOST_NAMED)]
     chain.pieces = current(piece for part in reversed(parts) for piece in part)
 
 
 def _index_of(store: Store, run_id: str, chain: Chain, number: int) -> Index | None:
-    size = chain.sizes.get(number)
-    if size is None:
-        return None
     name = chain.name_of(number)
     try:
-        start = store.get_range(name, 0, min(size, _FIRST_READ))
-        if start is None:
+        read = store.get_start(name, _FIRST_READ)
+        if read is None:
             raise BundleError("it is missing")
+        start, size = read
         length = HEAD_BYTES + index_length(start)
         if length > len(start):
             start += store.get_range(name, len(start), length - len(start)) or b""

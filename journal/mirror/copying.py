@@ -92,7 +92,7 @@ def _copy_group(
                 problems.append((journal_id, f"{part.name} {what}"))
         path = folder / part.file
         if found is None or len(found) < part.length:
-            fill(path, part.start, part.length)
+            _fill_ends(path, part.start, part.length)
         if found:
             _write(path, part.start, found)
     return problems
@@ -102,6 +102,12 @@ def fill(path: Path, start: int, length: int) -> None:
     """Write FF bytes: no reader takes them for a torn end."""
     for at in range(start, start + length, len(_FF)):
         _write(path, at, _FF[: min(len(_FF), start + length - at)])
+
+
+def _fill_ends(path: Path, start: int, length: int) -> None:
+    """Write FF bytes at both ends of a missing piece. A forged index must not fill a disk with them."""
+    fill(path, start, min(length, len(_FF)))
+    fill(path, start + max(length - len(_FF), 0), min(length, len(_FF)))
 
 
 def _write(path: Path, start: int, data: bytes) -> None:

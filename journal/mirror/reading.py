@@ -14,7 +14,7 @@ from pathlib import Path
 from journal.errors import UnsafeNameError
 from journal.format.header import is_name
 from journal.host.paths import check_name, journal_path
-from journal.mirror.bundle import Kind, Piece
+from journal.mirror.bundle import MAX_BUNDLE, Kind, Piece
 from journal.mirror.chain import Chain, read_chains
 from journal.mirror.copying import Part, copy_parts
 from journal.mirror.store import MirrorError, Store, without_secrets
@@ -110,10 +110,10 @@ class MirroredRun:
     def __init__(self, store: Store, run_id: str, chains: list[Chain]) -> None:
         self.run_id, self.chains, self._store = run_id, chains, store
         self.marker: Part | None = None
-        self.total_bytes = sum(sum(chain.sizes.values()) for chain in chains)
+        self.total_bytes = sum(sum(chain.sizes.values()) + chain.base * MAX_BUNDLE for chain in chains)
         pieces: dict[str, list[tuple[Chain, Piece]]] = {}
         for chain in chains:
-            for piece in chain.pieces:
+            for piece in _apart(chain):
                 pieces.setdefault(piece.journal, []).append((chain, piece))
         for chain, piece in pieces.pop("", []):
             self.marker = _part(chain, piece, Path("run"))
@@ -253,11 +253,31 @@ def find_mirror(url: str, most: int) -> tuple[Mirror, list[str]]:
         place, names = above, [name, *names]
 
 
+def _apart(chain: Chain) -> list[Piece]:
+    """Return a chain's pieces without those that overlap another in a bundle of unknown size.
+
+    No mirror writes such pieces. A forged index could make a small object fill a disk with them.
+    """
+    ends: dict[int, int] = {}
+    kept = []
+    for piece in sorted(chain.pieces, key=lambda one: (one.number, one.place)):
+        if piece.number <= chain.base and piece.place < ends.get(piece.number, 0):
+            chain.problems.append(
+                f"{chain.name_of(piece.number)}: pieces of it overlap, that of {piece.journal} is left out"
+            )
+            continue
+        ends[piece.number] = piece.place + piece.length
+        kept.append(piece)
+    return kept
+
+
 def _part(chain: Chain, piece: Piece, file: Path) -> Part:
     size = chain.sizes.get(piece.number)
     name = chain.name_of(piece.number)
     problem = ""
-    if size is None:
+    if piece.number <= chain.base:
+        pass  # its size is not known; what a read gives is checked
+    elif size is None:
         problem = f"{name} is missing"
     elif piece.place + piece.length > size:
         problem = f"{name} is shorter than its piece of {piece.journal or 'the marker'}"

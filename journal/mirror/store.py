@@ -105,10 +105,25 @@ class Store:
         )
         return None if found is None else bytes(found)
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
-        """Yield the objects under a prefix. Raises MirrorError."""
+    def get_start(self, name: str, length: int) -> tuple[bytes, int] | None:
+        """Return the first bytes of an object and its whole size; None if it does not exist."""
+
+        def read(store: Any, name: str) -> tuple[bytes, int]:
+            try:
+                found = self._obstore.get(store, name, options={"range": (0, length)})
+            except self._obstore.exceptions.BaseError as error:
+                if re.search(r"range was invalid|InvalidRange|\b416\b", str(error)):  # an empty object has no range
+                    return b"", 0
+                raise
+            return bytes(found.bytes()), found.meta["size"]
+
+        got: tuple[bytes, int] | None = self._call("read", read, name)
+        return got
+
+    def entries(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        """Yield the objects under a prefix, those of the names behind ``after``. Raises MirrorError."""
         try:
-            for page in self._obstore.list(self._store, prefix or None, chunk_size=1000):
+            for page in self._obstore.list(self._store, prefix or None, offset=after or None, chunk_size=1000):
                 for one in page:
                     yield Entry(one["path"], one["size"], one["last_modified"])
         except FileNotFoundError:

@@ -121,28 +121,28 @@ WRITERS = """
 import random, sys, time
 from journal import About, JournalWriter
 make = lambda: JournalWriter(sys.argv[1], "run1", about=About("Env", 1e4, 252), checkpoint_every_steps=40)
-writers = [make() for _ in range(8)]
+writers = [make() for _ in range(32)]
 end = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < end:
-    at = random.randrange(8)
+    at = random.randrange(32)
     for number in range(random.randrange(30)):
         writers[at].append(action=1, reward=0.01, portfolio_value=1e4 + number, price=2.0)
-    if random.random() < 0.02:
+    if random.random() < 0.05:
         writers[at].close()
         writers[at] = make()
     time.sleep(0.001)
-for writer in writers[:4]:
+for writer in writers[:16]:
     writer.close()
 """
 
 
 def test_mirror__killed_at_random_while_writers_write__prefixes_and_no_damage(tmp_path: Path) -> None:
-    _kill_mirrors(tmp_path, 6, 8)
+    _kill_mirrors(tmp_path, 6, 10)
 
 
 @pytest.mark.torture
 def test_mirror__killed_100_times_while_writers_write__prefixes_and_no_damage(tmp_path: Path) -> None:
-    _kill_mirrors(tmp_path, 100, 90)
+    _kill_mirrors(tmp_path, 100, 180)
 
 
 def _kill_mirrors(tmp_path: Path, kills: int, seconds: int) -> None:
@@ -317,6 +317,76 @@ def test_read__hostile_indexes__refused(tmp_path: Path) -> None:
         decode(bomb, len(bomb))
 
 
+def _forged(mirror: Path, pieces: list[tuple], data: bytes, number: int = 1, mirror_id: str = "forged") -> Path:
+    """Write a well-formed bundle, with a right checksum, that states these pieces."""
+    from journal.mirror import bundle as b
+
+    (host,) = (mirror / "run1").iterdir()
+    path = host / mirror_id / b.object_name(number)
+    path.parent.mkdir(exist_ok=True)
+    stated = [b.Piece(*piece) for piece in pieces]
+    index = b.Index(1, "run1", host.name, mirror_id, number, 1, len(data), stated)
+    path.write_bytes(b.encode(index, [b.Draft("", b.Kind.STREAM, data)]))
+    return path
+
+
+def _crc(data: bytes) -> int:
+    from crc32c import crc32c
+
+    return int(crc32c(data))
+
+
+def test_read__pieces_that_disagree__named_and_the_bytes_of_one_are_taken(tmp_path: Path) -> None:
+    _, mirror, writer = _mirrored(tmp_path)
+    run = open_mirror(mirror).run("run1")
+    part = next(one for one in run.journals[writer.journal_id].parts if one.start == 0 and one.file.suffix == ".arrows")
+    other = b"x" * part.length
+    _forged(mirror, [(writer.journal_id, 0, 1, 0, part.length, _crc(other), 0, 1, 0)], other)
+    problems = open_mirror(mirror).run("run1").fetch([writer.journal_id], tmp_path / "copy")
+    assert any("disagree" in problem for problem in problems[writer.journal_id])
+
+
+def test_read__ids_that_leave_the_root__the_object_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    _, mirror, _ = _mirrored(tmp_path)
+    for journal_id in ("../../escaped", "/tmp/escaped", "..", "a/b"):
+        path = _forged(mirror, [(journal_id, 0, 1, 0, 4, _crc(b"data"))], b"data")
+        run = open_mirror(mirror).run("run1")
+        assert any(path.name in problem and "is not a journal id" in problem for problem in run.problems)
+        assert journal_id not in run.journals
+        run.fetch([*run.journals, journal_id], tmp_path / "copy")
+    written = {path.relative_to(tmp_path / "copy").parts[0] for path in (tmp_path / "copy").rglob("*")}
+    assert written == {"run1"}
+
+
+def test_read__pieces_with_sizes_and_places_that_lie__named_in_bounded_time_and_space(tmp_path: Path) -> None:
+    _, mirror, writer = _mirrored(tmp_path)
+    before = set(open_mirror(mirror).run("run1").journals)
+    hostile = [
+        ("far", 0, 1, 0, 4, _crc(b"data"), 1 << 50),  # a gap of a petabyte
+        ("long", 0, 1, 0, 4, _crc(b"data")), ("long", 0, 1, 0, 1 << 26, 0, 4),  # longer than its bundle
+        ("room", 2, 1, 0, 4, _crc(b"data"), 0, 1, 1 << 60),
+    ]  # fmt: skip
+    block = bytes(1 << 20)
+    many = [("many", 0, 1, 0, len(block), _crc(block), len(block) * at) for at in range(200)]
+    for at, piece in enumerate(hostile[:3]):
+        _forged(mirror, [piece], b"data", mirror_id=f"forged{at}")
+    _forged(mirror, hostile[3:], b"data", mirror_id="forged3")
+    _forged(mirror, many, block, mirror_id="many")
+    _forged(mirror, [], b"", number=9_999_999_999, mirror_id="gaps")
+    began = time.monotonic()
+    run = open_mirror(mirror).run("run1")
+    problems = run.fetch(run.journals, tmp_path / "copy")
+    assert time.monotonic() - began < 20
+    assert "left out" in problems["far"][0]
+    assert any("forged2" in problem and "ends behind its end" in problem for problem in run.problems)
+    assert any("left out" in problem for problem in problems["many"])  # together more than its bundles hold
+    assert not {name for name in before if name in problems}
+    held = sum(path.stat().st_blocks * 512 for path in (tmp_path / "copy").rglob("*"))
+    assert held < 8 << 20
+    assert len(run.problems) < 3000
+    assert read_journal(tmp_path / "copy" / "run1" / f"{writer.journal_id}.arrows").last_step == writer.steps
+
+
 def test_read__one_journal_of_many_bundles__few_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, mirror = tmp_path / "root", tmp_path / "mirror"
     service = _service(str(mirror), root)
@@ -326,7 +396,7 @@ def test_read__one_journal_of_many_bundles__few_requests(tmp_path: Path, monkeyp
             ids.append(writer.journal_id)
         service.tick()
     count = [0]
-    for name in ("get_range", "get", "children", "modified"):
+    for name in ("get_range", "get_start", "get", "children", "modified", "entries"):
         original = getattr(Store, name)
 
         def counted(self, *arguments, _original=original):
@@ -339,6 +409,24 @@ def test_read__one_journal_of_many_bundles__few_requests(tmp_path: Path, monkeyp
     with run.read(ids[100]) as journal:
         assert journal.step_count == 1
     assert count[0] < 30
+    assert max(chain.base for chain in run.chains) == 256
+    monkeypatch.undo()
+
+    (bundle,) = mirror.glob("run1/*/*/0000000101.bundle")
+    lost = ids[100]
+    bundle.rename(tmp_path / "away")
+    problems = open_mirror(mirror).run("run1").fetch(ids, tmp_path / "copy")
+    assert set(problems) == {lost}
+    assert bundle.name in problems[lost][0]
+    (tmp_path / "away").rename(bundle)
+
+    (index,) = mirror.glob("run1/*/*/0000000256.bundle")
+    data = index.read_bytes()
+    index.write_bytes(data[:40] + b"\0" + data[41:])
+    run = open_mirror(mirror).run("run1")
+    assert [problem for problem in run.problems if index.name in problem]
+    assert set(run.journals) >= set(ids) - {ids[255]}  # one bundle before was covered by nothing else
+    assert run.fetch(set(ids) - {ids[255]}, tmp_path / "other") == {}
 
 
 def test_open_mirror__a_folder_that_is_none__one_line(tmp_path: Path) -> None:
