@@ -33,6 +33,7 @@ KEY_METRICS = (
 )
 
 
+_UNKNOWN_LOSS = "lost, number unknown"  # how reasons end if a write failed or a tail is missing
 _NAMED = 20  # journals without a row that are named; the rest is counted
 _LISTING = 500
 
@@ -45,6 +46,7 @@ class _Findings:
         lines: What is incomplete, one line for each episode, then for the run.
         total: The number of episodes.
         incomplete: The number of episodes that are incomplete.
+        lost: What was recorded and is lost, one line for each episode.
         without_row: Journals that have no row.
         not_seen: Why the journals cannot be listed; empty if they were.
         unfinished: Whether a pass of the reconciler can help: an episode has not ended, or the run's driver has exited.
@@ -53,6 +55,7 @@ class _Findings:
     lines: list[str] = field(default_factory=list)
     total: int = 0
     incomplete: int = 0
+    lost: list[str] = field(default_factory=list)
     without_row: list[str] = field(default_factory=list)
     not_seen: str = ""
     unfinished: bool = False
@@ -61,7 +64,7 @@ class _Findings:
     def exit_code(self) -> int:
         if self.lines or self.without_row:
             return FAILED
-        return DATA_LOST if self.not_seen else DONE
+        return DATA_LOST if self.not_seen or self.lost else DONE
 
 
 @click.command("check")
@@ -79,8 +82,10 @@ def command(run_id: str, database_url: str | None, journal_root: Path | None, as
     A record is complete if the run has ended and has episodes, each episode has ended with every key metric and all
     its trades, and each journal has a row.
 
-    Exit: 0 complete, 1 incomplete (the reasons are on stderr), 3 the rows are complete, but the run's journals
-    cannot be listed.
+    Rows are not compared with journals: `reconcile --audit` does that.
+
+    Exit: 0 complete, 1 incomplete (the reasons are on stderr), 3 the rows are complete, but steps or trades are lost,
+    or the run's journals cannot be listed.
 
     \b
     Examples:
@@ -126,6 +131,8 @@ def _check_episodes(
         if row["missing"]:
             findings.incomplete += 1
             findings.lines.append(f"episode {row['episode_id']}: {', '.join(row['missing'])}")
+        if lost := lost_of(row):
+            findings.lost.append(f"episode {row['episode_id']}: {lost}")
         findings.unfinished |= row["status"] == "started"
         if as_json:
             listed.append(row)
@@ -185,7 +192,7 @@ def _without_row(engine: Engine, root: Path, run_id: str) -> Iterator[str]:
 
 def _report(run_id: str, status: str, findings: _Findings, listed: list[dict[str, Any]] | None) -> None:
     complete = findings.exit_code == DONE
-    lines = [*findings.lines, *(f"journal {one} has no row" for one in findings.without_row[:_NAMED])]
+    lines = [*findings.lines, *findings.lost, *(f"journal {one} has no row" for one in findings.without_row[:_NAMED])]
     if len(findings.without_row) > _NAMED:
         lines.append(f"and {len(findings.without_row) - _NAMED:,} more journals have no row")
     if findings.not_seen:
@@ -211,6 +218,14 @@ def missing_of(row: dict[str, Any], stored_trades: int) -> list[str]:
     if row["total_trades"] is not None and stored_trades + (row["trades_lost"] or 0) < row["total_trades"]:
         lacks.append(f"{stored_trades} of {row['total_trades']} trades stored")
     return lacks
+
+
+def lost_of(row: dict[str, Any]) -> str:
+    """Return what an ended episode's row says of lost steps and trades; empty if nothing is known to be lost."""
+    steps, trades = row["steps_lost"] or 0, row["trades_lost"] or 0
+    counted = f"{steps:,} steps and {trades:,} trades are lost" if steps or trades else ""
+    later = "later steps are lost, number unknown" if _UNKNOWN_LOSS in (row["status_reason"] or "") else ""
+    return "; ".join(filter(None, (counted, later)))
 
 
 def not_told(row: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from journal.host.paths import tail_path
 from reconciler.evidence import gather_evidence, run_state
 from reconciler.rules import decide
 from reconciler.settings import Settings
+from rsc.cli.check import lost_of
 from rsc.db import runs
 from rsc.db.models import episodes as episodes_table
 from rsc.db.models import training_runs
@@ -282,6 +283,8 @@ def test_damage_before_a_checkpoint__ends_as_its_ending_says_with_exact_metrics(
     assert [getattr(row, name) for name in METRIC_NAMES] == [getattr(twin, name) for name in METRIC_NAMES]
     assert row.steps_lost > 0
     assert f"{row.steps_lost} steps and {row.trades_lost} trades lost" in row.status_reason
+    assert lost_of(row._asdict()) == f"{row.steps_lost} steps and {row.trades_lost} trades are lost"
+    assert lost_of(twin._asdict()) == ""
     assert row.total_trades == len(world.trades(hurt)) + row.trades_lost
 
 

@@ -468,6 +468,10 @@ def test_run__killed_after_a_journal_failed__reconcile_says_that_steps_are_lost(
     (row,) = rows("r1")
     assert (row.status, row.evidence_steps) == ("truncated", 5)
     assert "later steps lost, number unknown; its journal failed after step 5" in row.status_reason
+    checked = command("rsc", "check", "r1")
+    assert (checked.returncode, checked.stderr) == (
+        3, f"episode {row.episode_id}: later steps are lost, number unknown\n"
+    )  # fmt: skip
 
 
 def test_run__several_threads_step_one_env__what_was_recorded_is_readable_and_the_rest_is_said(
