@@ -66,8 +66,8 @@ fuzz: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --docs || exit 1; done
-	$(BIN)/python benchmarks/learning.py planted
-	$(BIN)/python benchmarks/learning.py real
+	$(BIN)/python benchmarks/learning.py planted --docs
+	$(BIN)/python benchmarks/learning.py real --iterations 20 --docs
 
 clean:
 	rm -rf $(VENV) .tox build site *.egg-info

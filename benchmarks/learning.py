@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for runs and policies, by default a temporary folder")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        report("learning", [measured(given, given.folder or Path(temporary))], given)
+        report(f"learning-{given.what}", [measured(given, given.folder or Path(temporary))], given)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def as_unit(scene: Scene, make_place: Callable[..., Place]) -> Place:
     return place
 
 
-@pytest.mark.parametrize("left_out", ["ProcSubset", "PrivateUsers", "PrivatePIDs"])
+@pytest.mark.parametrize("left_out", ["ProcSubset", "PrivatePIDs"])
 def test_unit__settings_that_hide_what_liveness_reads__are_left_out(left_out: str) -> None:
     assert left_out not in settings()
 

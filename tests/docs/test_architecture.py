@@ -1,9 +1,11 @@
-"""The map names every sub-package, and the public packages offer what they promise."""
+"""The map names every sub-package and shows the layers of the contracts; the public packages offer what they promise."""
 
 from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,12 @@ def test_map__every_sub_package__is_on_it(package: str) -> None:
         folder for folder in folders if f"`{folder}`" not in section.group() and f"{folder}`" not in section.group()
     }
     assert absent - {"cli"} == set()
+
+
+def test_map__its_layers__are_those_of_the_contracts() -> None:
+    assert "<!-- layers -->" in MAP
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "layer_docs.py", "--check"], timeout=60, check=False)
+    assert done.returncode == 0, "run: python scripts/layer_docs.py"
 
 
 @pytest.mark.parametrize("package", ["journal", "rsc"])

@@ -25,7 +25,7 @@ def test_benchmark__help__names_the_common_options(name: str) -> None:
     assert all(option in told.stdout for option in ("--quick", "--json", "--docs"))
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"regression", "learning"}))
+@pytest.mark.parametrize("name", sorted({*NAMES, "learning-planted", "learning-real"} - {"regression", "learning"}))
 def test_documentation__every_benchmark__has_one_place_for_its_tables(name: str) -> None:
     text = HARNESS["DOCS"].read_text(encoding="utf-8")
     assert text.count(f"<!-- bench:{name} -->") == 1
