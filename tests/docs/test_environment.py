@@ -40,5 +40,5 @@ def test_observation__every_feature__is_described() -> None:
 
 
 def test_forerunner_table__is_the_code_s() -> None:
-    said = {old: new.strip("`-") for old, new in rows_of("Keys of the forerunner").items()}
+    said = {old: new.strip("`-") for old, new in rows_of("Keys of the earlier env").items()}
     assert said == {old: key.name for old, key in FORERUNNER_KEYS.items()}
