@@ -23,7 +23,7 @@ def script(contains: str) -> str:
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -41,13 +41,13 @@ def test_operations__metrics__are_all_described():
         assert family.name in PAGE
 
 
-def test_examples__unit_and_cron_line__call_what_there_is():
+def test_deploy__unit_and_cron_line__call_what_there_is():
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str
-    unit.read(HOME / "examples" / "reconcile.service")
+    unit.read(HOME / "deploy" / "reconcile.service")
     words = unit["Service"]["ExecStart"].split()
     options = {name for param in command.params for name in param.opts}
     assert {word for word in words if word.startswith("--")} <= options
-    line = (HOME / "examples" / "reconcile.cron").read_text().splitlines()[-1]
+    line = (HOME / "deploy" / "reconcile.cron").read_text().splitlines()[-1]
     parse_cron(" ".join(line.split()[:5]))
     assert "reconcile --all" in line
