@@ -19,7 +19,8 @@ from sqlalchemy import Engine
 from journal import JournalError, Liveness, LivenessReport, Observer
 from journal.write.marker import node_of_marker
 from reconciler.evidence import Evidence, RunState, row_of, run_state
-from reconciler.lost import ALIVE, SILENT, Losses
+from reconciler.judging import work_of
+from reconciler.lost import ALIVE, SILENT, Loss, Losses
 from reconciler.on_node import Judged, Place, judge_here, list_here
 from reconciler.passes import Candidate, Pass
 from reconciler.ray_nodes import Failed, NodeTable, RayNodes
@@ -240,8 +241,7 @@ class ClusterPass(Pass):
         for journal_id, row in chain(unseen.items(), without_row):
             one = others.get(journal_id)
             if one is None:
-                why = "the mirror has nothing of them; start the node again, or copy its disk here: --journal-root DIR"
-                self._let_wait(run, journal_id, row, why, report, JournalState.MISSING)
+                self._end_without_journal(run, journal_id, row, losses.of_row(row), report)
                 continue
             if row is not None and row.status != "started" and one.moved and one.moved <= row.finalized_at:
                 continue  # the mirror has no more than when it was judged last
@@ -257,6 +257,22 @@ class ClusterPass(Pass):
             line = {"run_id": run.run_id, "node_id": node or None, "host": host, "state": losses.listed(node)}
             self.report.note_node({**line, "source": "mirror", "why": None, **counts})
         return by_reason
+
+    def _end_without_journal(self, run: RunState, journal_id: str, row: Any, loss: Loss, report: PassReport) -> None:
+        """End an episode of a lost node of which the mirror has nothing: it began in the mirror's last interval."""
+        if not loss.lost or row.status != "started":
+            self._let_wait(run, journal_id, row, loss.why, report, JournalState.MISSING)
+            return
+        facts = Facts(row_of(row), JournalState.MISSING, Liveness.DEAD, loss.why)
+        evidence, verdict = Evidence(facts, None, LivenessReport(Liveness.DEAD, loss.why)), decide(facts)
+        assert verdict.ending is not None, "Invariant: case H ends the episode"
+        words = f"{verdict.ending[2]}: {loss.why}, and the mirror has nothing of the episode"
+        verdict = replace(verdict, ending=(*verdict.ending[:2], words))
+        report.judged += 1
+        report.count(verdict, evidence, run, journal_id, row)
+        if self._hooks.listening:
+            self._hooks.on_item(item_of(run, journal_id, row, evidence, verdict))
+        self._write([work_of(run, journal_id, row, evidence, verdict, self._now, self.pass_id)], report)
 
     def _judge_copies(
         self,

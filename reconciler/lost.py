@@ -102,6 +102,19 @@ class Losses:
             listed = SILENT
         return judge_loss(listed, self._still_s(nodes, mirrored.root_id, mirrored.moved), self._presume_lost_s)
 
+    def of_row(self, row: Any) -> Loss:
+        """Judge the node of an episode of which the mirror has nothing. ``row`` is None where there is none."""
+        nodes = {str(getattr(row, "node_id", None) or "")} - {""}
+        root_id = str(getattr(row, "root_id", None) or "")
+        listed = SILENT if str(getattr(row, "writer_host", None) or "") in self._silent_hosts else self._listed(nodes)
+        still_s = self._still_s(nodes, root_id, None)
+        if listed == DEAD and still_s is None and self._now is not None:
+            return Loss(
+                False,
+                "the mirror has nothing of the node; start the node again, or copy its disk here: --journal-root DIR",
+            )
+        return judge_loss(listed, still_s, self._presume_lost_s)
+
     def of_driver(self, node_id: str) -> Loss:
         """Judge the node of the run's driver, whose marker is only in the mirror."""
         nodes = {node_id} - {""}

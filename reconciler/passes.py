@@ -248,7 +248,7 @@ class Pass:
         """Return True if the files behind a verdict are known to be as they were when it was made or confirmed."""
         files = files_of(run.folder, row.journal_id)
         if row.steps_lost is None and not row.evidence_steps:  # it ended without evidence, by case H or N
-            was_missing = row.status_reason == JOURNAL_MISSING[2]
+            was_missing = str(row.status_reason).startswith(JOURNAL_MISSING[2])
             if files[0] is None or (not was_missing and files[0].is_older_than(row.finalized_at)):
                 return True  # the journal is still missing, or still the same unreadable file
         if self._known_files.get(row.journal_id) != files:

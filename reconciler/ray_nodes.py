@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from journal.console import fail
+from rsc.ray_address import AUTH_HINT, cluster_address
 
-_CONNECT_S = 5.0
 _ANSWER_S = 120.0
 _LOOK_S = 0.25  # between two looks at the tasks, and at whether the pass was told to stop
 _HINT = "is it running? if it is gone for good: --journal-root MIRROR-URL --presume-lost AGE"
@@ -47,21 +44,15 @@ class RayNodes:
     """
 
     def __init__(self, address: str, should_stop: Callable[[], bool] = lambda: False) -> None:
-        if importlib.util.find_spec("ray") is None:
-            fail("--ray needs Ray, which is not installed", 'pip install "reinforce-strategy-creator[train]"')
         self.should_stop = should_stop
-        address = _address_of(address)
-        _require_listener(address)
+        address = cluster_address(address, _HINT)
         import ray
 
         try:
             if not ray.is_initialized():
                 ray.init(address=address, logging_level="ERROR", log_to_driver=False, configure_logging=False)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError, and classes of its own
-            fail(
-                f"the Ray cluster at {address} cannot be joined: {_first_line(error)}",
-                "is this machine one of its nodes? if the cluster checks tokens, set RAY_AUTH_MODE here as on its nodes",
-            )
+            fail(f"the Ray cluster at {address} cannot be joined: {_first_line(error)}", AUTH_HINT)
         self._ray = ray
 
     def table(self) -> NodeTable:
@@ -97,36 +88,6 @@ class RayNodes:
             if "No module named" in str(error):
                 return Failed("this package is not installed there, or not in the same version")
             return Failed(_last_line(error))
-
-
-def _address_of(given: str) -> str:
-    """Return host and port of the cluster; ``auto`` is looked up as Ray does it."""
-    if given != "auto":
-        return given
-    from ray._private.services import canonicalize_bootstrap_address  # no public function says it without connecting
-
-    try:
-        found = canonicalize_bootstrap_address("auto")
-    except (ConnectionError, ValueError, OSError):
-        found = None
-    if found is None:
-        fail("no Ray cluster runs on this machine", f"give its address: --ray HOST:PORT; {_HINT}")
-    return str(found)
-
-
-def _require_listener(address: str) -> None:
-    """Fail soon if nothing listens at the address: Ray itself tries for a minute and a half."""
-    try:
-        parts = urlsplit(address if "://" in address else f"gcs://{address}")
-        place = parts.hostname, parts.port
-    except ValueError:
-        place = None, None
-    if None in place:
-        fail(f"{address!r} is no address of a Ray cluster", "expected HOST:PORT, or auto")
-    try:
-        socket.create_connection(place, timeout=_CONNECT_S).close()
-    except OSError as error:
-        fail(f"the Ray cluster at {address} cannot be reached: {error.strerror or error}", _HINT)
 
 
 def _first_line(error: Exception) -> str:

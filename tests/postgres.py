@@ -54,6 +54,11 @@ class PostgresServer:
         return f"postgresql+psycopg://rsc@127.0.0.1:{self.port}/{database}"
 
     @property
+    def folder(self) -> Path:
+        """Where its socket is, for clients in other network namespaces."""
+        return self._home
+
+    @property
     def pid(self) -> int:
         """Of the server's first process, while it runs."""
         assert self._process is not None

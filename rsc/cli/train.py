@@ -111,6 +111,11 @@ from rsc.cli import options
     metavar="DURATION",
     help="Time between two looks of the mirror.",
 )
+@click.option(
+    "--ray",
+    metavar="auto|ADDRESS",
+    help="Train on this Ray cluster instead of starting a Ray on this machine.",
+)
 @click.option("--reconcile", is_flag=True, help="At the end, run `reconcile` on this run.")
 @log_format
 def command(**arguments: Any) -> int:
@@ -161,6 +166,7 @@ _PLACES = (
     "reconcile",
     "mirror",
     "mirror_every",
+    "ray",
 )
 
 

@@ -23,6 +23,7 @@ _PLACES = {
     "changes",
     "mirror",
     "mirror_every",
+    "ray",
 }
 
 
@@ -54,6 +55,7 @@ class TrainingPlan:
     reconcile: bool = False
     mirror: str | None = None
     mirror_every: float = defaults.MIRROR_EVERY_S
+    ray: str | None = None
 
     @property
     def split(self) -> Split:

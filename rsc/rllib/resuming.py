@@ -39,7 +39,16 @@ def resumed(given: TrainingPlan, root: Path) -> tuple[TrainingPlan, Parent]:
     known = {name: value for name, value in facts.plan.items() if name in vars(given)}
     places = {
         name: getattr(given, name)
-        for name in ("run_id", "journal_root", "policy_root", "database_url", "reconcile", "mirror", "mirror_every")
+        for name in (
+            "run_id",
+            "journal_root",
+            "policy_root",
+            "database_url",
+            "reconcile",
+            "mirror",
+            "mirror_every",
+            "ray",
+        )
     }
     own = TrainingPlan(**{**known, **given.changes, **places, "env_config": facts.env_config, "iterations": left})
     return replace(own, resume=facts.run_id), Parent(path, facts)

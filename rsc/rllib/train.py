@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, console, remark
+from journal.console import DATA_LOST, DONE, console, fail, remark
 from journal.events import native_lines, write_event
 from rsc import defaults
 from rsc.defaults import DATABASE_VARIABLE
@@ -25,6 +25,7 @@ from rsc.policies.errors import PolicyError
 from rsc.policies.module import versions
 from rsc.policies.split import bars_after, has_same_prices, prices_changed, require_same_features, span_of
 from rsc.policies.store import PolicyFacts, PolicyStore
+from rsc.ray_address import AUTH_HINT, cluster_address
 from rsc.rllib.configs import TrainingPlan, algorithm_config
 from rsc.rllib.resuming import Parent, restore, resumed
 from rsc.rllib.saving import Saver
@@ -55,6 +56,8 @@ def train(plan: TrainingPlan) -> int:
     """
     root = defaults.policy_root(plan.policy_root)
     plan, parent = resumed(plan, root) if plan.resume else (plan, None)
+    if plan.ray:
+        plan = replace(plan, ray=cluster_address(plan.ray, "is it running? without --ray, training starts its own Ray"))
     game = _try_game(plan)
     saver = Saver(plan, root, game, None if parent is None else parent.facts)
     if parent is not None:
@@ -81,7 +84,8 @@ def _concluded(plan: TrainingPlan, training: Training, saver: Saver) -> int:
     counts = _counts(training.run)
     code = _summary(training.run, plan, counts)
     rows = sum(count for name, count in (counts or {}).items() if name != _UNRECORDED)
-    lost = incomplete_journals(training.run.journal_root, training.run.run_id, max(rows, training.episodes))
+    known = 0 if plan.ray else max(rows, training.episodes)  # on a cluster each node has its own
+    lost = incomplete_journals(training.run.journal_root, training.run.run_id, known)
     for line in [*lost, *filter(None, [saver.failed])]:
         remark(line, "incomplete", level="error")
     if training.stopped:
@@ -233,19 +237,24 @@ def quieten() -> None:
 
 @contextmanager
 def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
-    """Start a local Ray that logs errors only, and shut it down afterwards."""
+    """Start a local Ray that logs errors only, or join a cluster, and shut it down, or leave it, afterwards."""
     import ray
 
     if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     evaluators = 0 if plan.evaluation_interval is None else 1
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, plan.num_env_runners + evaluators + 1),
-        include_dashboard=False,
-        logging_level="ERROR",
-        runtime_env={"worker_process_setup_hook": "rsc.rllib.train.quieten"},
-    )
+    own: dict[str, Any] = {
+        "address": "local",
+        "num_cpus": max(os.cpu_count() or 1, plan.num_env_runners + evaluators + 1),
+        "include_dashboard": False,
+    }
+    hook = {"worker_process_setup_hook": "rsc.rllib.train.quieten"}
+    try:
+        ray.init(**({"address": plan.ray} if plan.ray else own), logging_level="ERROR", runtime_env=hook)
+    except ConnectionError as error:
+        if not plan.ray:
+            raise
+        fail(f"the Ray cluster at {plan.ray} cannot be joined: {str(error).splitlines()[0]}", AUTH_HINT)
     signals.take()  # again: Ray's own handler for SIGTERM, installed by its init, aborts the process
     try:
         yield
@@ -273,9 +282,9 @@ def _summary(run: Any, plan: TrainingPlan, counts: Mapping[str, int] | None) -> 
         without = f"; {unrecorded} without a row, which the database did not take" if unrecorded else ""
         words = f"episodes: {ended}; {left} left running by RLlib{without}"
         _answer(words, "episodes", ended=finished, started=left, without_row=unrecorded)
-        if not left + unrecorded:
+        if not (left + unrecorded or (plan.ray and plan.reconcile)):  # other nodes may have journals without a row
             return 0
-    arguments = ["--run-id", run.run_id]
+    arguments = ["--run-id", run.run_id, *(("--ray", plan.ray) if plan.ray else ())]
     if plan.reconcile:
         # No grace: envs of this very process closed their journals just now, and no callback comes any more. Env
         # runners that were told to end still may take long on a busy machine, since Ray makes them nice.

@@ -81,6 +81,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def nodes(cluster: Any) -> Iterator[RayNodes]:
+    ray.shutdown()  # what an earlier test of this process may have left
     yield RayNodes(cluster.address)
     ray.shutdown()
 

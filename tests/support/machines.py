@@ -1,0 +1,133 @@
+"""Machines on one machine: namespaces for network, mounts, processes and host name, on a bridge without an uplink."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_REAPER = "while :; do sleep 2; done"  # bash reaps the orphans of its namespace; sleep would not
+_START = """
+hostname {name}; mount --bind {disk}/ray /tmp/ray; mount --bind {disk}/journal {journals}; mount -t tmpfs tmpfs /dev/shm
+echo ready; exec bash -c "{reaper}"
+"""
+
+
+def require_namespaces() -> None:
+    """Skip the test, with a warning, where namespaces cannot be made."""
+    probe = f"probe{uuid.uuid4().hex[:6]}"
+    tries = ("unshare -munp --fork --mount-proc true", f"ip netns add {probe}", f"ip netns del {probe}")
+    for command in tries:
+        if shutil.which(command.split()[0]) is None or subprocess.run(
+            command.split(), capture_output=True, timeout=30, check=False
+        ).returncode:  # fmt: skip
+            warnings.warn(f"{command!r} is not possible here: tests on several machines are skipped", stacklevel=1)
+            pytest.skip(f"{command!r} is not possible here")
+
+
+class Machine:
+    """One machine. Its disk is a folder that the test can look at and remove; all other files are shared.
+
+    Attributes:
+        address: Its address on the bridge.
+        disk: Its folder; ``journal`` in it is what the machine sees as its journal root.
+    """
+
+    def __init__(self, lab: Lab, number: int, journals: Path) -> None:
+        self.name, self.address = f"node{number}", f"10.77.0.{number}"
+        self.disk, self._link, self._lab = lab.folder / self.name, f"v{number}", lab
+        self._space = f"{lab.tag}m{number}"
+        for name in ("ray", "journal"):
+            (self.disk / name).mkdir(parents=True)
+        _ip("netns", "add", self._space)
+        lab.spaces.append(self._space)
+        _ip("-n", self._space, "link", "set", "lo", "up")
+        _ip(
+            "-n", lab.switch, "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._space
+        )  # fmt: skip
+        _ip("-n", lab.switch, "link", "set", self._link, "master", "br0", "up")
+        _ip("-n", self._space, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        _ip("-n", self._space, "link", "set", "eth0", "up")
+        script = _START.format(name=self.name, disk=self.disk, journals=journals, reaper=_REAPER)
+        self._process = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{self._space}", "unshare", "-mup", "--fork", "--kill-child", "--mount-proc",
+             "--propagation", "private", "sh", "-c", script],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+        self.pid = int(Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0])
+
+    def start(self, words: Sequence[Any], environment: Mapping[str, str], **more: Any) -> subprocess.Popen[str]:
+        """Start a program on the machine."""
+        inside = ["nsenter", "-t", str(self.pid), "-m", "-u", "-n", "-p", "--", *map(str, words)]
+        return subprocess.Popen(inside, env={**os.environ, **environment}, text=True, **more)
+
+    @staticmethod
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        """Send SIGINT to a program that `start` started: nsenter, its parent, does not pass signals on."""
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGINT)
+
+    def run(self, words: Sequence[Any], environment: Mapping[str, str], seconds: float = 120) -> tuple[int, str]:
+        """Run a program on the machine; return its exit code and output."""
+        process = self.start(words, environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            said, _ = process.communicate(timeout=seconds)
+        finally:
+            process.kill()
+        return process.returncode, said
+
+    def lose_power(self) -> None:
+        """Kill every process of the machine at once."""
+        os.kill(self.pid, signal.SIGKILL)
+        self._process.wait(timeout=30)
+
+    def lose_disk(self) -> None:
+        """Remove its disk."""
+        shutil.rmtree(self.disk)
+
+    def link(self, state: str) -> None:
+        """Cut its link (``down``) without a word to the others, or mend it (``up``)."""
+        _ip("-n", self._lab.switch, "link", "set", self._link, state)
+
+    def remove(self) -> None:
+        """End it, if it runs."""
+        if self._process.poll() is None:
+            self.lose_power()
+
+
+class Lab:
+    """A bridge and the machines on it."""
+
+    def __init__(self, folder: Path, journals: Path, count: int) -> None:
+        self.folder, self.tag = folder, f"rsc{uuid.uuid4().hex[:5]}"
+        self.switch = f"{self.tag}sw"
+        self.spaces: list[str] = []
+        self.machines: list[Machine] = []
+        journals.mkdir(parents=True, exist_ok=True)
+        Path("/tmp/ray").mkdir(exist_ok=True)
+        _ip("netns", "add", self.switch)
+        self.spaces.append(self.switch)
+        _ip("-n", self.switch, "link", "add", "br0", "type", "bridge")
+        _ip("-n", self.switch, "link", "set", "br0", "up")
+        self.machines += [Machine(self, number, journals) for number in range(1, count + 1)]
+
+    def remove(self) -> None:
+        """End all machines, and remove what they were made of."""
+        for machine in self.machines:
+            machine.remove()
+        for space in self.spaces:
+            subprocess.run(["ip", "netns", "del", space], check=False, timeout=30)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, timeout=30)
