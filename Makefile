@@ -31,7 +31,7 @@ $(BIN)/python:
 	@$(INSTALL) --upgrade pip
 
 $(VENV)/.demo: $(BIN)/python setup.py
-	@echo "Installing into $(VENV): 0.42 GB to download, a minute or more..."
+	@echo "Installing into $(VENV): 0.23 GB and torch to download, a minute or more..."
 	@$(TORCH)
 	@$(INSTALL) --editable ".[train]"
 	@touch $@
