@@ -26,7 +26,7 @@ WANDB = ["wandb>=0.20"]
 CLOUD = ["obstore>=0.8"]
 DOCS = ["mkdocs-material>=9.5,<10"]
 TEST = [
-    "pytest>=8.3",
+    "pytest>=8.3,<9.2",  # pytest-xdist 3.8 does not group tests with 9.2
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "hypothesis>=6.115",
