@@ -20,6 +20,10 @@ BATCH_EPISODES = 500
 BATCH_TRADES = 100_000
 SAVE_EVERY_ITERATIONS = 10
 MIRROR_EVERY_S = 5.0
+OF_EACH_TRAINING = (
+    "run_id", "journal_root", "policy_root", "database_url", "reconcile", "mirror", "mirror_every", "ray",
+)  # fmt: skip
+"""Options of `rsc train` that a resumed training does not take from its run."""
 NODE_NOTE = "node_id"
 """The note in a journal's header that names the Ray node of its env runner."""
 JOURNAL_FAILED = "its journal failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,21 +19,29 @@ FINISHING_S = 10.0
 """How long the end of a run waits for its mirror on this node."""
 
 
-def usable_mirror(url: str) -> str:
+LEAST_EVERY_S = 0.1
+"""The shortest time between two looks: without a pause the mirror's process would keep a core busy."""
+
+
+def usable_mirror(url: str, every_s: float) -> str:
     """Check that a mirror can be written from here, and return its URL; a folder as an absolute path.
 
     Raises:
-        ValueError: The URL holds a user name, a password or a signature.
-        journal.mirror.MirrorError: The store refuses it or does not answer, or obstore is not installed.
+        journal.mirror.MirrorError: The URL holds a user name, a password or a signature; ``every_s`` is below
+            `LEAST_EVERY_S`; the store refuses it or does not answer, or obstore is not installed.
     """
-    from journal.mirror.store import Store, is_url, without_secrets
+    from journal.mirror.store import MirrorError, Store, is_url, without_secrets
 
     if not url:
         return ""
     if without_secrets(url) != url:
-        raise ValueError(
+        raise MirrorError(
             "the mirror's URL holds secrets, and the run's row and each node's list of processes would show them;"
             " give credentials by the environment of each node, for example AWS_ACCESS_KEY_ID"
+        )
+    if not LEAST_EVERY_S <= every_s < math.inf:
+        raise MirrorError(
+            f"a mirror cannot look every {every_s:g} s; the shortest time between two looks is {LEAST_EVERY_S} s"
         )
     store = Store(url, make=True)
     store.test()

@@ -243,12 +243,12 @@ def start_run(
     Raises:
         JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
         rsc.db.session.DatabaseError: The database cannot be used.
-        journal.mirror.MirrorError: The mirror cannot be written. ValueError: Its URL holds secrets.
+        journal.mirror.MirrorError: The mirror cannot be written, or its URL holds secrets.
     """
     warn_of_unsupported(("gymnasium", "stable-baselines3"))
     run_id = new_run_id() if name is None else name
     root, url = defaults.journal_root(journal_root), defaults.database_url(database_url)
-    mirror_url = mirroring.usable_mirror(defaults.mirror(mirror))
+    mirror_url = mirroring.usable_mirror(defaults.mirror(mirror), mirror_every_s)
     facts = {**provenance(), "parent_run_id": parent_run_id, "mirror": mirror_url or None}
     root, marker = register_run(run_id, root, url, dict(parameters or {}), facts, resume=resume)
     settings = JournalSettings(

@@ -156,18 +156,7 @@ _WITH_RESUME = (
     "num_env_runners", "num_envs_per_env_runner", "vectorised", "evaluation_interval", "batch_mode", "durability",
     "save", "save_every", "seed",
 )  # fmt: skip
-_PLACES = (
-    "resume",
-    "iterations",
-    "run_id",
-    "journal_root",
-    "policy_root",
-    "database_url",
-    "reconcile",
-    "mirror",
-    "mirror_every",
-    "ray",
-)
+_ANEW = ("resume", "iterations", *defaults.OF_EACH_TRAINING)
 
 
 def _given() -> set[str]:
@@ -181,7 +170,7 @@ def _require_resumable(arguments: dict[str, Any]) -> None:
     """Refuse options that a resumed training takes from its parent; without --iterations it does the rest of them."""
     if arguments["resume"] is None:
         return
-    other = sorted(_given() - {*_WITH_RESUME, *_PLACES})
+    other = sorted(_given() - {*_WITH_RESUME, *_ANEW})
     if other:
         raise click.UsageError(
             f"--resume goes on with the options of its run, so --{other[0].replace('_', '-')} cannot be given; train a new"

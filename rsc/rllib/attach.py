@@ -108,8 +108,8 @@ def attach(
         The run. End it with `Run.end`, or use it in a `with` statement around the training.
 
     Raises:
-        TypeError, ValueError: The config cannot be recorded, or the mirror's URL holds secrets. Nothing was made.
-        journal.mirror.MirrorError: The mirror cannot be written. Nothing was made.
+        TypeError, ValueError: The config cannot be recorded. Nothing was made.
+        journal.mirror.MirrorError: The mirror cannot be written, or its URL holds secrets. Nothing was made.
         JournalExistsError: The run id is taken.
         rsc.db.session.DatabaseError: The database cannot be used.
     """
@@ -134,7 +134,7 @@ def attach(
         trial_id=trials.current(),
         parameters=trials.plain_values(config),
         driver_node_id=this_node(),
-        mirror=mirroring.usable_mirror(defaults.mirror(mirror)),
+        mirror=mirroring.usable_mirror(defaults.mirror(mirror), mirror_every_s),
         mirror_every_s=mirror_every_s,
     )
     _require_account(config, settings)

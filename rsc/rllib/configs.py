@@ -13,18 +13,7 @@ from rsc.trading.env import TradingEnv
 from rsc.trading.vector_env import TradingVectorEnv
 
 DQN_STEPS_PER_UPDATE = 8
-_PLACES = {
-    "database_url",
-    "journal_root",
-    "policy_root",
-    "run_id",
-    "reconcile",
-    "resume",
-    "changes",
-    "mirror",
-    "mirror_every",
-    "ray",
-}
+_PLACES = {*defaults.OF_EACH_TRAINING, "resume", "changes"}
 
 
 @dataclass(frozen=True)

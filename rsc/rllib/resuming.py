@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rsc import defaults
 from rsc.policies.errors import PolicyError
 from rsc.policies.store import PolicyFacts, read_policy, run_with_policy
 from rsc.rllib.configs import TrainingPlan
@@ -37,19 +38,7 @@ def resumed(given: TrainingPlan, root: Path) -> tuple[TrainingPlan, Parent]:
             f"run {facts.run_id} has done all its {facts.target} iterations; give --iterations N for N more"
         )
     known = {name: value for name, value in facts.plan.items() if name in vars(given)}
-    places = {
-        name: getattr(given, name)
-        for name in (
-            "run_id",
-            "journal_root",
-            "policy_root",
-            "database_url",
-            "reconcile",
-            "mirror",
-            "mirror_every",
-            "ray",
-        )
-    }
+    places = {name: getattr(given, name) for name in defaults.OF_EACH_TRAINING}
     own = TrainingPlan(**{**known, **given.changes, **places, "env_config": facts.env_config, "iterations": left})
     return replace(own, resume=facts.run_id), Parent(path, facts)
 
