@@ -133,7 +133,11 @@ def test_seal__that_claims_more_steps_than_there_are__is_only_a_number(tmp_path:
     assert growth_mib(path) < 30
 
 
-@pytest.mark.parametrize("bomb", [b'{"a":' * 3_000_000, b"[[]," * 4_000_000, b"[" + b"{}," * 1_600_000 + b"1]"])
+@pytest.mark.parametrize(
+    "bomb",
+    [b'{"a":' * 3_000_000, b"[[]," * 4_000_000, b"[" + b"{}," * 1_600_000 + b"1]"],
+    ids=["deep objects", "deep lists", "many objects"],  # pytest would put the bytes into the name and the environment
+)
 def test_header__of_the_most_bytes__is_bounded(tmp_path: Path, bomb: bytes) -> None:
     """JSON takes some twenty times its size; the header's is bounded, so that is too."""
     path = tmp_path / "run" / "journal.arrows"

@@ -13,6 +13,8 @@ import pytest
 
 from rsc.policies.store import FACTS, LAST, MarketFacts, PolicyFacts, PolicyStore, Span
 
+ROOT = Path(__file__).parents[3]
+
 SAVING = """
 import sys, time
 from pathlib import Path
@@ -42,12 +44,14 @@ def save(root: Path, iteration: int) -> Path:
 @pytest.fixture
 def saving(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A process in the middle of a save, and the folder that it writes."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
     process = subprocess.Popen(
         [sys.executable, "-c", SAVING, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
     )
     assert process.stdout is not None
-    folder = Path(process.stdout.readline().strip())
+    line = process.stdout.readline().strip()
+    assert line, "it saved nothing; its error is above"
+    folder = Path(line)
     past = time.time() - 100
     os.utime(folder, (past, past))
     yield process, folder
