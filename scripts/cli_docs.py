@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
-# The text between these two lines is the program's.
-BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z ]+) -->\n```text\n).*?(\n```)", re.DOTALL)
+# The text between the two fences is the program's. A block ends before the next comment or heading.
+BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z ]+) -->\n```text\n)(?:(?!<!--|\n#).)*?(\n```\n)", re.DOTALL)
 PROGRAMS = {"journal": "journal.cli:command", "rsc": "rsc.cli:command", "reconcile": "reconciler.cli:command"}
 WIDTH = 90
 
@@ -44,7 +44,7 @@ def documented(page: str) -> set[str]:
 def main() -> int:
     page = PAGE.read_text(encoding="utf-8")
     if "--check" in sys.argv:
-        return 0 if renewed(page) == page else 1
+        return 0 if renewed(page) == page and len(documented(page)) == page.count("<!-- help: ") else 1
     PAGE.write_text(renewed(page), encoding="utf-8")
     return 0
 

@@ -22,20 +22,22 @@ _PROGRESS_S = 60.0
 @click.argument("root", type=click.Path(path_type=Path), metavar="ROOT")
 @click.argument("url", metavar="URL")
 @click.option(
-    "--every", type=DURATION, default="5s", show_default=True, metavar="DURATION", help="Time between two looks."
+    "--every", type=DURATION, default="5s", show_default=True, metavar="DURATION", help="Time between two copies."
 )
 @click.option("--once", is_flag=True, help="Mirror what is there, and exit.")
 @click.option("--run-id", "runs", multiple=True, metavar="RUN", help="Only this run. Repeatable. Default: all runs.")
 @click.option("--node-id", default="", metavar="ID", help="The cluster's id of this node, stored with the journals.")
 @click.option("--json", "as_json", is_flag=True, help="At the end print a JSON summary; docs/json.md describes it.")
 def command(root: Path, url: str, every: float, once: bool, runs: tuple[str, ...], node_id: str, as_json: bool) -> int:
-    """Copy the journals under ROOT to URL, one object per run and look; nothing that is stored is changed.
+    """Copy the journals under ROOT to URL while they are written.
+
+    At each interval, what is new of a run is stored as one object. Stored objects are never changed.
 
     URL is s3://BUCKET/PREFIX, gs://, az://, file:// or a folder. Credentials and AWS_ENDPOINT_URL come from the
     environment. The command can be killed and started again at any time, and several may run at once. It never writes
-    into ROOT, and training never waits for it. While the store does not answer it tries again.
+    into ROOT, and training never waits for it. While the store does not answer, it tries again.
 
-    The first Ctrl-C or SIGTERM copies what is new and exits.
+    On the first Ctrl-C or SIGTERM it copies what is new, and exits.
 
     Exit status: 0 everything is stored, 1 something is not stored.
 

@@ -75,7 +75,7 @@ class _Findings:
 )
 @options.as_json
 def command(run_id: str, database_url: str | None, journal_root: Path | None, as_json: bool) -> int:
-    """Check that a run's record is complete, and show every episode with its key metrics.
+    """Check that a run's record is complete, and show its episodes.
 
     RUN_ID is a run's id, the unique beginning of one, or `latest`.
 

@@ -35,7 +35,9 @@ _NAME = 28
 @options.as_json
 @options.database_url
 def command(runs: Sequence[str], metric: str, as_csv: bool, as_json: bool, database_url: str | None) -> None:
-    """Compare evaluated runs side by side: interquartile mean, and the probability that one is better.
+    """Compare evaluated runs side by side.
+
+    Prints the interquartile mean of each, and for each pair the probability that the first is better.
 
     Each RUN is a run's id, the unique beginning of one, or `latest`. RUN,RUN,... or a pattern such as 'ppo-*' makes one
     group of runs that differ in their seed; NAME= before it names the group. Of a training, its newest evaluation out of

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def command(database_url: str | None, journal_root: Path | None, as_json: bool) -> int:
-    """Check whether training and reconciling will work here, and say what to do where they will not.
+    """Check whether training and reconciling will work here.
+
+    Each problem is printed with its cure.
 
     Checks database and clock, journal root, locks, file system, space, limits, versions, and whether Ray starts, which
     takes a few seconds. Creates nothing: a trial file and a trial Ray are removed at once.

@@ -43,13 +43,13 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     show_default=True,
     help="Take the likeliest action, or draw one.",
 )
-@click.option("--seed", type=Count(), default=0, show_default=True, help="Of drawn actions.")
+@click.option("--seed", type=Count(), default=0, show_default=True, help="Seed for --stochastic.")
 @click.option(
     "--checkpoint",
     type=click.Choice(["best", "last"]),
-    help="Which saved policy.  [default: best, if there are validation bars]",
+    help="The saved policy to play.  [default: best, if there are validation bars]",
 )
-@click.option("--run-id", help="Of the evaluation.  [default: made from the time]")
+@click.option("--run-id", help="Id of the evaluation's run.  [default: made from the time]")
 @click.option(
     "--journal-root",
     type=click.Path(path_type=Path),
@@ -59,11 +59,13 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @options.database_url
 @options.as_json
 def command(first: datetime | None, last: datetime | None, data: Path | None, as_json: bool, **arguments: Any) -> int:
-    """Play a trained policy once over all bars that neither its training nor its selection saw.
+    """Play a trained policy once over bars that it has not seen.
 
-    RUN is the run that trained it: an id, the unique beginning of one, or `latest`. The evaluation is recorded as a run of
-    its own, and printed beside buy-and-hold, 100 accounts that act at random, and one that never trades, all at the
-    same costs. Bars that were seen print IN SAMPLE.
+    RUN is the run that trained it: an id, the unique beginning of one, or `latest`. By default, the policy plays all bars
+    after the last one that training or selection saw. If it plays bars that were seen, a line says IN SAMPLE.
+
+    The evaluation is recorded as a run of its own. Its result is printed beside buy-and-hold, 100 accounts that act at
+    random, and one that never trades, all at the same costs.
 
     Exit: 0 done, 1 there is no such policy or no bars for it, 2 wrong usage,
     3 journals are incomplete, 130 interrupted.

@@ -27,7 +27,7 @@ _MOST_POINTS = 2000
 @click.option("--periods-per-year", type=float, help="Bars in a year.  [default: estimated from the times of the bars]")
 @options.as_json
 def command(file: Path, symbol: str | None, periods_per_year: float | None, as_json: bool) -> None:
-    """Show what is read from a file of prices, before anything is trained on it.
+    """Show what `rsc train` reads from a file of prices.
 
     Prints its bars, its dates, how many bars make a year, its columns, gaps, what was assumed, and a plot of the
     close. The file may be CSV in any dialect, Parquet or Feather, compressed or not.

@@ -35,7 +35,9 @@ _SHOWN_FROM = 200  # episodes: fewer take no time that a progress bar could tell
 def command(
     run_ids: tuple[str, ...], output: Path | None, database_url: str | None, journal_root: Path | None, as_json: bool
 ) -> int:
-    """Write one HTML page about one or several runs, which opens in a browser without any other file.
+    """Write one HTML page about one or several runs.
+
+    The page opens in a browser and needs no other file.
 
     RUN_ID is a run's id, the unique beginning of one, or `latest`.
 

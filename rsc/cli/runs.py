@@ -20,7 +20,9 @@ _INDENT = "  "
 @options.database_url
 @options.as_json
 def command(database_url: str | None, as_json: bool) -> None:
-    """List all runs with their episodes by status, newest first, and the Tune trials of each.
+    """List all runs, newest first, with their episodes by status.
+
+    Tune trials are listed below their run.
 
     \b
     Example: rsc runs --json

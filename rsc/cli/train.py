@@ -20,7 +20,7 @@ from rsc.cli import options
 @click.option(
     "--ticker",
     type=options.Ticker(),
-    help="A bundled symbol (AAPL, GOOG, IBM, MSFT), or one to fetch.  [default: MSFT]",
+    help="A bundled symbol (AAPL, GOOG, IBM, MSFT), or one to download.  [default: MSFT]",
 )
 @click.option(
     "--data",
@@ -29,7 +29,7 @@ from rsc.cli import options
 )
 @click.option("--symbol", help="The asset to read, if the file holds several.")
 @click.option("--periods-per-year", type=float, help="Bars in a year.  [default: estimated from the times of the bars]")
-@click.option("--iterations", type=Count(1), default=1, show_default=True, help="Rounds of training.")
+@click.option("--iterations", type=Count(1), default=1, show_default=True, help="Training iterations.")
 @click.option(
     "--num-env-runners",
     type=Count(),
@@ -74,7 +74,7 @@ from rsc.cli import options
 @click.option(
     "--validate-until", metavar="DATE", help="Select the best policy on the bars after --train-until up to this day."
 )
-@click.option("--no-save", "save", flag_value=False, default=True, type=bool, help="Keep no policy.")
+@click.option("--no-save", "save", flag_value=False, default=True, type=bool, help="Do not save the policy.")
 @click.option(
     "--save-every",
     type=Count(1),
@@ -87,7 +87,7 @@ from rsc.cli import options
     "--resume",
     metavar="RUN",
     type=options.PolicyRun(),
-    help="Go on from the last policy of a run, as a run of its own.",
+    help="Continue from the last saved policy of this run, as a new run.",
 )
 @click.option("--seed", type=Count(), help="The same seed gives the same run.")
 @click.option("--run-id", help="Default: made from the time.")
@@ -109,7 +109,7 @@ from rsc.cli import options
     default=f"{defaults.MIRROR_EVERY_S:g}s",
     show_default=True,
     metavar="DURATION",
-    help="Time between two looks of the mirror.",
+    help="Time between two copies to the mirror.",
 )
 @click.option(
     "--ray",
@@ -124,8 +124,8 @@ def command(**arguments: Any) -> int:
     When training ends, RLlib drops the episodes that still run. The command then prints how many they are, and the
     `reconcile` command that ends them.
 
-    The policy is saved under rsc-data/policies; `rsc evaluate RUN` plays it. --resume repeats the options of the
-    resumed run, and takes those about processes, places and iterations anew.
+    The policy is saved under rsc-data/policies; `rsc evaluate RUN` plays it. --resume keeps algorithm, prices,
+    dates, env and batch size of the resumed run. Other options can be given with it.
 
     \b
     Examples:
