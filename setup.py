@@ -61,7 +61,7 @@ TEST = [
 setup(
     name="reinforce-strategy-creator",
     version="0.1.0",
-    description="No RLlib episode is left behind: crash-proof journals and a reconciler for trading strategies.",
+    description="A complete record of every RLlib episode, also after kill -9: journals and a reconciler for trading strategies.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
