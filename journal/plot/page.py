@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import math
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ _TEMPLATES = "web"
 def render(
     template: str,
     rows: Sequence[Mapping[str, Any]],
-    curves: Curves,
+    curves: Curves | None,
     *,
     packages: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
@@ -39,15 +40,32 @@ def render(
     Args:
         template: Name of the template, which extends `page.html.j2`.
         rows: One mapping for each episode; the scripts know its keys as columns. "curve" is a number among the curves.
-        curves: The curves of the episodes.
+        curves: The curves of the episodes; None for a page whose scripts ask for them.
         packages: Packages that have further templates, in a folder `web`.
         data: What the scripts need besides: anything that JSON can hold.
         values: What the template needs.
     """
-    table = pack({**(data or {}), "columns": columns_of(rows), "limits": limits_in_words(curves)}, {})
-    payloads = {"table": base64.b64encode(table).decode(), "curves": base64.b64encode(curves.packed()).decode()}
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return _environment(tuple(packages)).get_template(template).render(payloads=payloads, made=made, **values)
+    limits = [] if curves is None else limits_in_words(curves)
+    payloads = {"table": pack({"limits": limits, **(data or {}), "columns": columns_of(rows)}, {})}
+    if curves is not None:
+        payloads["curves"] = curves.packed()
+    values |= {
+        "payloads": {name: base64.b64encode(payload).decode() for name, payload in payloads.items()},
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "nonce": secrets.token_urlsafe(16),  # no script runs but those of the page itself
+    }
+    return fragment(template, packages, **values)
+
+
+def fragment(template: str, packages: Sequence[str] = (), **values: Any) -> str:
+    """Return a filled template: a page, or a part of one. All values are escaped.
+
+    Args:
+        template: Its name.
+        packages: As for `render`.
+        values: What it needs.
+    """
+    return _environment(tuple(packages)).get_template(template).render(**values)
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

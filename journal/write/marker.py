@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from journal.host.paths import marker_path
 from journal.write import lease
 from journal.write.tail import discard_spares
 
+_LOOKS_S = 0.5  # who judges whether a driver is alive holds its lock for microseconds, so a held lock is tried again
 _held: weakref.WeakSet[RunMarker] = weakref.WeakSet()
 
 
@@ -114,14 +116,20 @@ def _lock_of_earlier(path: Path, run_id: str) -> int | None:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise JournalExistsError(
-            f"run {run_id} is being recorded by another process", hint="wait until it ends, or choose another run id"
-        ) from error
-    return fd
+    until = time.monotonic() + _LOOKS_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError as error:
+            if time.monotonic() < until:
+                time.sleep(_LOOKS_S / 50)
+                continue
+            os.close(fd)
+            raise JournalExistsError(
+                f"run {run_id} is being recorded by another process",
+                hint="wait until it ends, or choose another run id",
+            ) from error
 
 
 def marker_liveness(root: Path | str, run_id: str, observer: Observer) -> LivenessReport | None:

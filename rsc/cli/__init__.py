@@ -16,6 +16,7 @@ Examples:
   rsc runs
   rsc episodes latest --sort -pnl --limit 10
   rsc report latest -o run.html
+  rsc ui
   rsc export latest --to mlflow
   rsc doctor
 """
@@ -32,6 +33,7 @@ Examples:
         "runs": "rsc.cli.runs:command",
         "episodes": "rsc.cli.episodes:command",
         "report": "rsc.cli.report:command",
+        "ui": "rsc.cli.ui:command",
         "export": "rsc.cli.export:command",
         "relocate": "rsc.cli.relocate:command",
         "db": "rsc.cli.db:command",

@@ -99,26 +99,38 @@ class RunReader:
         return run
 
     def _episode(self, row: Row, journal_id: str | None, curves: Curves) -> dict[str, Any]:
-        made: dict[str, Any] = {"run": self._place.run_id, "curve": None, "status": None}
-        one = None
+        one, curve = None, None
         if journal_id is not None:
             one = overview(f"{self._place.folder}{os.sep}{journal_id}{STREAM_SUFFIX}", self._observer, whole=True)
         if one is not None and isinstance(one.source, Journal):
-            made |= row_of(one) | {"curve": curves.add(one, one.source), "end_reason": one.end_reason}
+            curve = curves.add(one, one.source)
         elif one is not None:
-            made |= {
-                "name": one.journal_id,
-                "journal": one.journal_id,
-                "no_curve": f"Its journal cannot be read: {one.problem}.",
-            }
-            self._reported.unreadable[_name_of(row, one)] = f"its journal cannot be read: {one.problem}"
-        else:
-            made["no_curve"] = _MISSING
-        return made | _of_row(row, one) if row else made
+            self._reported.unreadable[name_of(row, one)] = f"its journal cannot be read: {one.problem}"
+        return {**episode_of(row, one, self._place.run_id), "curve": curve}
 
 
-def _name_of(row: Row, one: Overview) -> str:
+def name_of(row: Row, one: Overview) -> str:
+    """Return what messages call an episode."""
     return f"episode {row['episode_id']}" if row else f"journal {one.journal_id}"
+
+
+def episode_of(row: Row, one: Overview | None, run_id: str) -> dict[str, Any]:
+    """Return an episode as a page shows it, by its row and its journal. Either may be missing.
+
+    Args:
+        row: Its row of `episode_metrics`; empty if there is none.
+        one: Its journal; None if there is none.
+        run_id: Its run.
+    """
+    made: dict[str, Any] = {"run": run_id, "status": None}
+    if one is not None and one.source is not None:
+        made |= row_of(one) | {"end_reason": one.end_reason}
+    elif one is not None:
+        unreadable = f"Its journal cannot be read: {one.problem}."
+        made |= {"name": one.journal_id, "journal": one.journal_id, "no_curve": unreadable}
+    else:
+        made["no_curve"] = _MISSING
+    return made | _of_row(row, one) if row else made
 
 
 def _of_row(row: Row, one: Overview | None) -> dict[str, Any]:

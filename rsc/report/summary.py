@@ -73,6 +73,7 @@ def rescued_words(run: ReportedRun) -> list[str]:
         )
     started = [one for one in run.episodes if one.get("status") == "started"]
     live = sum(bool(one.get("live")) for one in started)
+    unsettled = sum(bool(one.get("live")) for one in run.episodes) - live
     if live:
         words.append(f"{_episodes(live)} {_is(live)} in flight: more steps may follow.")
     if len(started) > live:
@@ -82,8 +83,16 @@ def rescued_words(run: ReportedRun) -> list[str]:
             f" run: reconcile --run-id {run.run_id}"
         )
     if run.without_row:
-        words.append(f"{_journals(run.without_row)} without a row; run: reconcile --run-id {run.run_id}")
+        more = f", and {unsettled:,} of them may grow" if unsettled else ""
+        words.append(f"{_journals(run.without_row)} without a row{more}; {_cure_of(run)}")
     return words or ["Every episode was ended by its own training; nothing had to be rescued."]
+
+
+def _cure_of(run: ReportedRun) -> str:
+    cure = f"run: reconcile --run-id {run.run_id}"
+    if (run.row or {}).get("status") != "running":
+        return cure
+    return f"a run of `rsc.start_run` writes its rows when it ends; if it was killed, {cure}"
 
 
 def lost_words(run: ReportedRun) -> list[str]:

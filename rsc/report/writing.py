@@ -87,23 +87,40 @@ def report_of(
 
 
 def _page(runs: Sequence[ReportedRun], curves: Curves) -> str:
-    columns = summary.columns_of(runs)
-    others = [name for name in summary.COMPARED if name not in summary.COSTS]
     return render(
         "report.html.j2",
         [one for run in runs for one in run.episodes],
         curves,
         packages=["rsc.report"],
-        data={"runs": [{"id": run.run_id, "group": summary.group_of(run)} for run in runs]},
-        title=f"Run {runs[0].run_id}" if len(runs) == 1 else f"{len(runs)} runs",
+        data={"runs": named_groups(runs)},
+        title=title_of([run.run_id for run in runs]),
         generator=_GENERATOR,
-        cards=[_card(run) for run in runs],
-        columns=columns,
-        figures=summary.figure_rows(columns, others),
-        costs=summary.figure_rows(columns, summary.COSTS),
-        settings=summary.settings_rows(runs),
-        run_ids=[run.run_id for run in runs],
+        **summary_values(runs),
     )
+
+
+def named_groups(runs: Sequence[ReportedRun]) -> list[dict[str, str]]:
+    """Return each run's id, and what it has in common with runs of other seeds, for the scripts of a page."""
+    return [{"id": run.run_id, "group": summary.group_of(run)} for run in runs]
+
+
+def title_of(run_ids: Sequence[str]) -> str:
+    """Return the title of a page about these runs."""
+    return f"Run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
+
+
+def summary_values(runs: Sequence[ReportedRun]) -> dict[str, Any]:
+    """Return what the templates need for everything above the table of episodes."""
+    columns = summary.columns_of(runs)
+    others = [name for name in summary.COMPARED if name not in summary.COSTS]
+    return {
+        "cards": [_card(run) for run in runs],
+        "columns": columns,
+        "figures": summary.figure_rows(columns, others),
+        "costs": summary.figure_rows(columns, summary.COSTS),
+        "settings": summary.settings_rows(runs),
+        "run_ids": [run.run_id for run in runs],
+    }
 
 
 def _card(run: ReportedRun) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def test_cli_page__every_verb__is_there_in_its_own_words():
     assert shown == {"journal", *(f"journal {verb}" for verb in VERBS)} | {
         *("rsc", "rsc prices", "rsc train", "rsc check", "rsc runs", "rsc export", "rsc db upgrade"),
         *("rsc doctor", "rsc evaluate", "rsc compare"),
-        *("rsc report", "rsc episodes", "rsc relocate"),
+        *("rsc report", "rsc ui", "rsc episodes", "rsc relocate"),
         *("reconcile", "reconcile status"),
     }
     done = subprocess.run([sys.executable, ROOT / "scripts" / "cli_docs.py", "--check"], timeout=60, check=False)

@@ -83,6 +83,14 @@ function dataTable(headings, rows, caption) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, el("table", {}, head, body));
 }
 
+// Fill a select with [value, words], and keep what is chosen.
+function choices(select, offered) {
+  if (offered.map(([value]) => value).join("\n") === [...select.options].map(one => one.value).join("\n")) return;
+  const chosen = select.value;
+  select.replaceChildren(...offered.map(([value, words]) => el("option", { value }, words)));
+  if (offered.some(([value]) => value === chosen)) select.value = chosen;
+}
+
 // A chart's figures as a table, made when it is opened.
 function asTable(caption, headings, rows, most = 500) {
   const made = el("details", {}, el("summary", {}, "Table"));

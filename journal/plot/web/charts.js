@@ -7,6 +7,7 @@ class Group {
     this.label = label;
     this.onPoint = onPoint;
     this.charts = [];
+    this.observers = [];
     this.busy = false;
     this.redraw = () => this.charts.forEach(u => u.redraw(false));
     redraws.add(this.redraw);
@@ -30,6 +31,12 @@ class Group {
     for (const u of this.charts) u.setScale("x", { min: Math.max(min, first), max: Math.min(max, last) });
   }
 
+  // What is in view; null if that is everything.
+  get view() {
+    const { min, max } = this.charts[0]?.scales.x ?? {};
+    return min > this.x[0] || max < this.x[this.x.length - 1] ? { min, max } : null;
+  }
+
   reset() { this.zoom(this.x[0], this.x[this.x.length - 1]); }
 
   zoomBy(part) {
@@ -51,7 +58,7 @@ class Group {
 
   destroy() {
     redraws.delete(this.redraw);
-    this.observer?.disconnect();
+    this.observers.forEach(observer => observer.disconnect());
     this.charts.forEach(u => u.destroy());
     this.charts = [];
   }
@@ -124,7 +131,9 @@ function chart(host, group, spec) {
   const touched = event => group.point(u.posToVal(event.touches[0].clientX - u.over.getBoundingClientRect().left, "x"));
   u.over.addEventListener("touchstart", touched, { passive: true });
   u.over.addEventListener("touchmove", touched, { passive: true });
-  new ResizeObserver(() => { if (plot.clientWidth) u.setSize({ width: plot.clientWidth, height: options.height }); }).observe(plot);
+  const observer = new ResizeObserver(() => { if (plot.clientWidth) u.setSize({ width: plot.clientWidth, height: options.height }); });
+  observer.observe(plot);
+  group.observers.push(observer);
   group.charts.push(u);
   return u;
 }

@@ -37,20 +37,13 @@ function figureList(row) {
   return list;
 }
 
-// Draw an episode into an element; return what undoes it.
-function showEpisode(host, row) {
+// Draw an episode into an element; return the group of its charts, null if it has none. `one` is its curves.
+function showEpisode(host, row, one) {
   host.append(el("p", {}, el("span", { class: `chip ${row.status || ""}` }, row.status || "no row"), " ", el("span", { class: "muted" }, endWords(row))), figureList(row));
-  if (row.curve == null) {
-    host.append(el("p", { class: "notice" }, row.no_curve || "Its journal is not there: it was pruned, or is elsewhere. Only its row is known, so there are no charts."));
-    return () => {};
-  }
-  const one = page.curves.episode(row.curve);
-  if (!one.step.length) {
-    host.append(el("p", { class: "notice" }, "The episode has no steps, so there are no charts."));
-    return () => {};
-  }
-  const view = new EpisodeView(host, row, one);
-  return () => view.group.destroy();
+  if (one?.step.length) return new EpisodeView(host, row, one).group;
+  const missing = row.no_curve || "Its journal is not there: it was pruned, or is elsewhere. Only its row is known, so there are no charts.";
+  host.append(el("p", { class: "notice" }, one ? "The episode has no steps, so there are no charts." : missing));
+  return null;
 }
 
 class EpisodeView {
@@ -196,7 +189,7 @@ class EpisodeView {
   }
 
   tradeTable() {
-    const { one } = this, full = !page.curves.short;
+    const { one } = this, full = !one.short;
     if (!one.tradeTotal) return el("p", { class: "muted" }, "No closed trades.");
     const shown = one.trades.length < one.tradeTotal ? `${grouped(one.trades.length, 0)} of ${grouped(one.tradeTotal, 0)} closed trades: the largest profits and losses` : `${grouped(one.tradeTotal, 0)} closed trades`;
     const made = el("details", {}, el("summary", {}, shown));

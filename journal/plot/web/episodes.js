@@ -43,7 +43,7 @@ class EpisodeTable {
     this.window = $("window");
     this.head = $("table").tHead;
     this.body = $("table").tBodies[0];
-    this.shown = new Set(COLUMNS.filter(([key, , , rank]) => this.fits(rank) && this.exists(key)).map(([key]) => key));
+    this.chooseColumns();
     this.sort = { key: null, down: false };
     this.active = 0;
     this.order = [];
@@ -54,10 +54,15 @@ class EpisodeTable {
     this.window.addEventListener("scroll", () => this.later());
     this.window.addEventListener("keydown", event => this.key(event));
     this.body.addEventListener("click", event => { const row = event.target.closest("tr.row"); if (row) this.open(Number(row.dataset.at)); });
-    for (const query of ["(max-width: 640px)", "(max-width: 1000px)"]) matchMedia(query).addEventListener("change", () => { this.shown = new Set(COLUMNS.filter(([key, , , rank]) => this.fits(rank) && this.exists(key)).map(([key]) => key)); this.fillColumns(); this.build(); });
+    for (const query of ["(max-width: 640px)", "(max-width: 1000px)"]) matchMedia(query).addEventListener("change", () => { this.chooseColumns(); this.fillColumns(); this.build(); });
     redraws.add(() => this.render());
     this.apply();
     $("episodes").hidden = false;
+  }
+
+  chooseColumns() {
+    this.offered = new Set(COLUMNS.filter(([key]) => this.exists(key)).map(([key]) => key));
+    this.shown = new Set(COLUMNS.filter(([key, , , rank]) => this.fits(rank) && this.offered.has(key)).map(([key]) => key));
   }
 
   exists(key) { return key === "name" || (key === "spark" ? page.has("curve") : key === "run" ? page.runs.length > 1 : page.has(key)); }
@@ -67,7 +72,7 @@ class EpisodeTable {
 
   fillStatuses() {
     const found = [...new Set(page.columns.status || [])].filter(Boolean).sort();
-    $("status").append(...found.map(name => el("option", {}, name)));
+    choices($("status"), [["", "all"], ...found.map(name => [name, name])]);
     $("status").closest("label").hidden = found.length < 2;
   }
 
@@ -76,7 +81,8 @@ class EpisodeTable {
       el("input", { type: "checkbox", checked: this.shown.has(key), onchange: event => { if (event.target.checked) this.shown.add(key); else this.shown.delete(key); this.build(); } }), label)));
   }
 
-  apply() {
+  // `keep`: leave the place of the cursor and of the window alone.
+  apply(keep = false) {
     let filter;
     try { filter = new Filter($("filter").value, $("status").value); } catch (error) {
       $("count").textContent = error.message;
@@ -87,10 +93,9 @@ class EpisodeTable {
     this.order = [];
     for (let index = 0; index < page.count; index++) if (filter.passes(index)) this.order.push(index);
     this.sorted();
-    this.active = 0;
-    this.window.scrollTop = 0;
+    if (!keep) this.active = this.window.scrollTop = 0;
     $("count").textContent = this.order.length === page.count ? `${grouped(page.count, 0)} episodes` : `${grouped(this.order.length, 0)} of ${grouped(page.count, 0)} episodes`;
-    this.build();
+    if (keep) this.render(); else this.build();
   }
 
   sorted() {
@@ -122,7 +127,6 @@ class EpisodeTable {
       if (kind === "spark") return el("th", { scope: "col", style: "padding: .3rem .7rem" }, label);
       return el("th", { scope: "col", "aria-sort": order, class: kind === "text" ? "text" : null }, el("button", { type: "button", "data-key": key, onclick: () => this.sortBy(key, kind) }, label + arrow));
     })));
-    $("table").setAttribute("aria-rowcount", this.order.length + 1);
     this.first = this.last = -1;
     this.render();
   }
@@ -138,21 +142,22 @@ class EpisodeTable {
     const first = Math.max(0, Math.floor(this.window.scrollTop / height) - 6), last = Math.min(this.order.length, first + Math.ceil(view / height) + 12);
     if (moved && first === this.first && last === this.last) return;
     [this.first, this.last] = [first, last];
-    const focused = this.body.contains(document.activeElement) ? Number(document.activeElement.closest("tr").dataset.at) : null;
+    $("table").setAttribute("aria-rowcount", this.order.length + 1);
+    const focused = this.body.contains(document.activeElement) ? document.activeElement.closest("tr").dataset.index : null;
     const space = count => el("tr", { "aria-hidden": "true", style: `height:${count * height}px` });
     const rows = [];
     for (let at = first; at < last; at++) rows.push(this.row(at));
     if (!this.order.length) rows.push(el("tr", {}, el("td", { colspan: this.columns.length, class: "text muted", style: "padding:.6rem .7rem" }, "No episode meets the filter.")));
     this.body.replaceChildren(...(first ? [space(first)] : []), ...rows, ...(last < this.order.length ? [space(this.order.length - last)] : []));
-    if (focused !== null) this.body.querySelector(`tr[data-at="${focused}"] button`)?.focus({ preventScroll: true });
+    if (focused !== null) this.body.querySelector(`tr[data-index="${focused}"] button`)?.focus({ preventScroll: true });
   }
 
   row(at) {
     const index = this.order[at], row = page.row(index);
-    const made = el("tr", { class: "row", "data-at": at, "aria-rowindex": at + 2 });
+    const made = el("tr", { class: "row", "data-at": at, "data-index": index, "aria-rowindex": at + 2 });
     for (const [key, , kind] of this.columns) {
       if (key === "name") made.append(el("th", { scope: "row" }, el("button", { type: "button", tabindex: at === this.active ? 0 : -1, title: titleOf(row), "aria-label": `Open ${titleOf(row)}`, onfocus: () => { this.active = at; } }, row.number != null ? String(row.number) : row.name)));
-      else if (key === "spark") made.append(el("td", {}, page.curves && row.curve != null ? sparkline(page.curves.values(row.curve)) : ""));
+      else if (key === "spark") made.append(el("td", {}, sparkline(page.spark(row) ?? [])));
       else if (key === "status") made.append(el("td", { class: "text" }, el("span", { class: `chip ${row.status || ""}` }, row.status || "no row")));
       else made.append(el("td", { class: this.tint(key, row[key]) + (kind === "text" ? " text" : ""), title: kind === "text" ? row[key] : null }, text(row[key], kind) + (RATIOS.has(key) && row[key] != null && row.steps < FEW_STEPS ? "*" : "")));
     }
@@ -200,20 +205,21 @@ function sparkline(values) {
 }
 
 // The dialog with one episode. Its neighbours are those of the table as it is sorted and filtered.
-let closeEpisode = null;
-function openEpisode(index, table) {
+let opened = null;  // {index, body, group}
+async function openEpisode(index, table) {
   const dialog = $("dialog"), row = page.row(index), at = table.order.indexOf(index);
-  closeEpisode?.();
-  const body = el("div", {});
+  opened?.group?.destroy();
+  const body = el("div", {}), own = (opened = { index, body, group: null });
   const go = to => el("button", { type: "button", disabled: to < 0 || to >= table.order.length, onclick: () => { table.active = to; openEpisode(table.order[to], table); } }, to < at ? "← Previous" : "Next →");
   const close = el("button", { type: "button", onclick: () => dialog.close() }, "Close");
   dialog.replaceChildren(el("div", { class: "bar" }, el("h2", { id: "dialog-title", tabindex: -1 }, titleOf(row)), go(at - 1), go(at + 1), close), body);
   if (!dialog.open) {
     dialog.showModal();
-    dialog.addEventListener("close", () => { closeEpisode?.(); closeEpisode = null; dialog.replaceChildren(); history.replaceState(null, "", location.pathname + location.search); table.focus(table.active); }, { once: true });
+    dialog.addEventListener("close", () => { opened?.group?.destroy(); opened = null; dialog.replaceChildren(); history.replaceState(null, "", location.pathname + location.search); table.focus(table.active); }, { once: true });
   }
   dialog.scrollTop = 0;
-  closeEpisode = showEpisode(body, row);
   $("dialog-title").focus();
   history.replaceState(null, "", "#" + encodeURIComponent(row.number ?? row.name));
+  const one = await page.curve(row);
+  if (opened === own) own.group = showEpisode(body, row, one);
 }

@@ -14,6 +14,8 @@ const page = {
     for (const key in this.columns) row[key] = this.columns[key][index];
     return row;
   },
+  spark(row) { return this.curves && row.curve != null ? this.curves.values(row.curve) : null; },
+  async curve(row) { return row.curve != null ? (await this.unpacked).episode(row.curve) : null; },
   words(index) {
     this.searched ??= [];
     return (this.searched[index] ??= SEARCHED.map(key => this.value(key, index)).filter(value => value != null).join(" ").toLowerCase());
@@ -43,10 +45,11 @@ async function start() {
     if (page.count) table = new EpisodeTable();
   }
   document.documentElement.dataset.drawn = Math.round(performance.now());
-  page.curves = new Curves(await unpack("curves"));
+  if (page.facts.live) goLive(table);
+  else page.curves = await (page.unpacked = unpack("curves").then(found => new Curves(found)));
   if (single) {
     $("single").hidden = false;
-    showEpisode($("single"), page.row(0));
+    showEpisode($("single"), page.row(0), await page.curve(page.row(0)));
   } else if (table) {
     table.render();
     openNamed(table);

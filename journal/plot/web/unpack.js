@@ -76,7 +76,7 @@ class Curves {
     const one = {
       step: a.step.subarray(first, last), value: this.values(index), position: this.slice("position", index, first, last),
       reward: this.short ? null : a.reward.subarray(first, last), initial: a.initial_value[index], firstPrice: a.first_price[index],
-      steps: a.steps[index], tradeTotal: a.trade_total[index], holes: this.holes[index] || [],
+      steps: a.steps[index], short: this.short, tradeTotal: a.trade_total[index], holes: this.holes[index] || [],
     };
     if (a.tape[index]) this.placeOnTape(one, index); else this.placeAlone(one, index);
     one.trades = this.trades(index, one);

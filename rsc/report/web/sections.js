@@ -4,19 +4,20 @@ const LEARNED = [["return", "return", "percent"], ["reward", "reward", "number"]
 const MOST_GROUPS = 7, DOTS = 3000, BLOCKS = 60;
 const groupColour = at => `c${at % 7 + 1}`;
 
+let learning = null;
 function showSections() {
   const known = LEARNED.filter(([key]) => page.has(key));
-  if (!known.length || !page.count) return;
-  $("learning").hidden = $("spread").hidden = false;
+  $("learning").hidden = $("spread").hidden = !known.length || !page.count;
+  if ($("learning").hidden) return;
   const groupings = [["run", "run"]];
   if (page.runs.length > 1 && new Set(page.runs.map(run => run.group)).size < page.runs.length) groupings.unshift(["settings", "settings, all seeds together"]);
   if (page.has("trial")) groupings.push(["trial", "Tune trial"]);
-  $("learning-figure").append(...known.map(([key, label]) => el("option", { value: key }, label)));
-  $("learning-group").append(...groupings.map(([key, label]) => el("option", { value: key }, label)));
-  $("learning-group").closest("label").hidden = groupings.length < 2 ;
-  const learning = new Learning();
-  for (const id of ["learning-figure", "learning-group"]) $(id).addEventListener("change", () => learning.draw());
+  choices($("learning-figure"), known.map(([key, label]) => [key, label]));
+  choices($("learning-group"), groupings);
+  $("learning-group").closest("label").hidden = groupings.length < 2;
+  learning ??= new Learning();
   learning.draw();
+  $("spread-charts").replaceChildren();
   for (const figure of known.filter(([key]) => ["return", "sharpe", "drawdown", "win_rate", "trades", "steps", "costs", "reward"].includes(key))) distribution($("spread-charts"), figure);
 }
 
@@ -33,12 +34,16 @@ function groups(by) {
   const named = [...found].map(([key, indices]) => {
     if (by !== "settings") return [key, indices];
     const ids = page.runs.filter(run => run.group === key).map(run => run.id);
-    return [ids.length > 1 ? `${ids[0]} and ${ids.length - 1} more seeds` : ids[0], indices];
+    return [ids.length > 1 ? `${ids[0]} and ${ids.length - 1} more ${ids.length === 2 ? "seed" : "seeds"}` : ids[0], indices];
   });
   return named;
 }
 
 class Learning {
+  constructor() {
+    for (const id of ["learning-figure", "learning-group"]) $(id).addEventListener("change", () => this.draw());
+  }
+
   draw() {
     this.group?.destroy();
     const host = $("learning-chart"), by = $("learning-group").value, [key, label, kind] = LEARNED.find(one => one[0] === $("learning-figure").value);
