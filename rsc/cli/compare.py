@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,6 +42,8 @@ def command(runs: Sequence[str], metric: str, as_csv: bool, as_json: bool, datab
     Each RUN is a run's id, the unique beginning of one, or `latest`. RUN,RUN,... or a pattern such as 'ppo-*' makes one
     group of runs that differ in their seed; NAME= before it names the group. Of a training, its newest evaluation out of
     sample counts.
+
+    Returns, drawdowns and other fractions are printed in percent; --csv and --json have fractions.
 
     The intervals (95 %) are from a stratified bootstrap: seeds are drawn anew in each period. A group with one seed
     has no interval. If the database has several trials on the same bars, the best Sharpe ratio is deflated by
@@ -94,8 +96,10 @@ def _print(found: Comparison) -> None:
         click.echo("IN SAMPLE: training or selection saw some of these bars")
     line = f"{{:<{_NAME}}} {{:>5}} {{:>9}} {{:>21}} {{:>9}}".format
     click.echo("\n" + line("", "SEEDS", "IQM", "95 % INTERVAL", "MEDIAN").rstrip())
+    form = _form_of(found.metric)
     for group in found.groups:
-        cells = (len(group.runs), _number(group.interquartile_mean), _interval(group.interval), _number(group.median))
+        interval = "-" if group.interval is None else f"{form(group.interval[0])} to {form(group.interval[1])}"
+        cells = (len(group.runs), form(group.interquartile_mean), interval, form(group.median))
         click.echo(line(_short(group.name), *cells))
     if any(group.interval is None for group in found.groups):
         click.echo("a group with one seed has no interval: train the same with other seeds (--seed)")
@@ -124,12 +128,11 @@ def _short(name: str) -> str:
     return name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
 
 
-def _number(value: float) -> str:
-    return f"{value:+.4g}"
+def _form_of(metric: str) -> Callable[[float], str]:
+    """Return how a metric is printed: a fraction in percent."""
+    from rsc.db.models import FRACTIONS
 
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "-" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+    return "{:+.2%}".format if metric in FRACTIONS else "{:+.4g}".format
 
 
 def _chances(interval: tuple[float, float]) -> str:

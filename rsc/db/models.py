@@ -141,6 +141,13 @@ LATER_METRICS = (
     "win_rate_marked",
 )
 """Of migration 0002, as is `longest_drawdown_steps`."""
+FRACTIONS = frozenset(
+    (
+        *("total_return", "annual_return", "volatility", "max_drawdown", "win_rate", "time_in_market"),
+        *("buy_and_hold_return", "excess_return", "alpha", "value_at_risk", "expected_shortfall", "win_rate_marked"),
+    )
+)
+"""Metrics that people read in percent. Rows and JSON hold fractions: 0.05 is 5 %."""
 
 
 def _metric_columns() -> list[Column[Any]]:

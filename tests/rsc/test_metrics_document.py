@@ -15,6 +15,7 @@ import pytest
 
 from journal import Journal, list_journals, read_journal
 from rsc.closing import ended_from
+from rsc.db.models import FRACTIONS
 from rsc.metrics import METRIC_NAMES
 from rsc.metrics.whole import WHOLE_NAMES
 from rsc.recording.accounts import Account, before
@@ -180,6 +181,8 @@ def test_document__has_a_formula_for_each_metric() -> None:
     named = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert tuple(named) == (*METRIC_NAMES, *WHOLE_NAMES)
     assert set(FORMULAS) == set(named)
+    fractions = re.findall(r"^\| `(\w+)` \|.*\| fraction[^|]*\|[^|]*\|$", page, re.MULTILINE)
+    assert set(fractions) == FRACTIONS, "what is printed in percent"
 
 
 def test_lots__many_small_steps__are_those_of_the_ledger(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_ui__stream__tells_only_what_changed(url: str, recording: Recording):
     while (event := next(stream))["columns"]["steps"] != [recording.steps]:
         assert len(event["columns"]["name"]) == 1
     assert event["columns"]["live"] == [True]
-    later = events(url, f"/runs/ended,live/events?since={event['version']}")
+    later = events(url, f"/runs/live/events?since={event['version']}")
     recording.step(2)
     assert next(later)["columns"]["steps"] == [recording.steps]
     earlier = next(events(url, "/runs/ended,live/events?since=999999"))

@@ -121,6 +121,18 @@ def test_compare__one_seed__says_that_there_is_no_interval(folder: Path) -> None
     assert max(map(len, said.splitlines())) <= 80
 
 
+def test_compare__metric__is_printed_in_its_unit(folder: Path) -> None:
+    document = json.loads(compare(folder, "a-*", "b-*", "--json"))
+    group = document["groups"][0]
+    line = next(line for line in compare(folder, "a-*", "b-*").splitlines() if line.startswith("a-* "))
+    low, high = group["interval"]
+    assert line.split() == [
+        *("a-*", "5", f"{group['interquartile_mean']:+.2%}"),
+        *(f"{low:+.2%}", "to", f"{high:+.2%}", f"{group['median']:+.2%}"),
+    ]
+    assert "%" not in compare(folder, "a-*", "b-*", "--metric", "sharpe_ratio").replace("95 %", "")
+
+
 def test_compare__csv__has_each_score(folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(compare(folder, "a-*", "b-*", "--csv"))))
     assert len(rows) == 2 * 5 * 2
