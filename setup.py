@@ -63,7 +63,9 @@ TEST = [
 setup(
     name="reinforce-strategy-creator",
     version="0.1.0",
-    description="A complete record of every RLlib episode, also after kill -9: journals and a reconciler for trading strategies.",
+    description=(
+        "A complete record of every RLlib episode, also after kill -9: journals and a reconciler for trading strategies."
+    ),
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
