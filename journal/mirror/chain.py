@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -73,13 +73,16 @@ class Chain:
         return f"{self.prefix}/{object_name(number)}"
 
 
-def read_chains(store: Store, run_id: str, host: str) -> list[Chain]:
-    """Read the indexes of all chains of one run and host. Raises MirrorError."""
+def read_chains(store: Store, run_id: str, host: str, skip_roots: Collection[str] = ()) -> list[Chain]:
+    """Read the indexes of all chains of one run and host. Raises MirrorError.
+
+    Of chains of ``skip_roots``, ids of folders, nothing is read but their last index: they have no pieces.
+    """
     prefix = f"{run_id}/{host}"
     chains = [_found(store, prefix, host, name) for name in store.children(f"{prefix}/") if is_name(name)]
     for chain in chains:
         if chain is not None:
-            _read_indexes(store, run_id, chain)
+            _read_indexes(store, run_id, chain, skip_roots)
     return [chain for chain in chains if chain is not None]
 
 
@@ -123,7 +126,7 @@ def _note_entries(store: Store, chain: Chain) -> None:
             chain.sizes[number] = entry.size
 
 
-def _read_indexes(store: Store, run_id: str, chain: Chain) -> None:
+def _read_indexes(store: Store, run_id: str, chain: Chain, skip_roots: Collection[str]) -> None:
     """Read from the last bundle down, by what each index covers."""
     parts: list[list[Piece]] = []
     known = sorted(chain.sizes)
@@ -139,6 +142,8 @@ def _read_indexes(store: Store, run_id: str, chain: Chain) -> None:
         else:
             if not parts:
                 chain.root_id, chain.node_id = index.root_id, index.node_id
+                if chain.root_id in skip_roots:
+                    return
             parts.append(index.pieces)
             number -= index.covers
         if number > chain.base:  # behind it every bundle is known, and what is missing needs no request

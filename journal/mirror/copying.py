@@ -19,7 +19,7 @@ _MOST = 1 << 23  # bytes of a request, unless one piece is longer
 _FF = b"\xff" * (1 << 16)
 
 
-@dataclass
+@dataclass(slots=True)  # a run has one or more for each journal
 class Part:
     """A piece to copy: where it is in the store, and where it goes in a file."""
 

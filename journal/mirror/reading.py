@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,7 +25,7 @@ __all__ = ["Chain", "Mirror", "MirroredJournal", "MirroredRun", "open_mirror"]
 MAX_GAP = 1 << 26  # bytes between two pieces that are filled; more is left out
 
 
-@dataclass
+@dataclass(slots=True)
 class MirroredJournal:
     """What a mirror has of one journal.
 
@@ -72,16 +72,17 @@ class Mirror:
         """Return the hosts that mirrored a run."""
         return [name for name in self.store.children(f"{check_name(run_id, 'run id')}/") if is_name(name)]
 
-    def run(self, run_id: str, hosts: Iterable[str] | None = None) -> MirroredRun:
+    def run(self, run_id: str, hosts: Iterable[str] | None = None, skip_roots: Collection[str] = ()) -> MirroredRun:
         """Read the indexes of a run.
 
         Args:
             run_id: The run.
             hosts: Only chains of these hosts, as `Mirror.hosts` names them; all if None.
+            skip_roots: Ids of folders whose journals are not wanted. Their indexes are neither read nor held.
         """
         wanted = self.hosts(run_id) if hosts is None else list(hosts)
         return MirroredRun(
-            self.store, run_id, [one for host in wanted for one in read_chains(self.store, run_id, host)]
+            self.store, run_id, [one for host in wanted for one in read_chains(self.store, run_id, host, skip_roots)]
         )
 
     def now(self) -> datetime | None:
@@ -105,18 +106,21 @@ class MirroredRun:
         chains: One for each mirror process that began anew.
         journals: By journal id.
         marker: Where the run's marker is; None without one.
+        marker_node_id: The node that mirrored the marker; empty if unknown. The marker does not name it if the run
+            began before its process joined the cluster.
     """
 
     def __init__(self, store: Store, run_id: str, chains: list[Chain]) -> None:
         self.run_id, self.chains, self._store = run_id, chains, store
         self.marker: Part | None = None
+        self.marker_node_id = ""
         self.total_bytes = sum(sum(chain.sizes.values()) + chain.base * MAX_BUNDLE for chain in chains)
         pieces: dict[str, list[tuple[Chain, Piece]]] = {}
         for chain in chains:
             for piece in _apart(chain):
                 pieces.setdefault(piece.journal, []).append((chain, piece))
         for chain, piece in pieces.pop("", []):
-            self.marker = _part(chain, piece, Path("run"))
+            self.marker, self.marker_node_id = _part(chain, piece, Path("run")), chain.node_id
         self.journals = {name: self._journal(name, pieces[name]) for name in sorted(pieces)}
 
     @property

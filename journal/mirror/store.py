@@ -170,39 +170,58 @@ class Store:
             self._fail(verb, error)
 
     def _fail(self, verb: str, error: Exception) -> NoReturn:
-        text = str(error)
-        hint = next((hint for sign, hint in _HINTS if re.search(sign, text)), "")
-        raise MirrorError(f"cannot {verb} {self.url}: {_in_words(error)}", hint=hint) from error
+        why, hint = _explained(without_secrets(str(error)), type(error).__name__)
+        raise MirrorError(f"cannot {verb} {self.url}: {why}", hint=hint) from error
 
 
-_HINTS = (
-    (r"cannot have a URL", "use s3://, gs://, az://, file:// or a folder"),
-    (r"NoSuchBucket|bucket does not exist|ContainerNotFound", "create the bucket, or correct its name"),
+_NO_BUCKET = "create the bucket, or correct its name"
+_NO_CREDENTIALS = "set them in the environment, for example AWS_ACCESS_KEY_ID or GOOGLE_APPLICATION_CREDENTIALS"
+_WRONG_CREDENTIALS = "check the credentials in the environment"
+_NO_PERMISSION = "the credentials lack the permission for this bucket"
+_NETWORK = "check the endpoint (for S3 AWS_ENDPOINT_URL) and the network, then try again"
+_METADATA_SERVICE = r"//(169\.254\.169\.254|metadata\.google\.internal|metadata)[/:]"
+_REASONS = (
+    (_METADATA_SERVICE, "there are no credentials", _NO_CREDENTIALS),
+    (r"cannot have a URL", "", "use s3://, gs://, az://, file:// or a folder"),
+    (r"MissingAccount\b", "the account is unknown", "set AZURE_STORAGE_ACCOUNT_NAME"),
+    (r"NoSuchBucket|bucket does not exist|ContainerNotFound", "", _NO_BUCKET),
+    (r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId|AuthFailure", "", _WRONG_CREDENTIALS),
+    (r"AccessDenied", "", _NO_PERMISSION),
     (
-        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId|AuthFailure|Unauthenticated|401",
-        "check the credentials in the environment",
+        r"[Cc]onnection refused|tcp connect error|ConnectError|dns error|kind: Connect\b",
+        "it cannot be reached",
+        _NETWORK,
     ),
-    (r"AccessDenied|403|Forbidden|PermissionDenied", "the credentials lack the permission for this bucket"),
-    (
-        r"169\.254\.169\.254|metadata|[Cc]redential",
-        "there are no credentials; set them in the environment, for example AWS_ACCESS_KEY_ID",
-    ),
+    (r"kind: Timeout|TimedOut|operation timed out", "it does not answer in time", _NETWORK),
+    (r"status code: 401|Unauthenticated", "", _WRONG_CREDENTIALS),
+    (r"status code: 403|PermissionDenied", "", _NO_PERMISSION),
+    (r"[Cc]redential", "", _WRONG_CREDENTIALS),
 )
+"""Signs in obstore's messages, what they mean (empty: see `_in_words`), and what to do. The first that is found decides.
+
+Requests to the metadata service of a cloud are made only if the environment has no credentials.
+"""
 
 
-def _in_words(error: Exception) -> str:
+def _explained(text: str, name: str) -> tuple[str, str]:
+    """Return why a call failed, in words, and what to do. ``name``: the exception's class."""
+    for sign, words, hint in _REASONS:
+        if re.search(sign, text):
+            return words or _in_words(text, name), hint
+    return _in_words(text, name), ""
+
+
+def _in_words(text: str, name: str) -> str:
     """Return the reason in obstore's message, which repeats itself over several lines."""
-    text = without_secrets(str(error))
     code = re.search(r"<Code>([^<]+)</Code>", text)
     message = re.search(r"<Message>([^<]+)</Message>", text)
     if code:
         return f"{code[1]}" + (f": {message[1]}" if message else "")
-    if re.search(r"[Cc]onnection refused|tcp connect error|ConnectError|dns error", text):
-        return "it cannot be reached"
-    if re.search(r"timed? ?out|TimedOut", text):
-        return "it does not answer in time"
+    status = re.search(r"status code: (\d{3}[A-Za-z ]*)", text)
+    if status:
+        return f"it answers {status[1].strip()}"
     lines = [line.strip() for line in text.splitlines() if line.strip() and "Debug source" not in line]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return (lines[0] if lines else name)[:300]
 
 
 def _opened(url: str, make: bool) -> Any:

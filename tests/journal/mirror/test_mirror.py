@@ -8,8 +8,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -230,6 +232,53 @@ def test_mirror__unreachable_store__one_line_in_bounded_time(tmp_path: Path) -> 
     assert done.stderr.count("\n") == 1
     assert "cannot be reached" in done.stderr
     assert time.monotonic() - began < 25
+
+
+def test_read__skipped_roots__chains_are_known_and_their_journals_are_not_read(tmp_path: Path) -> None:
+    _, mirror, writer = _mirrored(tmp_path)
+    (chain,) = open_mirror(mirror).run("run1").chains
+    run = open_mirror(mirror).run("run1", skip_roots={chain.root_id})
+    assert [(one.root_id, one.moved) for one in run.chains] == [(chain.root_id, chain.moved)]
+    assert (run.journals, run.problems) == ({}, [])
+    assert set(open_mirror(mirror).run("run1", skip_roots={"another"}).journals) == {writer.journal_id}
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "hint"),
+    [
+        (None, "it does not answer in time", "check the endpoint"),
+        (401, "it answers 401 Unauthorized", "check the credentials"),
+        (403, "it answers 403 Forbidden", "lack the permission"),
+        (500, "it answers 500 Internal Server Error", ""),
+    ],
+)
+def test_open__store_that_is_silent_or_refuses__names_the_cause(
+    monkeypatch: pytest.MonkeyPatch, status: int | None, says: str, hint: str
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            if status is None:
+                over.wait(30)
+            else:
+                self.send_response(status)
+                self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    over = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_address[1]}"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("journal.mirror.store._TIMEOUT", timedelta(seconds=1))
+    with pytest.raises(MirrorError) as caught:
+        open_mirror("s3://bucket/prefix")
+    over.set()
+    server.shutdown()
+    assert str(caught.value) == f"cannot read s3://bucket/prefix: {says}"
+    assert hint in caught.value.hint
+    assert bool(caught.value.hint) == bool(hint)
 
 
 def _bundles(mirror: Path) -> list[Path]:
