@@ -384,7 +384,8 @@ def _hint_of(error: Exception) -> str:
 
 
 _USER_ERRORS = {
-    "DatabaseError", "MarketError", "ConfigError", "UnknownRunError", "ExportError", "PolicyError", "SQLAlchemyError",
+    "DatabaseError", "MarketError", "ConfigError", "UnknownRunError", "ExportError", "PolicyError", "ClusterError",
+    "SQLAlchemyError",
 }  # fmt: skip
 """By name: `journal` imports nothing of the packages that define them."""
 

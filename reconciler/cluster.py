@@ -21,6 +21,7 @@ from journal.write.marker import node_of_marker
 from reconciler.evidence import Evidence, RunState, row_of, run_state
 from reconciler.judging import work_of
 from reconciler.lost import ALIVE, SILENT, Loss, Losses
+from reconciler.memory import Memory
 from reconciler.on_node import Judged, Place, judge_here, list_here
 from reconciler.passes import Candidate, Pass
 from reconciler.ray_nodes import Failed, NodeTable, RayNodes
@@ -69,20 +70,35 @@ class Found:
 class ClusterPass(Pass):
     """A pass that looks at the nodes of a Ray cluster instead of this machine's disk."""
 
-    def __init__(self, engine: Engine, settings: Settings, hooks: Hooks, nodes: RayNodes) -> None:
-        super().__init__(engine, Observer(), settings, hooks)
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        hooks: Hooks,
+        nodes: RayNodes,
+        pass_id: str = "",
+        memory: Memory | None = None,
+    ) -> None:
+        super().__init__(engine, Observer(), settings, hooks, pass_id, memory)
         self._nodes = nodes
+        self._driver: LivenessReport | None = None  # of the run that is looked at, if it is dead
 
     def _look_at(self, row: Any, *, unsettled: bool, named: bool) -> None:
         """Reconcile a run: list its journals on each node, let the nodes judge them, and look into its mirror."""
+        table = self._nodes.table()
+        live = frozenset(table.live)
+        if not unsettled and self._memory.nodes.get(row.run_id) == live:
+            return
         root = self.settings.journal_root or Path(row.journal_root)
         run = run_state(row.run_id, root, self._observer)
-        found, report = self._find(row.run_id, root), PassReport()
+        found, report = self._find(table, row.run_id, root), PassReport()
+        markers = [place.marker for place in found.places.values() if place.marker is not None]
+        is_dead = all(one.liveness is Liveness.DEAD for one in markers)
+        self._driver = next((one for one in markers if one.original and is_dead), None)
         unseen, judged = self._on_live_nodes(run, found, report)
         for node in found.table.live:
             self.report.note_node(_line_of(row.run_id, node, found, judged))
-        markers = [place.marker for place in found.places.values() if place.marker is not None]
-        driver_is_gone = any(one.original for one in markers) and all(one.liveness is Liveness.DEAD for one in markers)
+        driver_is_gone = self._driver is not None
         driver_is_gone |= self._in_the_mirror(row, run, found, unseen, report, has_marker=bool(markers))
         self.report.merge(report)
         self.report.runs += 1
@@ -92,11 +108,12 @@ class ClusterPass(Pass):
         self._stranded[row.run_id] += [
             f"run {row.run_id}: {count:,} episodes wait: {why}" for why, count in report.stranded.items()
         ]
+        if not unsettled and not report.judged and not found.silent and not self._over():
+            self._memory.nodes[row.run_id] = live
         if row.status == "running" and driver_is_gone and not self.settings.dry_run and not self._over():
             self._interrupt(row.run_id)
 
-    def _find(self, run_id: str, root: Path) -> Found:
-        table = self._nodes.table()
+    def _find(self, table: NodeTable, run_id: str, root: Path) -> Found:
         answers = self._nodes.call(list_here, dict.fromkeys(table.live, (run_id, root)))
         places = {node: one for node, one in answers.items() if isinstance(one, Place)}
         silent = {node: one.why for node, one in answers.items() if isinstance(one, Failed)}
@@ -149,7 +166,16 @@ class ClusterPass(Pass):
     ) -> None:
         """Let the nodes judge a batch at once, and write their verdicts."""
         given = {
-            node: (run.run_id, run.root, candidates, self.settings, self._now, self.pass_id, self._hooks.listening)
+            node: (
+                run.run_id,
+                run.root,
+                candidates,
+                self.settings,
+                self._now,
+                self.pass_id,
+                self._hooks.listening,
+                self._driver,
+            )
             for node, candidates in by_node.items()
         }
         works = []
@@ -196,7 +222,9 @@ class ClusterPass(Pass):
         url = self.settings.mirror or getattr(row, "mirror", None) or ""
         try:
             mirror = _opened(url) if url else None
-            mirrored = None if mirror is None else mirror.run(row.run_id)
+            wanted = {getattr(of_row, "root_id", None) for of_row in unseen.values()}
+            on_live_nodes = found.homes.keys() - wanted
+            mirrored = None if mirror is None else mirror.run(row.run_id, skip_roots=on_live_nodes)
         except JournalError as error:
             mirror, mirrored = None, None
             url = f"{url}: {error}"
@@ -218,7 +246,7 @@ class ClusterPass(Pass):
         with tempfile.TemporaryDirectory(prefix="reconcile-mirror-") as folder:
             for why, candidates in by_reason.items():
                 self._judge_copies(mirror, mirrored, Path(folder), why, candidates, report)
-            return not has_marker and _driver_is_lost(mirrored, losses, Path(folder))
+            return not has_marker and driver_is_lost(mirrored, losses, Path(folder))
 
     def _sorted_by_reason(
         self,
@@ -307,11 +335,12 @@ def _opened(url: str) -> Mirror:
     return open_mirror(url)
 
 
-def _driver_is_lost(mirrored: MirroredRun, losses: Losses, folder: Path) -> bool:
+def driver_is_lost(mirrored: MirroredRun, losses: Losses, folder: Path) -> bool:
+    """Return True if the run's marker is in the mirror, and the node of its driver is lost."""
     if mirrored.marker is None:
         return False
     mirrored.fetch([], folder)
-    return losses.of_driver(node_of_marker(folder, mirrored.run_id)).lost
+    return losses.of_driver(node_of_marker(folder, mirrored.run_id) or mirrored.marker_node_id).lost
 
 
 def _line_of(run_id: str, node: str, found: Found, judged: Counter[str]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class RunState:
     Attributes:
         run_id: The run.
         root: The journal root.
-        marker: The judgement of the run's driver, None where the run has no marker.
+        marker: The judgement of the run's driver, None where the run has no marker. On a cluster it may be that of
+            the driver's node.
         observer: Judges writers; a daemon's observer lives longer than one pass.
         folder: The run's folder below the root.
         kind: The kind of its file system.
@@ -76,7 +77,7 @@ class RunState:
 
     @property
     def is_home(self) -> bool:
-        """Return True if the run's driver made this folder: its marker is no copy."""
+        """Return True if this folder is no copy: the run's driver made it, or an env runner of the run on another node."""
         return self.marker is not None and self.marker.original
 
     def process(self, writer: WriterIdentity) -> Process:

@@ -35,10 +35,12 @@ class Memory:
 
     Attributes:
         folders: Run id to `folder_state`, for run folders in which the last pass had nothing to judge.
+        nodes: Run id to the live nodes of a cluster, for ended runs in which the last pass over them had nothing to judge.
         files: Journal id to `files_of`, for verdicts that were not final and that these files confirmed.
     """
 
     folders: dict[str, int] = field(default_factory=dict)
+    nodes: dict[str, frozenset[str]] = field(default_factory=dict)
     files: dict[str, Files] = field(default_factory=dict)
 
 

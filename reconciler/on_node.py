@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,15 @@ def judge_here(
     now: datetime,
     pass_id: str,
     listening: bool,
+    driver: LivenessReport | None = None,
 ) -> Judged:
-    """Judge episodes by the files and locks of this machine; write nothing. One bad journal stops no other."""
+    """Judge episodes by the files and locks of this machine; write nothing. One bad journal stops no other.
+
+    ``driver``: the judgement of the run's driver by its own node. Only the driver's node has the run's marker.
+    """
     run, judged = run_state(run_id, root, _observer()), Judged()
+    if run.marker is None and run.root_id:  # the folder is no copy
+        run = replace(run, marker=driver)
     for journal_id, row in candidates:
         judged.report.judged += 1
         try:

@@ -34,6 +34,7 @@ from rsc.db.session import database_now, first_line, reading
 from rsc.db.tolerant import UnreadableRow
 from rsc.db.trades import count_of
 from rsc.db.writing import patiently, write_changes
+from rsc.ray_address import ClusterError
 
 T = TypeVar("T")
 log = logging.getLogger("reconciler")
@@ -57,6 +58,7 @@ def record_pass(work: Pass, run_ids: Sequence[str] | None = None, wait_s: float 
     Raises:
         UnknownRunError: The database does not know one of the runs. Such a pass is not recorded.
         SQLAlchemyError: The database does not answer.
+        ClusterError: The Ray cluster does not answer.
     """
     if work.settings.dry_run:
         return work.run(run_ids, wait_s)
@@ -169,7 +171,7 @@ class Pass:
                 continue
             try:
                 self._look_at(row, unsettled=row.run_id in unsettled, named=run_ids is not None)
-            except SQLAlchemyError:
+            except (SQLAlchemyError, ClusterError):
                 raise
             except Exception as error:  # invariant V3: a run with a bad id or root never stops a pass
                 log.debug("run %s", row.run_id, exc_info=True)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from journal.console import fail
-from rsc.ray_address import AUTH_HINT, cluster_address
+from rsc.ray_address import AUTH_HINT, ClusterError, cluster_address
 
 _ANSWER_S = 120.0
 _LOOK_S = 0.25  # between two looks at the tasks, and at whether the pass was told to stop
@@ -41,23 +40,33 @@ class RayNodes:
     Args:
         address: The cluster's address, or ``auto``: the cluster of this machine.
         should_stop: Is asked while nodes work; True gives up waiting for them.
+
+    Attributes:
+        address: The cluster's address as Ray takes it.
+
+    Raises:
+        ClusterError: No cluster answers there, or it cannot be joined.
     """
 
     def __init__(self, address: str, should_stop: Callable[[], bool] = lambda: False) -> None:
         self.should_stop = should_stop
-        address = cluster_address(address, _HINT)
+        self.address = address = cluster_address(address, _HINT)
         import ray
 
         try:
             if not ray.is_initialized():
                 ray.init(address=address, logging_level="ERROR", log_to_driver=False, configure_logging=False)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError, and classes of its own
-            fail(f"the Ray cluster at {address} cannot be joined: {_first_line(error)}", AUTH_HINT)
+            words = f"the Ray cluster at {address} cannot be joined: {_first_line(error)}"
+            raise ClusterError(words, AUTH_HINT) from error
         self._ray = ray
 
     def table(self) -> NodeTable:
-        """Return Ray's table of nodes as it is now."""
-        nodes = self._ray.nodes()
+        """Return Ray's table of nodes as it is now. Raises ClusterError."""
+        try:
+            nodes = self._ray.nodes()
+        except Exception as error:  # Ray has no base class for a connection that is lost
+            raise ClusterError(f"the Ray cluster does not answer any more: {_first_line(error)}", _HINT) from error
         live = {node["NodeID"]: str(node["NodeManagerHostname"]) for node in nodes if node["Alive"]}
         return NodeTable(live, frozenset(node["NodeID"] for node in nodes if not node["Alive"]))
 

@@ -37,6 +37,7 @@ Examples:
   reconcile --all --explain                       show each verdict and its evidence
   reconcile --run-id latest --ray auto            judge on each node of a Ray cluster
   reconcile --all --every 30s                     run as a daemon
+  reconcile --all --every 1m --ray auto           run as a daemon for all nodes of a Ray cluster
   reconcile --all --rebuild --database-url sqlite:///new.db
   reconcile --run-id ID --journal-root s3://bucket/journals --assume-dead
   reconcile status                                show what the last passes did
@@ -197,9 +198,11 @@ def command(
     if daemon:
         if isinstance(journal_root, str):
             raise click.UsageError("a daemon works on folders; reconcile from a mirror by single passes", ctx)
+        if presume_lost_s is not None and presume_lost_s < STANDS_STILL_S:  # a mirror that works may be silent for 30 s
+            raise click.UsageError(f"--presume-lost takes {STANDS_STILL_S:g}s at least in a daemon", ctx)
         from reconciler.cli.serve import serve
 
-        return serve(url, chosen, settings, every_s, cron, deadline_s, metrics_port, metrics_address)
+        return serve(url, chosen, settings, every_s, cron, deadline_s, metrics_port, metrics_address, ray)
 
     def once(settings: Settings) -> int:
         if audit:
@@ -220,7 +223,7 @@ def command(
 
 _FOR_DAEMONS = ("deadline_s", "metrics_port", "metrics_address", "log_format")
 _FOR_CLUSTERS = ("ray", "mirror", "presume_lost_s")
-_FOR_SINGLE_PASSES = ("wait_s", "processes", "dry_run", *_FOR_CLUSTERS, "rebuild", "audit", "as_json")
+_FOR_SINGLE_PASSES = ("wait_s", "processes", "dry_run", "rebuild", "audit", "as_json")
 _FOR_PASSES = ("wait_s", "grace_s", "processes", "dry_run", *_FOR_CLUSTERS, "rebuild", "assume_dead")
 _NOT_FOR_RAY = ("processes", "rebuild")
 

@@ -20,8 +20,12 @@ def serve(
     deadline_s: float,
     metrics_port: int | None,
     metrics_address: str,
+    ray: str | None,
 ) -> int:
-    """Make passes until SIGINT or SIGTERM, which are the normal end of a daemon; return 0."""
+    """Make passes until SIGINT or SIGTERM, which are the normal end of a daemon; return 0.
+
+    ``ray``: the address of the cluster whose nodes are looked at.
+    """
     from reconciler.daemon.metrics import Gauges, serve_gauges
     from reconciler.daemon.service import Daemon, Schedule
     from reconciler.executors import relax_garbage_collection
@@ -46,8 +50,14 @@ def serve(
         remark(words, "metrics", address=metrics_address, port=port)
     rhythm = f"every {every_s:g} s" if cron is None else f"at {cron} (UTC)"
     with stop_on_signals("stopping after this batch") as stop:
-        words = f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {shown(engine.url)} {rhythm}"
-        remark(words, "start", database=shown(engine.url), run_ids=run_ids, every_s=every_s, cron=cron)
-        Daemon(engine, run_ids, settings, schedule, stop, gauges, remark).run()
+        place = f" on the Ray cluster {ray}" if ray else ""
+        words = f"reconciling {', '.join(run_ids) if run_ids else 'all runs'} of {shown(engine.url)}{place} {rhythm}"
+        remark(words, "start", database=shown(engine.url), run_ids=run_ids, every_s=every_s, cron=cron, ray=ray)
+        cluster = None
+        if ray is not None:
+            from reconciler.daemon.apart import ClusterPasses
+
+            cluster = ClusterPasses(url, settings, ray, stop)
+        Daemon(engine, run_ids, settings, schedule, stop, gauges, remark, cluster).run()
     remark("stopped", "stop")
     return DONE

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -32,6 +33,10 @@ from rsc.db.errors import UnknownRunError
 from rsc.db.session import DatabaseError, first_line, is_missing_file, reading
 from rsc.db.upgrade import upgrade
 from rsc.db.urls import shown
+from rsc.ray_address import ClusterError
+
+if TYPE_CHECKING:
+    from reconciler.daemon.apart import ClusterPasses
 
 _JITTER = 0.1  # of the interval, so that many daemons do not come at once
 _LONGEST_BACKOFF_S = 30.0
@@ -64,7 +69,10 @@ class Schedule:
 
 
 class Daemon:
-    """Makes passes until ``stop`` is set, and logs by ``say``, which takes the arguments of `remark`."""
+    """Makes passes until ``stop`` is set, and logs by ``say``, which takes the arguments of `remark`.
+
+    With ``cluster`` the passes are over a Ray cluster.
+    """
 
     def __init__(
         self,
@@ -75,6 +83,7 @@ class Daemon:
         stop: threading.Event,
         gauges: Gauges,
         say: Callable[..., None],
+        cluster: ClusterPasses | None = None,
     ) -> None:
         self._engine = engine
         self._run_ids = run_ids
@@ -83,6 +92,7 @@ class Daemon:
         self._stop = stop
         self._gauges = gauges
         self._say = say
+        self._cluster = cluster
         self._observer = Observer()
         self._pass_id = ""
         self._has_passed = False
@@ -120,6 +130,9 @@ class Daemon:
         except UnknownRunError as error:
             self._gauges.failed()
             self._tell_new({str(error)})
+        except ClusterError as error:
+            self._gauges.failed()
+            self._tell_new({f"{error}; {error.hint}"})
         except Exception as error:
             self._gauges.failed()
             self._say(f"a pass failed: {type(error).__name__}: {first_line(error)}", "pass_failed", level="error")
@@ -155,16 +168,21 @@ class Daemon:
         if self._has_passed and is_missing_file(self._engine.url.render_as_string(hide_password=False)):
             raise DatabaseError(f"there is no database {shown(self._engine.url)}")  # `upgrade` would make an empty one
         upgrade(self._engine)
-        over = time.monotonic() + self._schedule.deadline_s
-        hooks = Hooks(should_stop=lambda: self._stop.is_set() or time.monotonic() > over)
         self._pass_id = self._pass_id or uuid.uuid4().hex
-        work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id, self._memory)
-        report = record_pass(work, self._run_ids)
+        report = self._recorded(self._schedule.deadline_s)
         self._has_passed = True
         if report.wrote:
             self._pass_id = ""  # idle passes share an id: `reconcile status` keeps the last of them
         self._tell(report)
         return report
+
+    def _recorded(self, deadline_s: float) -> PassReport:
+        if self._cluster is not None:
+            return self._cluster.record(self._run_ids, self._pass_id, deadline_s)
+        over = time.monotonic() + deadline_s
+        hooks = Hooks(should_stop=lambda: self._stop.is_set() or time.monotonic() > over)
+        work = Pass(self._engine, self._observer, self._settings, hooks, self._pass_id, self._memory)
+        return record_pass(work, self._run_ids)
 
     def _tell(self, report: PassReport) -> None:
         with reading(self._engine) as connection:

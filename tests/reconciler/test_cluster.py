@@ -4,47 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from journal import journal_path, read_header
 from reconciler.cluster import ClusterPass
 from reconciler.ray_nodes import RayNodes
 from reconciler.report import Hooks, PassReport
 from reconciler.settings import Settings
-from rsc.closing import start_row
-from rsc.db import episodes as episode_rows
 from rsc.db.session import open_engine
 from rsc.db.upgrade import upgrade
+from tests.postgres import PostgresServer
+from tests.reconciler.daemons import Process, get, until
+from tests.reconciler.others import OtherDisk, Reconciling
+from tests.reconciler.test_swarm import figures, populate, quiet_copy
 from tests.reconciler.world import World
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.rllib
 
 HOME = Path(__file__).parents[2]
-_WRITE = """
-import os, sys
-from pathlib import Path
-from tests.reconciler.world import open_journal, walk
-root, run_id, node_id = sys.argv[1:]
-writers = [open_journal(Path(root), run_id, facts={"notes": {"node_id": node_id}}) for _ in range(3)]
-for writer in writers:
-    walk(writer, 25)
-writers[1].append(1.0, 1.0, 10000.0, terminated=True)
-writers[1].close("terminated")
-print(*(writer.journal_id for writer in writers), flush=True)
-sys.stdin.readline()
-walk(writers[0], 10)
-print("more", flush=True)
-sys.stdin.readline()
-os.kill(os.getpid(), 9)
-"""
 
 
 def call(*words: Any, expect: int, seconds: float = 120) -> str:
@@ -84,36 +73,6 @@ def nodes(cluster: Any) -> Iterator[RayNodes]:
     ray.shutdown()  # what an earlier test of this process may have left
     yield RayNodes(cluster.address)
     ray.shutdown()
-
-
-class OtherDisk:
-    """Three journals that a process writes on a node, in a folder that no live node has: two open, one closed."""
-
-    def __init__(self, world: World, folder: Path, node_id: str) -> None:
-        self.root = folder
-        command = [sys.executable, "-c", _WRITE, str(folder), world.run_id, node_id]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HOME)
-        self.journals = self._line().split()
-        with world.engine.begin() as connection:
-            for name in self.journals:
-                episode_rows.start_episode(connection, start_row(read_header(journal_path(folder, world.run_id, name))))
-
-    def writes_more(self) -> None:
-        self._say()
-        assert self._line() == "more"
-
-    def dies(self) -> None:
-        self._say()
-        self._process.communicate(timeout=30)
-
-    def _say(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
 
 
 def age(folder: Path, seconds: float) -> None:
@@ -222,14 +181,16 @@ def test_reconcile_ray__a_node_that_ray_does_not_list__waits_for_presume_lost(
 def test_reconcile_ray__a_node_that_does_not_answer_or_fails__its_episodes_wait(
     world: World, nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    made(world, nodes)  # the workers have started
     disk = OtherDisk(world, world.root, next(iter(nodes.table().live)))
     disk.writes_more()
     disk.dies()
     for name in disk.journals:
         world.age(name, 100)
     monkeypatch.setattr("reconciler.cluster.judge_here", _never_answers)
-    monkeypatch.setattr("reconciler.ray_nodes._ANSWER_S", 3.0)
-    said = made(world, nodes, presume_lost_s=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.ray_nodes._ANSWER_S", 3.0)
+        said = made(world, nodes, presume_lost_s=0.0)
     assert "did not judge them: no answer within 3 s" in said.failures[0]
     monkeypatch.setattr("reconciler.cluster.judge_here", _fails)
     said = made(world, nodes, presume_lost_s=0.0)
@@ -248,6 +209,82 @@ def _fails(*_: Any) -> None:
     raise PermissionError("not allowed")
 
 
+def test_daemon_ray__judges_on_the_nodes_and_joins_again_after_its_ray_process_is_killed(
+    world: World, cluster: Any, tmp_path: Path
+) -> None:
+    alive, first = world.episode(5), world.dead()
+    words = ("--all", "--database-url", str(world.engine.url), "--grace", "0s", "--every", "1s", "--ray")
+    daemon = Process(*words, cluster.address)
+    try:
+        until(lambda: status_of(world, first) == "truncated", what="the first pass")
+        os.kill(_ray_process_of(daemon), signal.SIGKILL)
+        second = world.dead()
+        until(lambda: status_of(world, second) == "truncated", what="a pass after the kill")
+        assert len(world.trades(second)) == 2
+        assert len(daemon.said("error: the process that joined the Ray cluster has ended")) <= 1
+        joined = _ray_process_of(daemon)
+        assert daemon.stop(signal.SIGTERM) == 0
+        until(lambda: not Path(f"/proc/{joined}").exists(), 30, "the end of its Ray process")
+        assert status_of(world, alive.journal_id) == "started"
+        assert [line for line in daemon.lines if "Traceback" in line] == []
+    finally:
+        daemon.kill()
+        alive.close()
+
+
+def _ray_process_of(daemon: Process) -> int:
+    """The process id of the daemon's child that has joined the cluster."""
+    threads = Path(f"/proc/{daemon.process.pid}/task").iterdir()
+    pids = [pid for thread in threads for pid in (thread / "children").read_text().split()]
+    (found,) = [pid for pid in pids if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return int(found)
+
+
+def test_daemon_ray__no_cluster__says_so_once_and_goes_on(world: World) -> None:
+    words = ("--all", "--database-url", str(world.engine.url), "--every", "0.2s", "--metrics-port", "0", "--ray")
+    daemon = Process(*words, "127.0.0.1:1")
+    try:
+        base = daemon.base_url()
+        until(lambda: 'passes_total{outcome="failed"} 3.0' in get(f"{base}/metrics")[1], what="three failed passes")
+        assert len(daemon.said("the Ray cluster at 127.0.0.1:1 cannot be reached")) == 1
+        assert daemon.stop(signal.SIGTERM) == 0
+    finally:
+        daemon.kill()
+
+
+@pytest.mark.postgres
+def test_two_reconcilers__one_local_one_over_the_cluster_killed_at_random__each_row_and_trade_once(
+    postgres_server: PostgresServer, cluster: Any, tmp_path: Path
+) -> None:
+    url = postgres_server.create_database("two")
+    engine = open_engine(url)
+    upgrade(engine)
+    world, rng, kills = World(engine, tmp_path / "journal"), random.Random(3), Counter[str]()
+    populate(world, 400)
+    quiet = quiet_copy(world, str(tmp_path / "quiet.db"))
+    for _ in range(4):
+        pair = {where: Reconciling(where, url, cluster.address) for where in ("local", "ray")}
+        for one in pair.values():
+            one.go()
+        for where, one in sorted(pair.items(), key=lambda _: rng.random()):
+            time.sleep(rng.uniform(0.02, 0.12))
+            kills[where] += one.kill()
+        assert world.started() > 0
+    assert kills == {"local": 4, "ray": 4}
+    last = [Reconciling(where, url, cluster.address) for where in ("local", "ray")]
+    for one in last:
+        one.go()
+    assert [one.process.wait(timeout=120) for one in last] == [0, 0]
+    assert world.started() == 0
+    rows, trades = figures(engine)
+    quiet_rows, quiet_trades = figures(quiet)
+    assert Counter(rows) == Counter(quiet_rows)
+    assert trades == quiet_trades
+    assert world.run_row().status == "interrupted"
+    engine.dispose()
+    quiet.dispose()
+
+
 def test_reconcile_ray__no_cluster__one_line_soon(world: World) -> None:
     before = time.monotonic()
     said = call("reconciler", "--run-id", world.run_id, "--ray", "127.0.0.1:1", expect=1)
@@ -257,6 +294,42 @@ def test_reconcile_ray__no_cluster__one_line_soon(world: World) -> None:
     assert "is no address" in call("reconciler", "--run-id", world.run_id, "--ray", "nonsense", expect=1)
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (None, "it accepts connections, but does not answer within 5 s"),
+        (b"", "it closes the connection"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "another program listens there"),
+    ],
+)
+def test_reconcile_ray__what_listens_there_is_no_head__one_line_soon(
+    world: World, answer: bytes | None, says: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_answer_all, args=(listener, answer), daemon=True).start()
+        address, before = f"127.0.0.1:{listener.getsockname()[1]}", time.monotonic()
+        said = call("reconciler", "--run-id", world.run_id, "--ray", address, expect=1)
+        assert said.startswith(f"error: no Ray cluster answers at {address}: {says}")
+        assert said.count("\n") == 1
+        assert time.monotonic() - before < 30
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _answer_all(listener: socket.socket, answer: bytes | None) -> None:
+    """Accept connections until the listener is shut down. None: never answer."""
+    accepted = []
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        accepted.append(connection)
+        if answer is not None:
+            connection.recv(1000)
+            connection.sendall(answer)
+            connection.close()
+
+
 def test_reconcile__options_of_clusters_where_they_do_nothing__are_refused() -> None:
     for words, why in (
         (("--mirror", "s3://b/p"), "--mirror needs --ray"),
@@ -264,6 +337,6 @@ def test_reconcile__options_of_clusters_where_they_do_nothing__are_refused() -> 
         (("--ray", "auto", "--processes", "2"), "--processes does nothing with --ray"),
         (("--ray", "auto", "--rebuild"), "--rebuild does nothing with --ray"),
         (("--ray", "auto", "--journal-root", "s3://b/p"), "give the URL as --mirror"),
-        (("--ray", "auto", "--every", "5s"), "--ray is for single passes"),
+        (("--ray", "auto", "--every", "5s", "--presume-lost", "10s"), "--presume-lost takes 150s at least in a daemon"),
     ):
         assert why in call("reconciler", "--all", *words, expect=2)

@@ -185,6 +185,11 @@ class World:
         with reading(self.engine) as connection:
             return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())
 
+    def started(self) -> int:
+        """Episodes that have not ended."""
+        with reading(self.engine) as connection:
+            return episodes.count_started(connection, self.run_id)
+
     def run_row(self) -> Any:
         """The run's row."""
         with reading(self.engine) as connection:
