@@ -5,6 +5,7 @@
 
 Times differ by machine, and so do those of system calls. So the floors do the same kinds of work: a step is compared with
 packing and checksumming a row, an episode with a file that is made, locked, written and renamed beside the same row work.
+A pass over stale episodes is compared with reading and checksumming their files, and inserting the same rows.
 Times are CPU time of this thread. A ratio is that of the best rounds, since all that disturbs a round makes it slower.
 A ratio that is too high is measured again, up to four times: a real regression stays.
 """
@@ -16,6 +17,7 @@ import gc
 import json
 import os
 import shutil
+import sqlite3
 import struct
 import sys
 import tempfile
@@ -29,6 +31,7 @@ from append import ABOUT, ROWS, TRADE
 from crc32c import crc32c
 from env import EPISODE, FEATURES_ON, TICKER
 from harness import Table, parser_of, report
+from reconcile import answers, make_stale, timed_floor, timed_pass
 
 from journal import EndReason, JournalWriter, new_journal_id
 from rsc.metrics import RunningMetrics
@@ -42,6 +45,7 @@ KEPT = Path(__file__).with_name("ratios.json")
 SLACK = 1.3
 ATTEMPTS = 5
 ENVS = 64
+STALE = 200  # episodes
 HEADER = {f"setting {number}": number / 3 for number in range(40)}
 PACK = struct.Struct("<q8dqI").pack
 Figure = tuple[Callable[[], float], Callable[[], float]]
@@ -139,7 +143,16 @@ def figures(folder: Path) -> dict[str, Figure]:
     def episode_of(steps: int) -> Callable[[], float]:
         return lambda: spent(lambda: [episode(folder, steps) for _ in range(10)], 10)
 
+    stale = make_stale(folder / "stale", STALE)
+    timed_pass(stale, "first", 1)
+    with sqlite3.connect(stale.home / "first.db") as connection:
+        batches = answers(connection)
+
     return {
+        "a stale episode": (
+            lambda: spent(lambda: timed_pass(stale, "pass", 1), STALE),
+            lambda: spent(lambda: timed_floor(stale, batches), STALE),
+        ),
         "a step": (lambda: appended(folder, 2000), packed),
         "a step, a trade every other step": (lambda: appended(folder, 2000, TRADE), packed),
         "open + 3 steps + close": (episode_of(3), file_of(3)),

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from journal.ops.recover import RecoverError, RecoverMode, Recovery, recover
     from journal.read.findings import Damage, Finding
     from journal.read.follow import Follower, Growth
+    from journal.read.headers import read_header
     from journal.read.peek import Peek, peek
-    from journal.read.reader import Checkpoint, Journal, State, read_header, read_journal
+    from journal.read.reader import Checkpoint, Journal, State, read_journal
     from journal.read.source import Source
     from journal.write.marker import RunMarker, marker_liveness, read_marker
     from journal.write.writer import Durability, JournalWriter
@@ -89,6 +90,7 @@ _HOME = {
         "Follower",
         "Growth",
     ),
+    "journal.read.headers": ("read_header",),
     "journal.read.peek": (
         "Peek",
         "peek",
@@ -97,7 +99,6 @@ _HOME = {
         "Checkpoint",
         "Journal",
         "State",
-        "read_header",
         "read_journal",
     ),
     "journal.read.source": ("Source",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,13 +23,14 @@ from journal import (
     read_header,
     read_journal,
 )
-from journal.format.header import Header, Origin
+from journal.format.header import Header, Origin, is_name
 from journal.format.schema import STREAM_SUFFIX
 from journal.host.filesystems import LOCAL
 from journal.host.identity import Process
 from journal.host.liveness import Probe, is_locked, probe
 from journal.host.paths import check_name, run_dir
 from journal.host.roots import read_root_id
+from journal.read.many import Found, read_killed
 from reconciler.rules import Facts, JournalState, Row
 from reconciler.settings import Settings
 from rsc.closing import ending_of, evidence_of
@@ -149,12 +151,33 @@ def run_state(run_id: str, root: Path, observer: Observer, mirror: str = "") -> 
     return RunState(run_id, root, marker, observer, folder, kind, root_id, mirror)
 
 
-def gather_evidence(run: RunState, journal_id: str, row: Any, settings: Settings, now: datetime) -> Evidence:
-    """Collect what the files say of one episode. File contents never make it raise."""
+def read_at_once(run: RunState, journal_ids: Iterable[str]) -> dict[str, Found]:
+    """Read those journals at once for which that is faster, for `gather_evidence`: where locks can be trusted."""
+    if not run.local:
+        return {}
+    return read_killed(str(run.folder), filter(is_name, journal_ids), lambda header: run.process(header.writer))
+
+
+def gather_evidence(
+    run: RunState, journal_id: str, row: Any, settings: Settings, now: datetime, found: Found | None = None
+) -> Evidence:
+    """Collect what the files say of one episode. File contents never make it raise.
+
+    Args:
+        run: The run.
+        journal_id: The episode's journal.
+        row: The episode's row, None without one.
+        settings: What the pass may do.
+        now: The time.
+        found: The journal, if `read_at_once` has read it.
+    """
     path = f"{run.folder}/{journal_id}{STREAM_SUFFIX}"
     try:
         check_name(journal_id, "journal id")
-        state, writer, journal = _read(path, run, settings)
+        if found is None:
+            state, writer, journal = _read(path, run, settings)
+        else:
+            state, writer, journal = _judge(path, run, found.probe, found.journal)
     except JournalError as error:  # no writer makes such a name
         state, writer, journal = JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
     if state is JournalState.MISSING:
@@ -184,6 +207,11 @@ def row_of(row: Any) -> Row:
     if row.status == "started":
         return Row.STARTED
     return Row.OURS if row.finalized_by == RECONCILER else Row.ENDED
+
+
+def has_ended(row: Any) -> bool:
+    """Return True if the episode has a row that is not started any more."""
+    return row is not None and row.status != "started"
 
 
 def _failure_of(row: Any) -> str | None:
@@ -216,6 +244,13 @@ def _read(path: str, run: RunState, settings: Settings) -> tuple[JournalState, L
         )
     except JournalError as error:
         return JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
+    return _judge(path, run, found, journal)
+
+
+def _judge(
+    path: str, run: RunState, found: Probe, journal: Journal
+) -> tuple[JournalState, LivenessReport, Journal | None]:
+    """Judge the writer of a journal that was read."""
     header = journal.header
     if header.run_id != run.run_id or path != f"{run.folder}/{header.journal_id}{STREAM_SUFFIX}":
         return JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, _whose(header)), None
@@ -261,7 +296,7 @@ def _told_by(
         "steps": journal.last_step,
         "damaged": bool(journal.findings),
         "callback_missed": closed and _is_callback_missed(journal, run, settings, now),
-        "more": row is not None and rank_of(evidence_of(journal, final=final)) > rank_of(row._mapping),
+        "more": has_ended(row) and rank_of(evidence_of(journal, final=final)) > rank_of(row._mapping),
     }
 
 

@@ -11,6 +11,7 @@ from reconciler.rules import Action, Verdict
 from rsc.closing import ended_from, ended_without_evidence, start_row, with_evidence
 from rsc.db.episodes import RECONCILER, Ended
 from rsc.db.writing import Change, Guard
+from rsc.metrics.many import Figures
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,27 @@ class Work:
 
 
 def work_of(
-    run: RunState, journal_id: str, row: Any, evidence: Evidence, verdict: Verdict, now: datetime, pass_id: str
+    run: RunState,
+    journal_id: str,
+    row: Any,
+    evidence: Evidence,
+    verdict: Verdict,
+    now: datetime,
+    pass_id: str,
+    figures: Figures | None = None,
 ) -> Work:
-    """Return what a verdict writes: the final row and the trades, from the journal or without one."""
+    """Return what a verdict writes: the final row and the trades, from the journal or without one.
+
+    Args:
+        run: The run.
+        journal_id: The episode's journal.
+        row: Its row, None without one.
+        evidence: What the files say.
+        verdict: The verdict, which ends the episode.
+        now: The time.
+        pass_id: The pass.
+        figures: The figures of its journal, if `rsc.metrics.at_once.figures_at_once` has computed them.
+    """
     assert verdict.ending is not None, "Invariant: an episode ends with an ending"
     episode_id, was = (None, None) if row is None else (row.episode_id, row.status)
     known: dict[str, Any] = {"now": now, "pass_id": pass_id, "episode_id": episode_id}
@@ -35,7 +54,8 @@ def work_of(
         ended = ended_without_evidence(journal_id, verdict.ending, end_time=row.start_time, **known)
     else:
         ending = with_evidence(verdict.ending, _why(run, evidence))
-        ended = ended_from(evidence.journal, finalized_by=RECONCILER, ending=ending, final=evidence.final, **known)
+        known |= {"finalized_by": RECONCILER, "final": evidence.final, "figures": figures}
+        ended = ended_from(evidence.journal, ending=ending, **known)
         start = start_row(evidence.journal.header) if row is None else None
     guard = Guard.LESS_EVIDENCE if verdict.action is Action.REPLACE else Guard.STARTED
     return Work(verdict, Change(run.run_id, journal_id, start, ended, guard), ended, was)

@@ -20,7 +20,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from journal import JournalAccessError, Observer, list_journals
-from reconciler.evidence import RunState, gather_evidence, run_state
+from journal.read.many import Found
+from reconciler.evidence import RunState, gather_evidence, has_ended, read_at_once, run_state
 from reconciler.executors import in_processes, in_turn
 from reconciler.judging import Work, work_of
 from reconciler.memory import Files, Memory, files_of, folder_state
@@ -34,6 +35,8 @@ from rsc.db.session import database_now, first_line, reading
 from rsc.db.tolerant import UnreadableRow
 from rsc.db.trades import count_of
 from rsc.db.writing import patiently, write_changes
+from rsc.metrics.at_once import figures_at_once
+from rsc.metrics.many import Figures
 from rsc.ray_address import ClusterError
 
 T = TypeVar("T")
@@ -41,6 +44,8 @@ log = logging.getLogger("reconciler")
 
 Candidate = tuple[str, Any]
 """A journal id, and its row as far as `rsc.db.episodes` gives it, or None if there is no row."""
+Look = tuple[Found, Figures | None]
+"""A journal that was read with others, and its figures."""
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 """Outcomes of a pass: all was looked at (the report has the complaints), an error ended it, it was told to stop."""
 
@@ -48,6 +53,7 @@ _OF_OTHERS = "has no journal root in the database: another program made it, and 
 _ROOT_HINT = "is the journal root right, and its volume mounted?"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 _LISTING = 500
+_READ_AT_ONCE = 100  # more are hardly faster, and take more memory
 _WORTH_PROCESSES = 2000  # episodes; fewer are done before helpers have started
 _SETTLING_S = 2.0  # a folder's time is as coarse as the kernel's tick
 
@@ -264,33 +270,42 @@ class Pass:
         Stops between two episodes when it is told to, and writes the verdicts so far.
         """
         report, works, trades = PassReport(), list[Work](), 0
-        for journal_id, row in candidates:
-            if self._hooks.should_stop():
-                report.stopped = True
-                break
-            report.judged += 1
-            try:
-                work = self._judge(run, journal_id, row, report)
-            except SQLAlchemyError:
-                raise
-            except Exception as error:  # invariant V3: one bad journal never stops a pass
-                log.debug("episode %s", journal_id, exc_info=True)
-                report.complain(f"{run.run_id}/{journal_id}: {type(error).__name__}: {error}")
-                continue
-            if work is not None:
-                works.append(work)
-                trades += count_of(work.ended.trades)
+        for work in self._works_of(run, candidates, report):
+            works.append(work)
+            trades += count_of(work.ended.trades)
             if trades >= self.settings.batch_trades:
                 self._write(works, report)
                 works, trades = [], 0
         self._write(works, report)
         return report
 
-    def _judge(self, run: RunState, journal_id: str, row: Any, report: PassReport) -> Work | None:
+    def _works_of(self, run: RunState, candidates: Sequence[Candidate], report: PassReport) -> Iterator[Work]:
+        """Yield what to write of each episode, until told to stop."""
+        for part in _batched(candidates, _READ_AT_ONCE):
+            looks = _look_at(run, part)
+            for journal_id, row in part:
+                if self._hooks.should_stop():
+                    report.stopped = True
+                    return
+                report.judged += 1
+                try:
+                    work = self._judge(run, journal_id, row, report, looks.get(journal_id))
+                except SQLAlchemyError:
+                    raise
+                except Exception as error:  # invariant V3: one bad journal never stops a pass
+                    log.debug("episode %s", journal_id, exc_info=True)
+                    report.complain(f"{run.run_id}/{journal_id}: {type(error).__name__}: {error}")
+                    continue
+                if work is not None:
+                    yield work
+
+    def _judge(
+        self, run: RunState, journal_id: str, row: Any, report: PassReport, look: Look | None = None
+    ) -> Work | None:
         """Gather the evidence of one episode, decide, and return what to write; None if nothing changes."""
-        files = files_of(run.folder, journal_id) if row is not None and row.status != "started" else None
-        now = self._now
-        evidence = gather_evidence(run, journal_id, row, self.settings, now)
+        files = files_of(run.folder, journal_id) if has_ended(row) else None
+        now, (found, figures) = self._now, look or (None, None)
+        evidence = gather_evidence(run, journal_id, row, self.settings, now, found)
         if row is None and evidence.facts.journal is JournalState.MISSING:  # it was removed since it was listed
             return None
         verdict = decide(evidence.facts)
@@ -303,7 +318,7 @@ class Pass:
             self._hooks.on_item(item_of(run, journal_id, row, evidence, verdict))
         if verdict.action is Action.WAIT:
             return None
-        return work_of(run, journal_id, row, evidence, verdict, now, self.pass_id)
+        return work_of(run, journal_id, row, evidence, verdict, now, self.pass_id, figures)
 
     def _write(self, works: Sequence[Work], report: PassReport) -> None:
         """Write verdicts, and count in the report which of them took effect."""
@@ -344,6 +359,18 @@ class Pass:
         if self._hooks.should_stop():
             self.report.stopped = True
         return self.report.stopped
+
+
+def _look_at(run: RunState, candidates: Sequence[Candidate]) -> dict[str, Look]:
+    """Read at once those journals for which that is faster; each other one is read when it is judged."""
+    started = [journal_id for journal_id, row in candidates if not has_ended(row)]
+    try:
+        found = read_at_once(run, started)
+        figures = figures_at_once(each.journal for each in found.values())
+    except Exception:  # invariant V3: read alone, a bad journal is named, and stops no other
+        log.debug("run %s", run.run_id, exc_info=True)
+        return {}
+    return {journal_id: (each, figures.get(journal_id)) for journal_id, each in found.items()}
 
 
 def _stranded(row: Any, run: RunState, report: PassReport) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from rsc.defaults import NODE_NOTE
 from rsc.metrics import METRIC_NAMES, EpisodeMetrics, metrics_of, stored
 from rsc.metrics.episode import every_step_of
 from rsc.metrics.whole import WHOLE_NAMES, not_told_of, whole_columns
+
+if TYPE_CHECKING:
+    from rsc.metrics.many import Figures
 
 COMPLETED, TRUNCATED, ERROR = "completed", "truncated", "error"
 KILLED = "killed"
@@ -100,6 +103,7 @@ def ended_from(
     ending: Ending | None = None,
     final: bool = True,
     episode_id: int | None = None,
+    figures: Figures | None = None,
 ) -> Ended:
     """Return the final row and trades of an episode, from its journal alone.
 
@@ -111,9 +115,14 @@ def ended_from(
         ending: How it ended; what the journal says by default.
         final: No more evidence can ever come.
         episode_id: The row's key, if it is known.
+        figures: Its figures, if `rsc.metrics.at_once.figures_at_once` has computed them.
     """
-    metrics = metrics_of(journal)
-    trades, of_every_step = _of_every_step(journal, metrics)
+    if figures is None:
+        metrics = metrics_of(journal)
+        trades, of_every_step = _of_every_step(journal, metrics)
+    else:
+        metrics, whole = figures
+        trades, of_every_step = journal.tail_trades, _of_tail(journal, whole)
     row = {
         **_ending_row(*(ending or ending_of(journal)), finalized_by, now, pass_id),
         "end_time": journal.last_step_time or journal.closed_at or journal.header.start_time,
@@ -184,6 +193,15 @@ def _of_every_step(journal: Journal, metrics: EpisodeMetrics) -> tuple[Trades, d
         figures = every.figures(about.initial_portfolio_value, metrics, trades)
         row |= {name: _finite(value) for name, value in figures.items()}
     return trades, row
+
+
+def _of_tail(journal: Journal, figures: Mapping[str, float]) -> dict[str, Any]:
+    """Return what `_of_every_step` returns, of a journal with all steps in its tail, whose figures are known."""
+    return {
+        "market_end": journal.last_market_time,
+        "last_price": _finite(float(journal.tail_steps["price"][-1])),
+        **{name: _finite(value) for name, value in figures.items()},
+    }
 
 
 def _finite(value: float) -> float | None:

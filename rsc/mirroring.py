@@ -30,10 +30,10 @@ def usable_mirror(url: str, every_s: float) -> str:
         journal.mirror.MirrorError: The URL holds a user name, a password or a signature; ``every_s`` is below
             `LEAST_EVERY_S`; the store refuses it or does not answer, or obstore is not installed.
     """
-    from journal.mirror.store import MirrorError, Store, is_url, without_secrets
-
     if not url:
         return ""
+    from journal.mirror.store import MirrorError, Store, is_url, without_secrets
+
     if without_secrets(url) != url:
         raise MirrorError(
             "the mirror's URL holds secrets, and the run's row and each node's list of processes would show them;"

@@ -42,7 +42,7 @@ class SlotLayout:
         floats = [(name, "<f8") for name in (*STEP_FLOATS, *map(_EXTRA.__add__, extra))]
         self.dtype = np.dtype([("wall_time_ns", "<i8"), ("market_time", "<i8"), *floats, *end])
         assert self.dtype.itemsize == self.size
-        self._no_steps = self._step_columns(np.empty(0, self.dtype))
+        self._no_steps = self.step_columns(self.words(np.empty(0, self.dtype)))
 
     def pack_failed(self, step: int) -> bytes:
         """Return the body of the slot which says that a write failed, and that ``step`` and later steps are lost."""
@@ -54,20 +54,20 @@ class SlotLayout:
             return self._no_steps, no_trades()
         is_step = slots["kind"] == STEP
         if np.logical_and.reduce(is_step):
-            return self._step_columns(slots), no_trades()
-        steps = self._step_columns(np.compress(is_step, slots))  # indexing records by a mask is 5x slower
-        return steps, self._trade_columns(np.compress(~is_step, slots))
+            return self.step_columns(self.words(slots)), no_trades()
+        steps = self.step_columns(self.words(np.compress(is_step, slots)))  # a mask as index is 5x slower
+        return steps, self.trade_columns(self.words(np.compress(~is_step, slots)))
 
-    def _words(self, slots: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the slots' 8-byte words transposed, as integers and as floats: one contiguous row per word of a slot.
+    def words(self, slots: NDArray[np.void]) -> NDArray[np.int64]:
+        """Return the slots' 8-byte words transposed: one contiguous row per word of a slot.
 
         One copy of all columns. Copying each column out of the records is 5x slower.
         """
-        words = np.ascontiguousarray(np.ascontiguousarray(slots).view("<i8").reshape(-1, self.size // 8).T)
-        return words, words.view("<f8")
+        return np.ascontiguousarray(np.ascontiguousarray(slots).view("<i8").reshape(-1, self.size // 8).T)
 
-    def _step_columns(self, slots: NDArray[np.void]) -> Columns:
-        whole, real = self._words(slots)
+    def step_columns(self, whole: NDArray[np.int64]) -> Columns:
+        """Return the steps of slots that are all steps, given as `words`."""
+        real = whole.view("<f8")
         columns: Columns = {"step": whole[-2], "wall_time": whole[0] // 1000, "market_time": whole[1]}
         # In the schema's order: Arrow takes columns by position and does not check their types.
         columns.update(zip(STEP_FLOATS, real[2:], strict=False))
@@ -76,8 +76,9 @@ class SlotLayout:
         columns.update(zip(self.extra, real[2 + len(STEP_FLOATS) :], strict=False))
         return columns
 
-    def _trade_columns(self, slots: NDArray[np.void]) -> Columns:
-        whole, real = self._words(slots)
+    def trade_columns(self, whole: NDArray[np.int64]) -> Columns:
+        """Return the trades of slots that are all trades, given as `words`."""
+        real = whole.view("<f8")
         entry_time, entry_step, *_, exit_time = whole[:9]
         quantity, entry_price, exit_price, pnl, costs, number = real[2:8]
         with np.errstate(invalid="ignore"):  # a damaged or hostile slot may hold NaN

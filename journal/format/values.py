@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -220,6 +220,6 @@ def microseconds(time: datetime) -> int:
 def from_microseconds(time_us: int) -> datetime:
     """Return the aware UTC time; raise ValueError outside of datetime's range."""
     try:
-        return datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000)
-    except (OverflowError, OSError) as error:
+        return EPOCH + timedelta(microseconds=time_us)
+    except OverflowError as error:
         raise ValueError(f"{time_us} us is not a time") from error

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from journal.errors import JournalError
 from journal.host.liveness import Liveness, LivenessReport, Observer
 from journal.inspect.condition import Condition
+from journal.read.headers import read_header
 from journal.read.peek import Peek, peek
-from journal.read.reader import Journal, State, read_header, read_journal
+from journal.read.reader import Journal, State, read_journal
 
 if TYPE_CHECKING:
     from journal.format.header import Header

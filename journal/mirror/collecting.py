@@ -14,7 +14,7 @@ from journal.format.frames import seal_of, verified
 from journal.format.schema import MAX_NUMBER
 from journal.format.slots import TRADE, SlotLayout, layout_of
 from journal.mirror.bundle import Draft, Kind
-from journal.read.reader import header_json, parse_header
+from journal.read.headers import header_json, parse_header
 from journal.read.source import FileSource
 from journal.read.walk import Window, read_footer, read_message
 

@@ -18,7 +18,8 @@ from journal.errors import JournalError
 from journal.format.frames import TRADE_TYPE, arrow_schema
 from journal.inspect.figures import figure_columns
 from journal.inspect.overview import Overview
-from journal.read.reader import Journal, State, read_header, read_journal
+from journal.read.headers import read_header
+from journal.read.reader import Journal, State, read_journal
 
 TABLES = ("steps", "trades", "episodes")
 Row = Mapping[str, Any]

@@ -31,7 +31,8 @@ from journal.host.files import sync_folder, take_name
 from journal.host.paths import failed_path, parse_journal_path, tail_path
 from journal.inspect.audit import audit
 from journal.inspect.diagnosis import batches_without_header
-from journal.read.reader import Journal, State, read_header, read_journal
+from journal.read.headers import read_header
+from journal.read.reader import Journal, State, read_journal
 from journal.read.source import FileSource, Source
 from journal.read.walk import Window, read_footer
 

@@ -13,7 +13,8 @@ from journal.format.decoding import DecodeError, decode
 from journal.format.frames import End, Frame, batch_of, verified
 from journal.format.scan import TailScan, scan_tail
 from journal.format.slots import layout_of
-from journal.read.reader import Journal, header_json
+from journal.read.headers import header_json
+from journal.read.reader import Journal
 from journal.read.source import FileSource
 from journal.read.walk import Window, walk
 

@@ -16,7 +16,8 @@ from journal.format.footer import Footer, decode_footer, footer_length
 from journal.format.frames import End
 from journal.format.header import Header, from_microseconds
 from journal.format.schema import EndReason
-from journal.read.reader import Journal, header_json, parse_header, read_journal
+from journal.read.headers import header_json, parse_header
+from journal.read.reader import Journal, read_journal
 from journal.read.source import FileSource
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from journal.errors import FormatVersionError, JournalAccessError, NotAJournalError
+from journal.errors import JournalAccessError, NotAJournalError
 from journal.format.checksum import journal_seed
 from journal.format.decoding import DecodeError, block_of, decode
 from journal.format.footer import Footer
@@ -25,21 +25,20 @@ from journal.format.frames import (
     Frame,
     arrow_schema,
     batch_of,
-    header_text,
-    metadata_length,
     seal_of,
     verified,
 )
-from journal.format.header import Header, format_version_of, from_microseconds
-from journal.format.schema import FORMAT_VERSION, MAX_HEADER, MAX_TAIL_BYTES, RECOVERED_NOTE, EndReason
+from journal.format.header import Header, from_microseconds
+from journal.format.schema import MAX_TAIL_BYTES, RECOVERED_NOTE, EndReason
 from journal.format.slots import TERMINATED, Columns, layout_of, no_trades
+from journal.format.tails import Rows
 from journal.host.paths import parse_journal_path
+from journal.read.headers import header_in
 from journal.read.losses import Extent, losses
 from journal.read.snapshot import Snapshot, take_snapshot
 from journal.read.source import FileSource, Source
 
 _FIRST_READ = 1 << 16
-_THIS_VERSION = b'{"format_version":%d,' % FORMAT_VERSION
 
 
 class _Folds(Protocol):
@@ -109,13 +108,31 @@ class Journal:
         self._reopen = reopen or functools.partial(_kept_open, source)
         size = source.size()
         start = source.read(0, min(size, _FIRST_READ)) if size else b""
-        self.header, header_end = _read_header(source, start, size)
+        self.header, header_end = header_in(source, start, size)
         self._check_place()
-        self._seed = journal_seed(self.header.journal_id)
         seen = take_snapshot(source, start, self.header, header_end)
-        self._frames, self.end, self._scan = seen.frames, seen.end, seen.scan
-        self.size_bytes = seen.size + (len(seen.tail[0]) if seen.tail else 0)
-        self._summarise(seen)
+        self._summarise(seen, *layout_of(self.header.about.extra_columns).columns(seen.scan.slots))
+
+    @classmethod
+    def of_tail(cls, path: str, header: Header, header_end: int, rows: Rows, tail_size: int) -> Journal:
+        """Return the journal at ``path``, which holds nothing but its header and an undamaged tail with these rows.
+
+        The caller has verified both, and that the file's name is the journal's.
+        """
+        self = cls.__new__(cls)
+        self._name, self._reopen, self.header = path, functools.partial(FileSource, path), header
+        self._seed, self._frames, self.end, self.checkpoint = journal_seed(header.journal_id), [], None, None
+        self.tail_steps, self.tail_trades = rows.steps, rows.trades
+        self.size_bytes, self.stream_end = header_end + tail_size, header_end
+        self.footer_intact, self.unknown_records, self.torn = False, {}, False
+        self.has_tail = not _is_cut(tail_size, header)
+        self.step_count = self.metrics_step = len(rows.steps["step"])
+        self.trade_count = len(rows.trades["pnl"])
+        self._set_last()
+        written = max(rows.stated_trades, int(rows.trades["trade_number"][-1]) if self.trade_count else 0)
+        self.findings, self.steps_lost, self.trades_lost = (), 0, max(written - self.trade_count, 0)
+        self.state = State.OPEN
+        return self
 
     @functools.cached_property
     def path(self) -> Path:
@@ -133,12 +150,15 @@ class Journal:
         if self.path.parent.name == self.header.run_id and journal_id != self.header.journal_id:
             raise NotAJournalError(self.path, f"it holds journal {self.header.journal_id} of run {run_id}")
 
-    def _summarise(self, seen: Snapshot) -> None:
+    def _summarise(self, seen: Snapshot, tail_steps: Columns, tail_trades: Columns) -> None:
         found, scan = seen.walk, seen.scan
-        self.tail_steps, self.tail_trades = layout_of(self.header.about.extra_columns).columns(scan.slots)
+        self._seed = journal_seed(self.header.journal_id)
+        self._frames, self.end = seen.frames, seen.end
+        self.tail_steps, self.tail_trades = tail_steps, tail_trades
+        self.size_bytes = seen.size + (seen.tail_size or 0)
         self.footer_intact = found.footer is not None
         self.unknown_records = dict(found.unknown) | {f"slot kind {kind}": n for kind, n in scan.unknown.items()}
-        self.has_tail = seen.tail is not None and not _is_cut(seen.tail[0], self.header)
+        self.has_tail = seen.tail_size is not None and not _is_cut(seen.tail_size, self.header)
         self.torn = (found.torn or scan.torn) and self.end is None
         self.step_count = sum(frame.seal.steps for frame in self._frames) + len(self.tail_steps["step"])
         self.trade_count = sum(frame.seal.trades for frame in self._frames) + len(self.tail_trades["pnl"])
@@ -337,54 +357,14 @@ class Journal:
             yield self.tail_trades
 
 
-def _is_cut(tail: bytes, header: Header) -> bool:
+def _is_cut(tail_size: int, header: Header) -> bool:
     """Return True if a mapped tail is shorter than its writer made it."""
     least = min(header.checkpoint_every_steps * layout_of(header.about.extra_columns).size, MAX_TAIL_BYTES)
-    return header.tail_mapped is True and len(tail) < least
+    return header.tail_mapped is True and tail_size < least
 
 
 def _has_failed(seen: Snapshot) -> bool:
-    return seen.scan.failed or (seen.tail is not None and seen.tail[1])
-
-
-def read_header(path: Path | str) -> Header:
-    """Read only the header; raises as `read_journal` does."""
-    with FileSource(path) as source:
-        size = source.size()
-        return _read_header(source, source.read(0, min(size, 4096)), size)[0]
-
-
-def _read_header(source: Source, start: bytes, size: int) -> tuple[Header, int]:
-    text, length = header_json(source, start, size)
-    return parse_header(source.name, text), length
-
-
-def header_json(source: Source, start: bytes, size: int) -> tuple[bytes, int]:
-    """Return the verified JSON of the header, and the header's length; ``start`` is what was already read of the stream."""
-    if not size:
-        raise NotAJournalError(source.name, "the file is empty")
-    length = metadata_length(start[:8], MAX_HEADER)
-    if length is None:
-        raise NotAJournalError(source.name, "it does not start as an Arrow stream")
-    if length > size:
-        raise NotAJournalError(source.name, "the header is cut")
-    message = start[:length] if length <= len(start) else source.read(0, length)
-    text = header_text(message)
-    if text is None or not verified(message, 0):
-        raise NotAJournalError(source.name, "the header is damaged, or another program wrote it")
-    return text, length
-
-
-def parse_header(name: str, text: bytes) -> Header:
-    """Decode the header's JSON; ``name`` is the file's, for errors."""
-    try:
-        if not text.startswith(_THIS_VERSION):  # as writers of this version begin it
-            version = format_version_of(text)
-            if version != FORMAT_VERSION:
-                raise FormatVersionError(name, version, FORMAT_VERSION)
-        return Header.from_json(text)
-    except ValueError as error:
-        raise NotAJournalError(name, f"the header's content is malformed: {error}") from error
+    return seen.scan.failed or seen.tail_failed
 
 
 def _kept_open(source: Source) -> AbstractContextManager[Source]:

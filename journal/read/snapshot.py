@@ -30,7 +30,8 @@ class Snapshot:
         frames: Intact batches with rows or an end.
         end: How the episode ended; None for an open journal.
         scan: The rows in the tail, behind those of the batches.
-        tail: The tail's bytes, and whether it is a failed one; None if there is no tail.
+        tail_size: Bytes of the tail; None if there is no tail.
+        tail_failed: Whether the tail is a failed one.
         size: Bytes of the stream.
     """
 
@@ -38,7 +39,8 @@ class Snapshot:
     frames: list[Frame]
     end: End | None
     scan: TailScan
-    tail: tuple[bytes, bool] | None
+    tail_size: int | None
+    tail_failed: bool
     size: int
 
     @property
@@ -55,11 +57,13 @@ def take_snapshot(source: Source, start: bytes, header: Header, header_end: int)
     closed = _read_closed(source, start, header, header_end)
     if closed is not None:
         return closed
-    seen = _read_once(source, start, header, header_end)
+    tail = source.tail()
+    seen = _read_once(source, tail, start, header, header_end)
     for _ in range(_MOST_TRIES - 1):
-        if not _looks_damaged(seen) or source.tail() == seen.tail:
+        if not _looks_damaged(seen) or (now := source.tail()) == tail:
             break
-        seen = _read_once(source, start, header, header_end)
+        tail = now
+        seen = _read_once(source, tail, start, header, header_end)
     return seen
 
 
@@ -83,11 +87,12 @@ def _read_closed(source: Source, start: bytes, header: Header, header_end: int) 
         return None
     frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
     blank = np.empty(0, layout_of(header.about.extra_columns).dtype)
-    return Snapshot(found, frames, last.end, TailScan(blank), None, size)
+    return Snapshot(found, frames, last.end, TailScan(blank), None, False, size)
 
 
-def _read_once(source: Source, start: bytes, header: Header, header_end: int) -> Snapshot:
-    tail = source.tail()
+def _read_once(
+    source: Source, tail: tuple[bytes, bool] | None, start: bytes, header: Header, header_end: int
+) -> Snapshot:
     size = source.size()
     found = walk(Window(source, start), header_end, journal_seed(header.journal_id), size)
     frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
@@ -103,7 +108,7 @@ def _read_once(source: Source, start: bytes, header: Header, header_end: int) ->
     scan = scan_tail(data[:most], layout, header.journal_id, sealed)
     if end:  # the stream of a closed journal has all rows; its tail may belong to another episode by now
         scan = replace(scan, damaged=(), lost_end=0)
-    return Snapshot(found, frames, end, scan, tail, size)
+    return Snapshot(found, frames, end, scan, len(tail[0]) if tail else None, tail is not None and tail[1], size)
 
 
 def _looks_damaged(seen: Snapshot) -> bool:

@@ -54,6 +54,10 @@ class FileSource:
         fd, self._fd = self._fd, -1  # another file may get this number, and must not be read as this one
         os.close(fd)
 
+    def fileno(self) -> int:
+        """Return the open descriptor."""
+        return self._fd
+
     def tail(self) -> tuple[bytes, bool] | None:
         stem = os.path.splitext(self.name)[0]
         tail = _whole(stem + TAIL_SUFFIX)

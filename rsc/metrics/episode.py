@@ -23,18 +23,18 @@ def metrics_from(about: About) -> RunningMetrics:
         about.periods_per_year,
         trades_known=about.trades != "unknown",
         start_price=about.start_price,
-        start_position=_start_position(about),
+        start_position=start_position(about),
         extra_columns=about.extra_columns,
     )
 
 
 def every_step_of(about: About) -> EveryStep:
     """What gathers every step of an episode that begins."""
-    return EveryStep(_start_position(about), about.start_price)
+    return EveryStep(start_position(about), about.start_price)
 
 
-def _start_position(about: About) -> float:
-    """The position before the first step: 0, unless the account says otherwise."""
+def start_position(about: About) -> float:
+    """Return the position before the first step: 0, unless the account says otherwise."""
     position = about.account.get("position at reset")
     return float(position) if isinstance(position, int | float) else 0.0
 

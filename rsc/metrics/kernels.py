@@ -80,17 +80,22 @@ def moments_from(three: Floats, sums: Floats) -> Moments:
 
     A row is summed like an array of its own (`spread` has the same bits).
     """
-    count = three.shape[1]
+    parts = powers_of(three, (sums / (three.shape[1] or 1))[:, None])
+    return (*sums.tolist(), *np.add.reduce(parts, axis=1).tolist())
+
+
+def powers_of(three: Floats, means: Floats) -> Floats:
+    """Return the parts of the last seven sums of `Moments`, a row each. Changes ``three``, the rows r, b and a."""
     r, b, _ = three
-    parts = np.empty((7, count))
+    parts = np.empty((7, three.shape[1]))
     np.minimum(r, 0.0, out=parts[6])
-    three -= (sums / (count or 1))[:, None]
+    three -= means
     np.multiply(three, three, out=parts[:3])
     np.multiply(r, b, out=parts[3])
     np.multiply(parts[0], r, out=parts[4])
     np.multiply(parts[0], parts[0], out=parts[5])
     parts[6] *= parts[6]
-    return (*sums.tolist(), *np.add.reduce(parts, axis=1).tolist())
+    return parts
 
 
 def joined(count: int, old: Moments, more_count: int, more: Moments) -> Moments:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rsc.metrics.blocks import NO_MORE_KNOWN, NO_TRADES, NOT_KNOWN, UNKNOWN, Block, Closed
 from rsc.metrics.kernels import (
     NAN,
     Columns,
@@ -100,7 +101,6 @@ _ANNUALISED = (
 _OF_VALUES = (*_ANNUALISED, "max_drawdown", "skew", "kurtosis", "longest_drawdown_steps", "beta")
 _OF_LAST_VALUE = ("final_portfolio_value", "pnl", "total_return", "excess_return", "liquidation_value")
 _OF_PNL = ("win_rate", "profit_factor", "average_trade", "best_trade", "worst_trade")
-_UNKNOWN = -1  # as the number of trades
 _TAG, _VERSION = b"rsm", 2
 
 # The sums: those of `kernels.moments_of`, then these.
@@ -153,7 +153,7 @@ class RunningMetrics:
         self._peak = first_peak(self._initial)
         self._drawdown = self._unrealized = 0.0
         self._steps = self._below = self._longest = 0
-        self._trades = 0 if trades_known else _UNKNOWN
+        self._trades = 0 if trades_known else UNKNOWN
         self._wins = self._exposed = 0.0  # counts, or NaN where that cannot be told
         self._first_price = self._price = NAN if start_price is None else float(start_price)
         self._position = start_position
@@ -162,6 +162,16 @@ class RunningMetrics:
         self._columns = sum(_BITS.get(name, 0) for name in extra_columns)
         self._sums = [0.0] * _SUMS
         self._errors = [0.0] * _SUMS
+
+    @property
+    def levels(self) -> tuple[float, float, float]:
+        """Position, value and price after the last step, or before the first."""
+        return self._position, self._last, self._price
+
+    @property
+    def peak(self) -> float:
+        """The highest value so far; NaN where it is undefined."""
+        return self._peak
 
     @quiet
     def fold(self, steps: Columns, trades: Columns) -> None:
@@ -188,46 +198,57 @@ class RunningMetrics:
         rows[4], rows[5], rows[7] = steps["reward"], steps["fees"], levels[0, 1:]
         rows[6] = self._extra(steps, "costs", rows[5])
         sums = np.add.reduce(rows, axis=1)
-        block = moments_from(rows[1:4], sums[1:4])
+        moments = moments_from(rows[1:4], sums[1:4])
+        _, _, _, _, reward, fees, costs, held = sums.tolist()
+        closed = self._closed(steps, trades, opened, before[0])
+        value_opened = opened_value(opened, self._extra(steps, "fill_price", levels[2, 1:]), before[0])
+        falls, peak = falls_of(levels[1, 1:], self._peak)
+        exposed = int(np.count_nonzero(rows[7])) + 0.0 * held
+        self.take(
+            Block(
+                count, moments, reward, fees, costs, exposed, value_opened, peak, largest(falls),
+                *below_peak(falls, self._below, self._longest), *levels[:, -1].tolist(),
+            ),
+            closed,
+            steps,
+        )  # fmt: skip
+
+    def take(self, block: Block, closed: Closed, steps: Columns) -> None:
+        """Take what `fold` computes of a block; ``steps`` are its steps."""
+        (
+            count, moments, reward, fees, costs, exposed, opened, self._peak, fall, self._below, self._longest,
+            self._position, self._last, self._price,
+        ) = block  # fmt: skip
         if self._steps:
             so_far = tuple(map(float.__add__, self._sums[:_MOMENTS], self._errors[:_MOMENTS]))
-            block = joined(self._steps, so_far, count, block)
-        _, _, _, _, reward, fees, costs, held = sums.tolist()
-        won, lost, steps_held, closed = self._fold_trades(steps, trades, opened, before[0])
-        traded = closed + opened_value(opened, self._extra(steps, "fill_price", levels[2, 1:]), before[0])
-        self._add((*block, reward, fees, won, lost, traded, costs, steps_held))
-        self._fold_falls(levels[1, 1:])
-        self._exposed += int(np.count_nonzero(rows[7])) + 0.0 * held
-        self._position, self._last, self._price = levels[:, -1].tolist()
+            moments = joined(self._steps, so_far, count, moments)
+        trades, wins, won, lost, steps_held, value, best, worst = closed
+        if trades == UNKNOWN:
+            self._trades = UNKNOWN
+        else:
+            self._trades += trades
+        self._wins += wins
+        self._best, self._worst = max(self._best, best), min(self._worst, worst)
+        self._add((*moments, reward, fees, won, lost, value + opened, costs, steps_held))
+        self._drawdown = max(self._drawdown, fall)
+        self._exposed += exposed
         self._unrealized = float(steps["unrealized_pnl"][-1])
-        self._exit_costs = self._last_exit_costs(steps) if self._position else 0.0
+        self._exit_costs = float(self._extra(steps, "exit_costs", _UNTOLD)[-1]) if self._position else 0.0
         self._steps += count
 
-    def _fold_falls(self, values: Floats) -> None:
-        falls, self._peak = falls_of(values, self._peak)
-        self._drawdown = max(self._drawdown, largest(falls))
-        self._below, self._longest = below_peak(falls, self._below, self._longest)
-
-    def _last_exit_costs(self, steps: Columns) -> float:
-        return float(self._extra(steps, "exit_costs", _UNTOLD)[-1])
-
-    def _fold_trades(self, steps: Columns, trades: Columns, opened: Floats, before: Floats) -> tuple[float, ...]:
-        """Take the trades: gains, losses, steps held, and value closed over the account's value before.
-
-        Adds to ``opened`` the units that the trades closed.
-        """
+    def _closed(self, steps: Columns, trades: Columns, opened: Floats, before: Floats) -> Closed:
+        """Return what the trades of a block come to. Adds to ``opened`` the units that they closed."""
         count = len(trades["pnl"])
-        if self._trades == _UNKNOWN:
-            return 0.0, 0.0, 0.0, NAN
+        if self._trades == UNKNOWN:
+            return NOT_KNOWN
         if not count:
-            return 0.0, 0.0, 0.0, 0.0
+            return NO_TRADES
         rows = np.empty((5, count))
         pnls, held, closed, won, lost = rows
         pnls[:], held[:], closed[:] = trades["pnl"], trades["entry_step"], trades["quantity"]
         worst, first_entry, quantity = np.minimum.reduce(rows[:3], axis=1).tolist()  # NaN if one is NaN
         if quantity != quantity:
-            self._trades, self._wins = _UNKNOWN, NAN
-            return NAN, NAN, NAN, NAN
+            return NO_MORE_KNOWN
         at = exits_of(steps, trades)
         np.maximum(pnls, 0.0, out=won)
         np.minimum(pnls, 0.0, out=lost)
@@ -239,10 +260,9 @@ class RunningMetrics:
             opened += closed_units(at, trades, len(opened))
             closed /= before[at]
         _, steps_held, value, gains, losses = np.add.reduce(rows, axis=1).tolist()
-        self._trades += count
-        self._wins += int(np.count_nonzero(pnls > 0)) + 0.0 * (gains - losses)
-        self._best, self._worst = max(self._best, float(np.maximum.reduce(pnls))), min(self._worst, worst)
-        return gains, -losses, steps_held if first_entry >= 0 else NAN, value
+        wins = int(np.count_nonzero(pnls > 0)) + 0.0 * (gains - losses)
+        held_known = steps_held if first_entry >= 0 else NAN
+        return Closed(count, wins, gains, -losses, held_known, value, float(np.maximum.reduce(pnls)), worst)
 
     def _extra(self, steps: Columns, name: str, instead: Floats) -> Floats:
         """Return an extra column, or ``instead`` where the journal has none."""
@@ -272,7 +292,7 @@ class RunningMetrics:
         drawdown = finite(self._drawdown) if math.isfinite(self._peak) else NAN
         held_market = finite(ratio(self._price, self._first_price) - 1.0) if steps and self._first_price > 0 else NAN
         (skew, kurtosis), beta, spread = shape(steps, moments), beta_of(steps, moments), root(squares, steps - 1)
-        trades = 0 if self._trades == _UNKNOWN else self._trades
+        trades = 0 if self._trades == UNKNOWN else self._trades
         told = bool(trades) and not math.isnan(self._wins)
         return EpisodeMetrics(
             initial_portfolio_value=finite(initial),
@@ -292,7 +312,7 @@ class RunningMetrics:
             total_reward=finite(reward),
             total_fees=finite(fees),
             total_steps=steps,
-            total_trades=None if self._trades == _UNKNOWN else trades,
+            total_trades=None if self._trades == UNKNOWN else trades,
             sharpe_standard_error=sharpe_error(steps, moments, periods, skew, kurtosis),
             skew=skew,
             kurtosis=kurtosis,
@@ -324,7 +344,7 @@ class RunningMetrics:
             yield from ("buy_and_hold_return", "excess_return")
         if math.isnan(self._first_price) or (self._steps and math.isnan(totals[1])):
             yield from _COMPARED
-        if self._trades == _UNKNOWN:
+        if self._trades == UNKNOWN:
             yield from (*_OF_PNL, "total_trades", "average_holding_steps", "turnover")
         elif math.isnan(self._wins):
             yield from _OF_PNL
@@ -360,7 +380,7 @@ class RunningMetrics:
             self._price, self._position, self._exit_costs, self._best, self._worst, *sums,
         ) = _STATE.unpack(state)  # fmt: skip
         self._sums, self._errors = sums[:_SUMS], sums[_SUMS:]
-        most = 0 if self._trades == _UNKNOWN else self._trades
+        most = 0 if self._trades == UNKNOWN else self._trades
         rows = 0 <= self._below <= self._longest <= self._steps
         if not rows or most < 0 or self._wins > most or self._exposed > self._steps:
             raise StateError("not a state of running metrics: its counts contradict each other")

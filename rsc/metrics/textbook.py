@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from rsc.metrics import kernels
 from rsc.metrics.kernels import NAN, Floats, as_array, quiet, spread
 
+_FEW = 2000  # returns that are sorted sooner than partitioned
+
 
 @quiet
 def returns(values: ArrayLike, initial_value: float) -> Floats:
@@ -187,11 +189,12 @@ def lowest_of(r: Floats) -> tuple[float, float]:
         return NAN, NAN
     count = (len(r) - 1) // 20 + 1
     last = min(count, len(r) - 1)
-    ordered = np.partition(r, sorted({count - 1, last}))
+    ordered = np.sort(r) if len(r) < _FEW else np.partition(r, sorted({count - 1, last}))
     share = (len(r) - 1) % 20 / 20
     at, above = float(ordered[count - 1]), float(ordered[last])
     # Summed in order, so that equal returns give equal bits, whatever order they came in.
-    return at + (above - at) * share, kernels.sum_of(np.sort(ordered[:count])) / count
+    lowest = ordered[:count] if len(r) < _FEW else np.sort(ordered[:count])
+    return at + (above - at) * share, kernels.sum_of(lowest) / count
 
 
 @quiet

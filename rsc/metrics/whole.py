@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from numpy.typing import NDArray
 
 from rsc.metrics.kernels import NAN, Columns, Floats, as_array, closed_units, exits_of, quiet, returns_of
 from rsc.metrics.running import EpisodeMetrics
 from rsc.metrics.textbook import lowest_of
 
 WHOLE_NAMES = ("value_at_risk", "expected_shortfall", "win_rate_marked")
+NO_LOTS = (np.full(1, NAN), np.full(1, NAN))
+"""Units and entry prices where the lots cannot be told."""
 _ROUNDING = 1e-9  # of the position: a smaller opening is what rounding leaves, and no lot
 
 
@@ -50,19 +55,14 @@ class EveryStep:
         opened = positions - before
         at = exits_of(steps, trades)
         opened = np.full(len(opened), NAN) if at is None else opened + closed_units(at, trades, len(opened))
-        side, held = np.sign(positions[-1]), abs(float(positions[-1]))
-        lots = opened * side > _ROUNDING * (np.abs(positions) + np.abs(before))
+        lots = are_lots(opened, positions, before, np.sign(positions[-1]))
         fills = as_array(steps["fill_price"]) if "fill_price" in steps else prices
-        kept = self._units * side > 0.0
+        kept = self._units * np.sign(positions[-1]) > 0.0
         units = np.concatenate((self._units[kept], opened[lots]))
         entries = np.concatenate((self._entries[kept], fills[lots]))
-        sizes = np.cumsum((units * side)[::-1])
-        count = int(np.searchsorted(sizes, held * (1.0 - _ROUNDING))) + 1
-        if np.isnan(opened).any() or count > len(units):  # the trades that the env tells do not fit its position
-            self._units = self._entries = np.full(1, NAN)
-            return
-        self._units, self._entries = units[-count:].copy(), entries[-count:]
-        self._units[0] -= side * (sizes[count - 1] - held)
+        self._units, self._entries = (
+            NO_LOTS if np.isnan(opened).any() else held_lots(units, entries, float(positions[-1]))
+        )
 
     @quiet
     def figures(self, initial_value: float, metrics: EpisodeMetrics, trades: Columns) -> dict[str, float]:
@@ -97,6 +97,25 @@ class EveryStep:
         if np.isnan(gains).any():
             return NAN
         return float(np.count_nonzero(pnls > 0) + np.count_nonzero(gains > 0)) / count
+
+
+def are_lots(opened: Floats, positions: Floats, before: Floats, side: Floats) -> NDArray[np.bool_]:
+    """Return which steps opened a lot on a side, 1 or -1, and not only what rounding leaves."""
+    lots: NDArray[np.bool_] = opened * side > _ROUNDING * (np.abs(positions) + np.abs(before))
+    return lots
+
+
+def held_lots(units: Floats, entries: Floats, position: float) -> tuple[Floats, Floats]:
+    """Return the last lots that make up a position: first in, first out. All are on its side."""
+    held, size = abs(position), 0.0
+    least = held * (1.0 - _ROUNDING)
+    for first in range(len(units) - 1, -1, -1):
+        size += abs(float(units[first]))
+        if size >= least:
+            units = units[first:].copy()
+            units[0] -= math.copysign(1.0, position) * (size - held)
+            return units, entries[first:]
+    return NO_LOTS  # the trades that the env tells do not fit its position
 
 
 def whole_columns(extra: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import journal.read.reader
+import journal.read.headers
 from journal import About, FormatVersionError, JournalWriter, read_header, read_journal
 from journal.errors import JournalValueError
 from journal.format.header import FileId, Header, WriterIdentity
@@ -169,4 +169,4 @@ def test_header__without_an_optional_key__has_its_default(name: str) -> None:
 def test_header__of_another_version__is_refused_by_name(version: int) -> None:
     raw = {"format_version": version, "all else": "may differ"}
     with pytest.raises(FormatVersionError, match=f"format version {version}, this package reads version 2"):
-        journal.read.reader.parse_header("j.arrows", msgspec.json.encode(raw))
+        journal.read.headers.parse_header("j.arrows", msgspec.json.encode(raw))

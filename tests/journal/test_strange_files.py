@@ -28,8 +28,8 @@ from journal.host.paths import failed_path, tail_path
 from journal.inspect.condition import Condition
 from journal.inspect.overview import overview
 from journal.ops.recover import RecoverError, RecoverMode, recover
+from journal.read.headers import read_header
 from journal.read.peek import peek
-from journal.read.reader import read_header
 from journal.write.writer import JournalWriter
 from tests.support.journals import ABOUT, DigestFold, Fate, abandon, append_step, write_journal
 

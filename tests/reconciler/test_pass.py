@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,13 +16,15 @@ import pytest
 
 import reconciler.passes
 from journal import EndReason
+from journal.host.paths import tail_path
 from reconciler.memory import Memory
 from reconciler.passes import Pass
 from reconciler.report import Hooks
 from rsc.db import runs
 from rsc.db.session import database_now
 from tests.reconciler.daemons import until
-from tests.reconciler.world import LATER, World
+from tests.reconciler.world import LATER, World, walk
+from tests.support.journals import abandon, flip
 
 
 def test_processes__share_a_run__and_give_the_rows_that_one_gives(world, monkeypatch):
@@ -181,3 +184,43 @@ def test_journal__removed_between_listing_and_look__is_no_complaint(world, monke
     monkeypatch.setattr(reconciler.passes, "list_journals", removed)
     report = world.reconcile()
     assert (report.exit_code, report.unlookable, world.count("episodes")) == (0, [], 0)
+
+
+def test_read_at_once__random_journals__rows_and_trades_are_those_of_each_alone(world, monkeypatch):
+    rng = random.Random(5)
+
+    def dead(seed):
+        facts = rng.choice([{}, {"start_price": 99.0}, {"trades": "unknown"}, {"account": {"position at reset": 10.0}}])
+        writer = world.episode(0, row=False, every=rng.choice([1024, 1024, 16]), facts=facts)
+        walk(writer, rng.randrange(1, 90), seed=seed, trade_every=rng.choice([3, 10, 500]))
+        abandon(writer)
+        return writer.journal_id
+
+    ids = [dead(number) for number in range(160)]
+    ids += [world.ended(EndReason.CLOSED, steps=rng.randrange(1, 90), row=False) for _ in range(9)]
+    for journal_id in ids[:9]:
+        flip(tail_path(world.path(journal_id)), rng.randrange(96 * 8))
+    world.driver_dies()
+    read: list[int] = []
+    real = reconciler.passes.read_at_once
+
+    def rows_by(read_at_once):
+        monkeypatch.setattr(reconciler.passes, "read_at_once", read_at_once)
+        world.reconcile()
+        rows = [{**row, "episode_id": 0} for row in world.rows()]
+        trades = {journal_id: [tuple(trade)[1:] for trade in world.trades(journal_id)] for journal_id in ids}
+        with world.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM completed_trades")
+            connection.exec_driver_sql("DELETE FROM episodes")
+        return rows, trades
+
+    def counted(*arguments):
+        found = real(*arguments)
+        read.append(len(found))
+        return found
+
+    alone, at_once = rows_by(lambda run, ids: {}), rows_by(counted)
+
+    assert 60 < sum(read) < 160
+    assert len(alone[0]) == len(ids)
+    assert repr(at_once) == repr(alone)
