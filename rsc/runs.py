@@ -223,7 +223,7 @@ def start_run(
 
     Args:
         name: The run's id. None: made from the time.
-        resume: Go on with the run of this name, if there is one.
+        resume: Continue the run of this name, if there is one.
         journal_root: Folder of the journals. None: $RSC_JOURNAL_ROOT, else rsc-data/journal.
         database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db.
         durability: What survives a power cut: see docs/reference.md.
@@ -235,7 +235,7 @@ def start_run(
         parent_run_id: The run whose policy this one evaluates or goes on from.
         mirror: URL of an object store, or a folder, to which a process of its own copies the journals while they are
             written. None: $RSC_MIRROR, else no mirror; "" is none. Its credentials come from the environment.
-        mirror_every_s: Seconds between two looks of the mirror.
+        mirror_every_s: Seconds between two copies to the mirror.
 
     Returns:
         The run. End it with `Run.end`, or use it in a `with` statement around the training.
@@ -323,12 +323,13 @@ def register_run(
                 # The row first: the marker of a run that is refused would vouch for a root that is not the run's.
                 marker = RunMarker(root, run_id, parameters, resume=resume, node_id=node_id)
             return root, marker
-    except (IntegrityError, JournalExistsError) as error:
+    except (IntegrityError, JournalExistsError):
         if resume:
             raise
         raise JournalExistsError(
-            f"run {run_id} exists already", hint="choose another name, or go on with it: start_run(name, resume=True)"
-        ) from error
+            f"run {run_id} exists already",
+            hint="choose another name, or none, or go on with it: start_run(name, resume=True)",
+        ) from None
     except SQLAlchemyError as error:
         raise unusable(engine, error) from error
     finally:

@@ -241,6 +241,13 @@ class AccountState:
             self._lots = None
             _warn("position", "is unknown in a step, and so are the trades of the episode")
             return [UNKNOWN_TRADES]
+        if price != price:
+            name = "price" if self._fill == _PRICE else "fill_price"
+            _warn(
+                name,
+                f"is unknown in step {self._step}, which changes the position, and so is the pnl of its trades. If info has"
+                " it only after a step, give an attribute, such as '.price', which exists at the reset too",
+            )
         return lots.move(position, price, self._step, time, costs)
 
     def _told(self, raw: Any) -> list[Trade]:

@@ -213,6 +213,18 @@ def test_figure__that_fails__is_unknown_with_one_warning(caplog: pytest.LogCaptu
     ]
 
 
+def test_trade__of_the_first_step_whose_price_info_lacks_at_reset__warns_and_has_no_pnl(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    account = Account(value="v", capital=10, position="q", price="p", fill_price=before("p"))
+    rests = [{"v": 10.0, "q": 1.0, "p": 5.0}, {"v": 11.0, "q": 0.0, "p": 6.0}]
+    with caplog.at_level(logging.WARNING, "rsc"):
+        reader = told(account, [{}, *rests])
+    assert [[math.isnan(trade.pnl) for trade in trades] for trades in reader.trades] == [[], [True]]
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("the account's fill_price is unknown in step 1, which changes the position")
+
+
 def test_about__what_is_not_told__is_named_unknown() -> None:
     about = told(Account(value="v", price="p"), [{"v": 1.0, "p": 2.0}]).about
     assert about.unknown == ("cash", "position", "fees", "unrealized_pnl", "market_time")
