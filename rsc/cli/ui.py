@@ -41,7 +41,9 @@ PORT = 8400
     "--journal-root", metavar="DIR", type=click.Path(path_type=Path), help="Default: the roots that the runs recorded."
 )
 def command(port: int, host: str, database_url: str | None, journal_root: Path | None) -> None:
-    """Serve the page of `rsc report` for every run of a database, up to date while a training goes on.
+    """Serve a live page for each run of a database.
+
+    The pages are those of `rsc report`, kept up to date while a training goes on.
 
     The first page lists the runs and the last passes of the reconciler. /runs/RUN_ID shows a run with its running
     episodes, /runs/RUN_ID,RUN_ID compares runs; `latest` and the unique beginning of an id work, too. Ctrl-C ends the
