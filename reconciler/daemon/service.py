@@ -167,7 +167,8 @@ class Daemon:
     def _pass(self) -> PassReport:
         if self._has_passed and is_missing_file(self._engine.url.render_as_string(hide_password=False)):
             raise DatabaseError(f"there is no database {shown(self._engine.url)}")  # `upgrade` would make an empty one
-        upgrade(self._engine)
+        if upgrade(self._engine):
+            self._say(f"made or upgraded the tables of {shown(self._engine.url)}", "tables")
         self._pass_id = self._pass_id or uuid.uuid4().hex
         report = self._recorded(self._schedule.deadline_s)
         self._has_passed = True

@@ -42,6 +42,19 @@ def test_daemon__started__passes_at_once_and_ends_on_sigterm(world, start):
     assert daemon.said("1 episode ended")
 
 
+def test_daemon__database_without_tables__says_once_that_it_made_them(tmp_path):
+    """The line shows a user that the daemon was started in a wrong folder, where it has nothing to do."""
+    daemon = Process(
+        "--all", "--database-url", f"sqlite:///{tmp_path}/rsc.db", "--every", "0.2s", "--metrics-port", "0"
+    )
+    try:
+        base = daemon.base_url()
+        until(lambda: 'passes_total{outcome="done"} 3.0' in get(f"{base}/metrics")[1], what="three passes")
+        assert len(daemon.said("made or upgraded the tables of sqlite:///")) == 1
+    finally:
+        daemon.kill()
+
+
 def test_daemon__each_interval__ends_what_died_meanwhile(world, start):
     start("--every", "0.3s")
     for _ in range(3):
