@@ -1,4 +1,4 @@
-"""Crash-proof journals of episodes: each is an Arrow stream, and a tail for the steps since the last seal.
+"""Journals of episodes that survive kill -9: each is an Arrow stream, and a tail with the steps since the last seal.
 
 >>> from journal import About, JournalWriter, read_journal
 >>> with JournalWriter("journals", "my-run", about=About("MyEnv", 10_000.0, 252)) as writer:

@@ -1,4 +1,4 @@
-"""Parts that the three command lines share: messages, exit codes, standard streams, durations, lazily loaded verbs."""
+"""Shared parts of the three programs: messages, exit codes, standard streams, durations, lazily loaded verbs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     FloatType = click.ParamType[float]
     IntType = click.ParamType[int]
     TextType = click.ParamType[str]
-else:  # older click knows no parameters here
+else:  # older versions of click take no parameters here
     FloatType = IntType = TextType = click.ParamType
 
 
@@ -107,9 +107,9 @@ log_format = click.option(
 
 
 class Count(IntType):
-    """A number of things that an option asks for. It fits into 32 bits, as databases and libraries need it."""
+    """Parameter type for a count. It fits into 32 bits, as databases and libraries need."""
 
-    name = "integer"  # no range of click's: its limits would fill the help
+    name = "integer"  # not click.IntRange: the help would show its limits
     _most = 2**31 - 1
 
     def __init__(self, least: int = 0) -> None:
@@ -140,7 +140,7 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command as click does; an unknown one gets a suggestion, as unknown options do."""
+        """Find the command as click does. For an unknown one suggest similar names, as click does for options."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -240,15 +240,15 @@ def console() -> Console:
 
 
 class _NoReaderError(BrokenPipeError):
-    """The reader of stdout has gone, as `head` does when it has enough."""
+    """The reader of stdout has closed the pipe, for example `head` after its last line."""
 
 
 class _Output(io.FileIO):
-    """A standard stream that tells its first failed write, and drops what it cannot write from then on.
+    """A standard stream that raises its first failed write, and discards what it cannot write after that.
 
     Attributes:
-        optional: Drop what cannot be written from the beginning.
-        failure: The first error, None while everything was written.
+        optional: Discard output from the first failed write on, without raising it.
+        failure: The error of the first failed write, None if there was none.
     """
 
     def __init__(self, number: int, *, optional: bool) -> None:
@@ -271,21 +271,21 @@ class _Output(io.FileIO):
 
 
 def _open_standard_streams() -> None:
-    """Replace stdout and stderr by streams that never fail twice, and stderr by one that never fails.
+    """Replace stdout by a stream that raises at most once, and stderr by one that never raises.
 
-    Closed descriptors are opened first: the next file that the program opens would get their number, and whatever
-    is printed would end up in it.
+    Closed descriptors are opened first. Otherwise the next file that the program opens would get their number, and
+    printed text would be written into it.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # so that a write fails, as it does on a closed descriptor
+            os.open(os.devnull, os.O_RDONLY)  # read-only, so that a write fails as it does on a closed descriptor
     for name, number in (("stdout", _STDOUT), ("stderr", _STDERR)):
         stream = getattr(sys, name)
         try:
             if stream is not None and stream.fileno() != number:
-                continue  # something else captures it
+                continue  # the stream was replaced, for example by a test
         except (OSError, ValueError):
             continue
         raw = _Output(number, optional=number == _STDERR)
@@ -302,9 +302,9 @@ def _raw_stdout() -> _Output | None:
 
 
 def work_without_output() -> None:
-    """Let the command go on when stdout fails: its work and its exit code matter, what it prints is extra.
+    """Let the command continue if stdout fails, because its work and exit code matter more than its output.
 
-    Without this call a failed write ends the command: quietly where the reader has gone, else with an error.
+    Without this call a failed write ends the command: without a message if the reader has gone, else with an error.
     """
     if (raw := _raw_stdout()) is not None:
         raw.optional = True
@@ -313,8 +313,8 @@ def work_without_output() -> None:
 def run_main(command: click.Command) -> NoReturn:
     """Run a command line and exit.
 
-    An error that a user can cause is printed in one line. Ctrl-C exits with 130. A reader of stdout that has gone
-    ends the command with 0, except after `work_without_output`.
+    An error that a user can cause is printed in one line. Ctrl-C exits with 130. If the reader of stdout has gone, the
+    command exits with 0, except after `work_without_output`.
     """
     _open_standard_streams()
     try:
@@ -338,7 +338,7 @@ def run_main(command: click.Command) -> NoReturn:
             raise
         fail(_in_words(error), str(getattr(error, "hint", "")) or _hint_of(error))
     finally:
-        work_without_output()  # what is flushed at exit must not change the exit code
+        work_without_output()  # a failing flush at exit must not change the exit code
     raw = _raw_stdout()
     if raw is not None and raw.failure is not None and raw.failure.errno != errno.EPIPE:
         remark(f"standard output: {raw.failure.strerror}; the rest of the output was dropped")
@@ -374,13 +374,13 @@ def _user() -> str:
 
 
 def _hint_of(error: Exception) -> str:
-    """Return what a user can do about a system error; empty if that depends."""
+    """Return what a user can do about a system error; empty if there is no general advice."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.EACCES, errno.EPERM):
-        return f"{_user()} may not do this there: change its owner or mode, or name another place"
+        return f"{_user()} lacks the permission: change the owner or mode of the path, or name another place"
     if number == errno.EROFS:
         return "name a place on a file system that is not read-only"
-    return "make room, or name another place" if number in (errno.ENOSPC, errno.EDQUOT) else ""
+    return "free some space, or name another place" if number in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
 _USER_ERRORS = {
@@ -391,7 +391,7 @@ _USER_ERRORS = {
 
 
 def _is_of_the_world(error: Exception) -> bool:
-    """Return True for errors that a user can cause and correct. Other errors are ours, and get a traceback."""
+    """Return True for errors that a user can cause and correct. Other errors are bugs, and are shown with a traceback."""
     from journal.errors import JournalError
 
     names = {base.__name__ for base in type(error).__mro__}

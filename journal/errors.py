@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class JournalError(Exception):
-    """Base of all errors of this package. ``hint`` says what a human can do next; a traceback prints it as a note."""
+    """Base of all errors of this package. ``hint`` says what a user can do next; a traceback prints it as a note."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class JournalExistsError(JournalError):
 
 
 class NotAJournalError(JournalError):
-    """The file's header cannot be read: foreign, empty or damaged. ``reason`` says which."""
+    """The file's header cannot be read: the file is foreign, empty or damaged. ``reason`` says which."""
 
     def __init__(self, path: Path | str, reason: str, *, hint: str = "") -> None:
         super().__init__(f"{path} is not a readable journal: {reason}", hint=hint)
@@ -61,7 +61,7 @@ class FormatVersionError(JournalError):
 
 
 class JournalAccessError(JournalError):
-    """The journal could not be read: missing, no permission, or the disk failed. ``errno`` is the system's."""
+    """The journal could not be read: it is missing, permission is denied, or the disk failed. ``errno`` is the system's."""
 
     def __init__(self, path: Path | str, error: OSError) -> None:
         super().__init__(f"cannot read {path}: {error.strerror or error}")

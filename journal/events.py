@@ -1,4 +1,4 @@
-"""Write the log of a program as JSON: one object a line on stderr, whatever prints it. docs/operations.md has the fields."""
+"""Write all output of a program to stderr as JSON, one object a line. docs/operations.md lists the fields."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def log_json(program: str) -> None:
 
 @contextmanager
 def native_lines() -> Iterator[None]:
-    """Write what native code and subprocesses print on descriptors 1 and 2 as events, too, if this process writes JSON."""
+    """If this process writes JSON, also write what native code and subprocesses print on descriptors 1 and 2 as events."""
     if _log is None:
         yield
         return
@@ -55,7 +55,7 @@ def native_lines() -> Iterator[None]:
         for number, copy in kept.items():
             os.dup2(copy, number)
             os.close(copy)
-        reader.join(_LAST_LINES_S)  # a subprocess that still runs keeps the pipe open
+        reader.join(_LAST_LINES_S)  # a running subprocess keeps the pipe open
 
 
 def _copy_lines(descriptor: int, lines: _Lines) -> None:
@@ -77,7 +77,7 @@ class _Log:
     def __init__(self, program: str, stream: TextIO) -> None:
         self._program = program
         self._stream = stream
-        self._one_at_a_time = threading.RLock()  # a signal handler may write within a write
+        self._one_at_a_time = threading.RLock()  # a signal handler may write during a write
 
     def write(self, message: str, event: str, level: str, fields: dict[str, Any]) -> None:
         time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -136,7 +136,7 @@ class _Lines(io.TextIOBase):
         self._stream.flush()
 
     def close(self) -> None:
-        """Write what has no line end yet. The stream itself stays open, for what exits later."""
+        """Write the last, unfinished line. The stream itself stays open, for output at interpreter exit."""
         begun, self._begun = self._begun, ""
         self._tell(begun)
 

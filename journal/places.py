@@ -1,13 +1,13 @@
-"""Show the folder in which a mirror's copies are as the mirror's URL."""
+"""Replace the path of a mirror's temporary folder by the mirror's URL in printed text."""
 
 from __future__ import annotations
 
 shown_as: dict[str, str] = {}
-"""What is printed in place of a path: the URL of a mirror for the folder of its copies."""
+"""Maps the temporary folder of a mirror's copies to the mirror's URL, which is printed instead."""
 
 
 def shown(text: str) -> str:
-    """Return text with each path of `shown_as` as a user knows it."""
+    """Return text with each path of `shown_as` replaced by its URL."""
     for place, name in shown_as.items():
         text = text.replace(place, name)
     return text

@@ -58,7 +58,7 @@ def command() -> None:
 
     Name an episode by the path of its journal, its id or the start of it, `latest`, its number in the database, or its
     URL in a mirror (s3://BUCKET/PREFIX/RUN/EPISODE).
-    Results go to stdout, remarks to stderr.
+    Results go to stdout, messages to stderr.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 data was lost or unreadable, 130 interrupted.
     """

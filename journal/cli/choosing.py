@@ -1,4 +1,4 @@
-"""Options and output that `cat`, `head` and `tail` share."""
+"""Shared options and output of `cat`, `head` and `tail`."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     if os.path.lexists(output):
-        raise FileExistsError(errno.EEXIST, "it exists already, and nothing is overwritten", str(output))
+        raise FileExistsError(errno.EEXIST, "it exists already, and no file is overwritten", str(output))
     if not output.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(output.parent))
     hidden = output.with_name(f".{output.name}.{secrets.token_hex(4)}.new")

@@ -89,7 +89,7 @@ def _tell(ours: Journal, others: Journal, found: Difference, figures: tuple[Any,
         if columns:
             click.echo(f"only {side} has the columns {', '.join(columns)}")
     if found.trades_differ:
-        click.echo(f"{count_text(found.trades_differ, 'trade')} not the same")
+        click.echo(f"{count_text(found.trades_differ, 'trade')} differ")
     _tell_figures(*figures)
 
 

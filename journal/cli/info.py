@@ -61,7 +61,7 @@ def _hint(problem: str) -> str:
 
 
 def facts_of(one: Overview, journal: Journal, batches: bool) -> dict[str, Any]:
-    """Return everything that --json prints."""
+    """Return what --json prints."""
     header = journal.header
     facts = {
         "id": header.journal_id,
@@ -218,7 +218,7 @@ def _figures(one: Overview, journal: Journal) -> Iterator[str]:
 
     figures = one.figures()
     if not figures:
-        yield "\nMetrics: none, this journal's checkpoints are of a kind that nobody here knows"
+        yield "\nMetrics: none, no installed package can read this journal's checkpoints"
         return
     upto = (
         "" if journal.metrics_step >= journal.last_step else f" (up to step {journal.metrics_step:,}, before the loss)"
@@ -246,7 +246,7 @@ def _findings(journal: Journal) -> Iterator[str]:
     if journal.tail_lost:
         yield f"\nLost: {TAIL_LOST}."
     elif journal.torn:
-        yield "\nTorn: a write was cut before its step was acknowledged, so nothing is lost."
+        yield "\nTorn: the last write was interrupted before env.step() returned, so nothing is lost."
     if journal.unknown_records:
         yield f"\nUnknown: {unknown_text(journal.unknown_records)}."
     if not journal.findings:

@@ -92,7 +92,7 @@ def finding_text(finding: Finding) -> str:
 
 
 def unknown_text(records: Mapping[str, int]) -> str:
-    """Format `Journal.unknown_records`: what a newer writer added, by type."""
+    """Format `Journal.unknown_records`: counts of records that a newer writer added, by type."""
     counts = ", ".join(f"{count:,} of type {plain(name.strip())!r}" for name, count in records.items())
     return f"skipped records that this version does not know: {counts}"
 

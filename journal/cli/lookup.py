@@ -1,4 +1,4 @@
-"""Ask the database for the rows of journals. Commands that only show more with it work without it."""
+"""Look up the rows of journals in the database, for commands that also work without one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def database_rows(unknown: str = "") -> Lookup:
     """Return the look-up in the database.
 
     Args:
-        unknown: What a user misses without the database. If it cannot be used, one remark says that this is unknown;
-            without this argument there is no remark.
+        unknown: The values that the database adds. If it cannot be used, one message says that they are unknown. If
+            the argument is empty, there is no message.
     """
     from journal.inspect import plugins
     from journal.ops.dataset import nothing_known

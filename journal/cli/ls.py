@@ -128,7 +128,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "writer": tuple(Liveness),
     "end": tuple(EndReason),
 }
-"""The words that a field can have. Any other word in a condition is a typing error, which would find nothing."""
+"""The possible words of a field. Another word in a condition is refused as a typing error."""
 
 
 def _clauses(where: tuple[str, ...]) -> list[Clause]:
@@ -209,7 +209,7 @@ def _sorted(
 
 
 class _Printer:
-    """Print episodes one by one, and collect the remarks for the end."""
+    """Prints episodes one by one, and collects the messages for the end."""
 
     def __init__(self, paths: list[str], figures: tuple[str, ...], ids: bool, as_json: bool, now: datetime) -> None:
 
@@ -228,7 +228,7 @@ class _Printer:
         return " ".join([*columns, *(f"{name[:13]:>13}" for name in self._figures)])
 
     def _head(self) -> None:
-        """Print the header line with the first episode, so that a refused condition prints none."""
+        """Print the header line before the first episode, so that a refused condition prints no header."""
         if not self._headed:
             self._headed = True
             self._lines.write(self._header())
@@ -274,7 +274,7 @@ class _Printer:
         return f"{line}{' ' * max(0, 10 - len(end))} {' '.join(cells)}"
 
     def finish(self) -> int:
-        """Print the remarks and return the exit code."""
+        """Print the messages and return the exit code."""
 
         self._head()
         for problem in self._problems[:20]:

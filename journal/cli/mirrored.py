@@ -1,4 +1,4 @@
-"""Read a mirror by its URL: a temporary root with a file of the right size for each journal, filled when it is asked for."""
+"""Read a mirror by its URL: a temporary root with a file of the right size for each journal, filled on first use."""
 
 from __future__ import annotations
 

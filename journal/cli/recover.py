@@ -117,7 +117,7 @@ def _remark_on_a_live_writer(path: Path) -> None:
 def _tell(done: Recovery) -> None:
 
     tail = f", {count_text(done.tail_steps, 'step')} of them from the tail" if done.tail_steps else ""
-    end = f"ended as {done.end_reason}" if done.end_reason else "without an end: it does not say how it ended"
+    end = f"ended as {done.end_reason}" if done.end_reason else "without a record of how it ended"
     click.echo(f"{done.output}")
     click.echo(f"  kept    {count_text(done.steps, 'step')}, {count_text(done.trades, 'trade')}{tail}; {end}")
     least = "at least " if done.write_failed or done.tail_lost else ""
@@ -127,6 +127,6 @@ def _tell(done: Recovery) -> None:
     if done.tail_lost:
         click.echo(f"  tail    {TAIL_LOST}")
     elif done.torn:
-        click.echo("  torn    the last write is incomplete; its step was never returned, so nothing is lost")
+        click.echo("  torn    the last write is incomplete; env.step() did not return its step, so nothing is lost")
     for kind, count in sorted(done.findings.items()):
         click.echo(f"  damage  {count} x {kind}")

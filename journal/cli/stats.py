@@ -115,7 +115,7 @@ class _Gathered:
         return sum(map(len, self.groups.values()))
 
     def finish(self) -> int:
-        """Print the remarks and return the exit code."""
+        """Print the messages and return the exit code."""
 
         for problem in self.problems[:20]:
             remark(problem)

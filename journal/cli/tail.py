@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Imports inside functions load numpy or pyarrow, which `--help` does not need.
 
 _POLL_S = 0.2
-_LOOK_S = 1.0  # how often a silent writer's life is looked at
+_LOOK_S = 1.0  # how often to check whether a silent writer is alive
 
 
 @click.command("tail", short_help="Print the last rows, and follow a live episode.")
@@ -150,7 +150,9 @@ class _Following:
             if growth.batches or self.stopped:
                 return
             if self._idle_timeout is not None and now - since >= self._idle_timeout:
-                self._why = f"no row for {self._idle_timeout:g} s after step {follower.last_step}; its writer may go on"
+                self._why = (
+                    f"no row for {self._idle_timeout:g} s after step {follower.last_step}; its writer may continue"
+                )
                 return
             time.sleep(_POLL_S)
 
@@ -184,7 +186,7 @@ class _Following:
         from journal.read.reader import read_journal
 
         remark(f"{self._journal.header.journal_id}: {self._why}")
-        over = self._follower is None or "may go on" not in self._why
+        over = self._follower is None or "may continue" not in self._why
         return choosing.say_what_was_met(read_journal(self._journal.path), live=not over)
 
 

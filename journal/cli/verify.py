@@ -127,7 +127,7 @@ class _Printer:
         return lines
 
     def finish(self) -> int:
-        """Print the remark and return the exit code."""
+        """Print the message and return the exit code."""
 
         total = sum(self._counts.values())
         if not self._quiet and not self._as_json and total != 1:

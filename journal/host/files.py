@@ -16,7 +16,7 @@ from typing import Any
 from journal.errors import JournalAccessError
 from journal.format.schema import NEW_SUFFIX
 
-# What file systems without hard links say of one: FAT, shared folders of virtual machines, some of FUSE.
+# Errors of file systems without hard links: FAT, shared folders of virtual machines, some of FUSE.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _NAMELESS = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC | os.O_APPEND
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
@@ -24,10 +24,12 @@ _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
 class NewFile:
-    """A file without a name until `publish`; on exit no other name is left. ``fd`` is the caller's.
+    """A new, locked file that gets its name with `publish`. On exit its hidden name, if any, is removed.
 
-    Invariant L2: whoever finds the file under its own name finds it locked, as long as ``fd`` is open. Makes the folder
-    if there is none. Raises OSError. Where the file system or the kernel makes no nameless files, it has a hidden name.
+    The caller closes ``fd``. The folder is created if it does not exist. If the file system or the kernel cannot create
+    files without a name, the file has a hidden name until then. Methods raise OSError.
+
+    Invariant L2: the file is locked when its name appears, and stays locked until ``fd`` is closed.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -41,7 +43,7 @@ class NewFile:
             self.fd = self._made(folder)
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # some network file systems know no locks
+        except OSError:  # some network file systems have no locks
             os.close(self.fd)
             if self._hidden:
                 os.unlink(self._hidden)
@@ -55,7 +57,7 @@ class NewFile:
         return os.open(self._hidden, _FLAGS, 0o644)
 
     def publish(self, *, replacing: bool = False) -> None:
-        """Give it its name; raise FileExistsError if another file has that, unless it is to be replaced."""
+        """Give the file its name. Raise FileExistsError if the name is taken, unless ``replacing`` is set."""
         if replacing:
             if not self._hidden:
                 hidden = _hidden_name(self.path)
@@ -83,7 +85,7 @@ def _hidden_name(path: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _makes_nameless(folder: str) -> bool:
-    """Try once for each folder whether a file can be made without a name, and get one. It saves a third of the time."""
+    """Return True if files can be created in this folder without a name and named later, which is a third faster."""
     trial = _hidden_name(f"{folder}/trial")
     try:
         fd = os.open(folder, _NAMELESS, 0o644)
@@ -107,7 +109,7 @@ def _link_nameless(fd: int, path: str) -> None:
 
 
 def take_name(old: Path | str, new: Path | str) -> None:
-    """Rename a file; raise FileExistsError rather than take the name from somebody."""
+    """Rename a file. Raise FileExistsError if the new name is taken."""
     error = rename_noreplace(os.fspath(old), os.fspath(new))
     if error == 0:
         return
@@ -117,13 +119,13 @@ def take_name(old: Path | str, new: Path | str) -> None:
 
 
 def _take_name_by_link(old: Path | str, new: Path | str) -> None:
-    """Where the kernel or the file system cannot rename so. Other errors come again here, and are raised."""
+    """Do the same with hard links, for kernels and file systems without RENAME_NOREPLACE. Raise every other error."""
     try:
         os.link(old, new)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        if os.path.lexists(new):  # the best that is left: a race for one name is decided by who comes last
+        if os.path.lexists(new):  # without links there is a race: the last rename wins
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new)) from None
         os.rename(old, new)
     else:
@@ -149,7 +151,7 @@ def _renameat2() -> Any:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """One write; a short one is finished, so that a full disk shows as the error that it is."""
+    """Write all bytes with one call. Continue after a short write, so that a full disk raises its error."""
     written = os.write(fd, data)
     while written < len(data):
         more = os.write(fd, memoryview(data)[written:])
@@ -159,7 +161,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """A new name is durable only once its folder is."""
+    """Sync a folder to disk. A new file's name survives a power cut only after that."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -168,7 +170,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_regular(path: Path | str) -> int:
-    """A descriptor for reading a regular file: no symlink is followed, and a pipe blocks nobody. JournalAccessError."""
+    """Open a regular file for reading, without following symlinks or blocking on pipes. Raises JournalAccessError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -177,7 +179,7 @@ def open_regular(path: Path | str) -> int:
         raise JournalAccessError(path, OSError(errno.EINVAL, str(error))) from error
     try:
         regular = stat.S_ISREG(os.fstat(fd).st_mode)
-    except OSError as error:  # ESTALE, where a server forgot the file
+    except OSError as error:  # for example ESTALE, if a file server restarted
         os.close(fd)
         raise JournalAccessError(path, error) from error
     if not regular:

@@ -1,7 +1,7 @@
 """Name the kind of file system that holds a folder, and list the kinds on which locks or leases can be trusted.
 
-Whether a tail on a file system is mapped is decided in `journal.write.tail`. Nothing is cached here: a mount can be
-replaced by another one with the same device number, so callers have to ask again.
+`journal.write.tail` decides whether a tail on a file system is mapped. Nothing is cached here, because a mount can be
+replaced by another one with the same device number.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 import re
 from pathlib import Path
 
-# This kernel alone keeps their locks, so what one process holds, every process sees that opens the same file.
+# Only this kernel keeps their locks, so every process that opens the same file sees a lock on it.
 LOCAL = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "ramfs", "jfs", "bcachefs"}
 )
 
-# Several hosts use them at once, and each file has one inode number on all hosts. A file whose number is the one that
-# its writer recorded is therefore no copy. FUSE file systems are left out unless they are known to keep this.
+# Several hosts use them at once, and each file has the same inode number on all hosts. So a file with the number that
+# its writer recorded is no copy. FUSE file systems are listed only if they are known to keep inode numbers.
 SHARED = frozenset(
     {
         "nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "gpfs", "beegfs", "ocfs2", "gfs2", "orangefs", "afs", "9p",
@@ -43,7 +43,7 @@ def file_system_of(path: Path | str) -> str:
 
 
 def _longest_prefix(path: str, table: str) -> str:
-    """Decide by mount point: btrfs shows another device number to stat than in the mount table."""
+    """Find the kind by the longest mount point. On btrfs the device numbers of stat and of the mount table differ."""
     holding = []
     for place, mount in enumerate(_MOUNT.finditer(table)):
         point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), mount[2])

@@ -1,7 +1,7 @@
-"""Keep forks out of moments in which a file is open that no hook for forked children knows yet.
+"""Delay forks while a new file is open that is not registered yet for closing in forked children.
 
-A child that inherits such a descriptor never closes it: it would hold the parent's lock, and keep a disk from being
-unmounted.
+Otherwise a child inherits the descriptor and never closes it. It would hold the parent's lock, and the disk could not
+be unmounted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _PATIENCE_S = 1.0  # a file system that hangs must not keep the process from for
 
 
 class _NoFork:
-    """``with no_fork:`` has forks of other threads wait, for a bounded time. Any number of threads may be within."""
+    """Context manager: forks of other threads wait, for a bounded time. Any number of threads may be inside."""
 
     def __init__(self) -> None:
         self._begin()
@@ -28,11 +28,11 @@ class _NoFork:
 
     def __exit__(self, *_: object) -> None:
         with self._condition:
-            self._within = max(self._within - 1, 0)  # 0 already in a child that was forked within
+            self._within = max(self._within - 1, 0)  # already 0 in a child that was forked inside
             self._condition.notify_all()
 
     def before_fork(self) -> None:
-        """Wait until no thread is within, and let none enter."""
+        """Wait until no thread is inside, and let none enter."""
         self._condition.acquire()
         self._condition.wait_for(lambda: not self._within, _PATIENCE_S)
 
@@ -41,7 +41,7 @@ class _NoFork:
         self._condition.release()
 
     def after_in_child(self) -> None:
-        """Begin anew: the other threads do not exist here."""
+        """Reset the count: a child does not have the other threads."""
         self._begin()
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from journal.format.header import WriterIdentity
 
 HOST_VARIABLE = "RSC_HOST"
-"""Names what dies as one: the node of a pod, or its volume claim. Replaces host name and machine id."""
+"""Environment variable with a name that replaces host name and machine id, for example the node of a pod."""
 
-_NO_NAMESPACES = "none"  # of a kernel without time namespaces: all its processes share one clock
+_NO_NAMESPACES = "none"  # for a kernel without time namespaces: all processes share one clock
 _NAMELESS = ("", "localhost", "localhost.localdomain")
 
 
@@ -51,7 +51,7 @@ def _token() -> str:
 
 
 def _forget_parent() -> None:
-    """In a forked child. A pid namespace of its own can give it the same pid as its parent."""
+    """Forget the cached identity in a forked child, which may have the parent's pid in a pid namespace of its own."""
     _writer_of.cache_clear()
     _token.cache_clear()
 
@@ -126,7 +126,7 @@ def process_start(pid: int) -> int:
 
 def _start_in(path: Path) -> int:
     try:
-        stat = path.read_bytes()  # the process's name stands in it as it is, in any encoding
+        stat = path.read_bytes()  # it contains the process's name, in any encoding
         return int(stat.rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0

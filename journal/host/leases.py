@@ -15,9 +15,9 @@ from journal.format.values import Natural, Whole, decoder_of
 from journal.host.files import open_regular
 
 LEASE_SUFFIX = ".lease"
-LEASE_INTERVALS = 3  # a lease that is unchanged for so many of its intervals stands still
-_DROPPED_RENEWALS = 2  # the list in the first renewal can be older than the look before it
-_FRESH_S = 1.0  # leases are shared by many journals: a look serves for so long
+LEASE_INTERVALS = 3  # a lease that did not change for this many of its intervals stands still
+_DROPPED_RENEWALS = 2  # the file list in the first renewal can be older than the previous look
+_FRESH_S = 1.0  # many journals share a lease, so a look is reused for this long
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Lease:
     """The content of a lease file.
 
     Attributes:
-        beat: Grows with each renewal. Only its change matters, no clock is compared.
+        beat: A counter of renewals. Observers look only whether it changes, so no clocks are compared.
         interval_s: Seconds between renewals.
         files: Names of the files in the run's folder that the process holds open.
-        ended: The process holds nothing there any more, and has stopped to renew this lease.
+        ended: The process has closed all files there, and no longer renews this lease.
         genuine: The file's inode is the one that is recorded in it, so the file is no copy.
     """
 
@@ -66,7 +66,7 @@ def read_lease(path: Path) -> Lease | None:
             stored = _decode(file.read(MAX_SIDE_FILE))
     except (JournalAccessError, OSError, ValueError):
         return None
-    interval_s = max(stored.interval_s, LEASE_INTERVAL_S)  # no writer states less
+    interval_s = max(stored.interval_s, LEASE_INTERVAL_S)  # no writer records less
     return Lease(stored.beat, interval_s, stored.files, stored.ended, stored.inode == inode)
 
 
@@ -109,7 +109,8 @@ class LeaseSight:
     def note(self, lease: Lease | None, now: float) -> None:
         """Take a look into account. A gap between two looks counts as one interval at most.
 
-        After an outage or a suspended machine an unchanged lease proves nothing yet: its writer may have hung as well.
+        After an outage or a suspended machine an unchanged lease proves nothing yet, because its writer may have been
+        suspended too.
         """
         before = self.lease
         if lease is not None and before is not None and lease.beat == before.beat:
@@ -122,7 +123,7 @@ class LeaseSight:
 
 
 class LeaseWatch:
-    """Watches leases for one observer, on the observer's own clock."""
+    """Watch leases for one observer, by the observer's clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,8 +1,8 @@
 """Decide whether a writer is alive. The first of seven rules that applies decides.
 
-A free lock proves death only on the very file that the writer locked. So a journal's header and a run's marker record the
-process that made them, and their own device and inode; a lease records its inode. Where nothing proves that the writer is
-alive or dead, the answer is UNSURE. What happens to the writer's episode then is decided in `reconciler.rules`.
+A free lock proves death only on the same file that the writer locked. So a journal's header and a run's marker record the
+process that created them, and their own device and inode; a lease records its inode. If nothing proves that the writer is
+alive or dead, the answer is UNSURE. `reconciler.rules` decides what happens to the writer's episode.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class LivenessReport:
     Attributes:
         liveness: The judgement.
         reason: Why, for people.
-        lease_age_s: While a lease can still decide: for how long it has been watched without a change.
+        lease_age_s: Seconds that the lease has been watched without a change; None if a lease cannot decide.
         rule: The number of the rule that decided.
-        original: The file is the one that its writer made, not a copy of it.
-        certain: No evidence can ever be added: rule 2 or 3, on the very file that the writer made.
+        original: True if the file is the one that its writer created, not a copy.
+        certain: True if no later evidence can change the judgement: rule 2 or 3, on the original file.
     """
 
     liveness: Liveness
@@ -65,7 +65,7 @@ class Probe(NamedTuple):
 
 
 def probe(path: Path | str) -> Probe:
-    """Look at a file's lock and identity; hold nothing. Raises JournalAccessError."""
+    """Return a file's lock state and identity, without holding the lock. Raises JournalAccessError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -89,7 +89,7 @@ def is_locked(path: Path | str) -> bool:
 
 
 class Facts(NamedTuple):
-    """What the rules know of a file and its writer."""
+    """What the rules know about a file and its writer."""
 
     locked: bool
     process: Process
@@ -115,7 +115,7 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule about a writer. Where ``says`` is None its lease decides, if there is one that can."""
+    """A rule about a writer. If ``says`` is None, the writer's lease decides, if there is a usable one."""
 
     number: int
     reason: str
@@ -148,7 +148,7 @@ _HELD = LivenessReport(Liveness.ALIVE, RULES[0].reason, rule=1, original=True)
 
 @dataclass
 class Observer:
-    """Decides whether writers are alive. Keep one observer: it must watch a lease before an unchanged lease proves anything.
+    """Decides whether writers are alive. Keep one observer, because an unchanged lease proves death only after a while.
 
     Attributes:
         this: The identity of the process that observes.
@@ -171,10 +171,10 @@ class Observer:
 
         Args:
             path: The journal's stream, or the marker.
-            origin: What the file records of its making; None if that is unreadable.
+            origin: The process and the place that the file recorded at its creation; None if they are unreadable.
 
         Raises:
-            JournalAccessError: If the file cannot be opened.
+            JournalAccessError: The file cannot be opened.
         """
         found = probe(path)
         if found.locked or origin is None:
@@ -184,14 +184,14 @@ class Observer:
     def judge(
         self, path: Path | str, found: Probe, kind: str, origin: Origin | None, process: Process
     ) -> LivenessReport:
-        """Judge by what was looked at before.
+        """Judge the writer by facts that were read before.
 
         Args:
             path: The file.
             found: Its probe.
             kind: The kind of its file system.
-            origin: What it records of its making; None if that is unreadable.
-            process: The state of the process that made it.
+            origin: The process and the place that it recorded at its creation; None if they are unreadable.
+            process: The state of the process that created it.
         """
         if found.locked:
             return _HELD
@@ -228,7 +228,7 @@ class Observer:
         )
 
     def _otherwise(self, folder: Path, kind: str, origin: Origin, facts: Facts) -> LivenessReport:
-        """Rule 7: alive if the writer's lease renews here or where the journal was made, else unsure."""
+        """Rule 7: alive if the writer renews its lease here or where the journal was created, else unsure."""
         recorded = Path(origin.folder)
         places = [folder, recorded] if recorded.is_absolute() and recorded != folder else [folder]
         for place in places:
@@ -239,7 +239,7 @@ class Observer:
         return LivenessReport(Liveness.UNSURE, self._doubt(kind, origin, facts), original=facts.original)
 
     def _doubt(self, kind: str, origin: Origin, facts: Facts) -> str:
-        """Say why nothing proves that the writer is dead."""
+        """Return the reason why nothing proves that the writer is dead."""
         writer, home = origin.writer, origin.folder or "an unknown folder"
         if not facts.same_inode:
             where = home if facts.same_host else f"{home} on host {writer.host}"
@@ -266,14 +266,14 @@ class Observer:
 
 @functools.cache
 def _by_rule(rule: Rule, original: bool, same_file: bool) -> LivenessReport:
-    """Return the report of a rule that needs no lease; there are few, and many journals."""
-    assert rule.says is not None, "Invariant: without a word of its own a rule asks the lease"
+    """Return the report of a rule that needs no lease. Cached, because many journals get the same few reports."""
+    assert rule.says is not None, "Invariant: a rule without a judgement of its own is decided by the lease"
     certain = rule.says is Liveness.DEAD and rule.number in (2, 3) and same_file
     return LivenessReport(rule.says, rule.reason, rule=rule.number, original=original, certain=certain)
 
 
 def _by_lease(rule: Rule, sight: LeaseSight, name: str, facts: Facts) -> LivenessReport:
-    """Rules 4 and 6: the lease decides. A process that is seen to run is not dead, whatever its lease does."""
+    """Rules 4 and 6: the lease decides. A process that is seen to run is never judged dead."""
     age, number = sight.unchanged_s, rule.number
     if sight.dropped(name):
         return LivenessReport(

@@ -25,9 +25,9 @@ def check_name(name: str, what: str) -> str:
 
 
 def new_journal_id() -> str:
-    """A journal id that sorts by time and is unique on every host: ``20261122T235959-9f3a2b7c4d5e``.
+    """Return a journal id that sorts by time and is unique across hosts: ``20261122T235959-9f3a2b7c4d5e``.
 
-    The first five digits behind the dash are the microsecond, the other seven are random.
+    The first five digits after the dash are the microsecond, the other seven are random.
     """
     now = datetime.now(UTC)
     return f"{now:%Y%m%dT%H%M%S}-{now.microsecond:05x}{secrets.token_hex(4)[:7]}"
@@ -35,22 +35,22 @@ def new_journal_id() -> str:
 
 @functools.lru_cache(maxsize=64)
 def run_dir(root: Path | str, run_id: str) -> Path:
-    """The folder of a run's journals."""
+    """Return the folder of a run's journals."""
     return Path(root) / check_name(run_id, "run id")
 
 
 def journal_path(root: Path | str, run_id: str, journal_id: str) -> Path:
-    """The path of a journal's stream."""
+    """Return the path of a journal's stream."""
     return Path(stream_file(root, run_id, journal_id))
 
 
 def stream_file(root: Path | str, run_id: str, journal_id: str) -> str:
-    """`journal_path` as text: for the writer, where making a Path is measurable."""
+    """Return `journal_path` as text, for the writer: creating a Path is measurable there."""
     return f"{run_dir(root, run_id)}/{check_name(journal_id, 'journal id')}{STREAM_SUFFIX}"
 
 
 def tail_file(stream: str) -> str:
-    """`tail_path` as text."""
+    """Return `tail_path` as text."""
     return stream.removesuffix(STREAM_SUFFIX) + TAIL_SUFFIX
 
 
@@ -63,29 +63,29 @@ def parse_journal_path(path: Path | str) -> tuple[Path, str, str]:
 
 
 def tail_path(stream: Path) -> Path:
-    """The tail beside a stream, there while the episode runs or when its writer died."""
+    """Return the path of the tail beside a stream. It exists while the episode runs, or if its writer died."""
     return stream.with_suffix(TAIL_SUFFIX)
 
 
 def failed_path(stream: Path) -> Path:
-    """The tail of a journal that could not be written to its end."""
+    """Return the path of the tail of a journal whose writing failed."""
     return stream.with_suffix(FAILED_SUFFIX)
 
 
 def marker_path(root: Path | str, run_id: str) -> Path:
-    """The run's marker: made and locked by the driver."""
+    """Return the path of the run's marker, which the driver creates and locks."""
     return run_dir(root, run_id) / RUN_MARKER
 
 
 def list_runs(root: Path | str) -> Iterator[str]:
-    """The ids of all runs under a root, unsorted; nothing for a root that does not exist."""
+    """Yield the ids of all runs under a root, unsorted; none if the root does not exist."""
     for entry in _scan(Path(root)):
         if NAME_PATTERN.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
             yield entry.name
 
 
 def list_journals(root: Path | str, run_id: str) -> Iterator[str]:
-    """The ids of all journals of a run, unsorted and streamed; names that no writer makes are passed over."""
+    """Yield the ids of all journals of a run, unsorted. Names that no writer creates are skipped."""
     for entry in _scan(run_dir(root, run_id)):
         stem, suffix = os.path.splitext(entry.name)
         if suffix == STREAM_SUFFIX and NAME_PATTERN.fullmatch(stem):

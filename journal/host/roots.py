@@ -1,4 +1,4 @@
-"""Give each run folder on each node a random id, so that a row can tell in which folder its journal was written."""
+"""Give each run folder on each node a random id, so that a row records the folder in which its journal was written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _decode = decoder_of(_Stored)
 
 
 def read_root_id(run_folder: Path) -> str:
-    """Return the id of a run's folder; empty if it has none, or one that was copied from another folder."""
+    """Return the id of a run's folder; empty if it has none, or if the id was copied from another folder."""
     try:
         with os.fdopen(open_regular(run_folder / ROOT_ID_FILE), "rb") as file:
             inode = os.fstat(file.fileno()).st_ino
@@ -38,7 +38,7 @@ def read_root_id(run_folder: Path) -> str:
 
 
 def root_id_of(run_folder: Path) -> str:
-    """Return the id of a run's folder; make one if it has none of its own. Raises OSError."""
+    """Return the id of a run's folder; create one if it has none of its own. Raises OSError."""
     path = run_folder / ROOT_ID_FILE
     if known := read_root_id(run_folder):
         return known

@@ -75,13 +75,13 @@ def audit(journal: Journal, kernel: Kernel | None = None) -> Audit:
 
 def _undecoded(frame: Any) -> Finding:
     seal = frame.seal
-    text = f"the batch of steps {seal.first_step} to {seal.last_step} does not hold what it says"
+    text = f"the batch of steps {seal.first_step} to {seal.last_step} verifies, but its rows contradict its seal"
     return Finding(Damage.CONTENT, text, frame.offset, seal.first_step, seal.last_step)
 
 
 @dataclass(frozen=True)
 class Noted:
-    """Note of an earlier recovery: what it gave up, and which steps are missing within the journal."""
+    """Note of an earlier recovery: what was lost, and which steps are missing within the journal."""
 
     steps_lost: int = 0
     missing: tuple[tuple[int, int], ...] = ()
@@ -119,9 +119,9 @@ def _is_known(finding: Finding, journal: Journal) -> bool:
 
 
 class _Replay:
-    """Recompute the metrics from the rows, and compare them with each stored checkpoint, bit for bit.
+    """Recomputes the metrics from the rows, and compares them with each stored checkpoint, bit for bit.
 
-    After a hole, start again at the next checkpoint.
+    After a hole it starts again at the next checkpoint.
     """
 
     def __init__(self, journal: Journal, kernel: Kernel) -> None:
@@ -154,7 +154,7 @@ class _Replay:
             return
         self.checked += 1
         if self._fold.to_bytes() != stored:
-            text = f"the checkpoint at step {last} is not what its rows give"
+            text = f"the checkpoint at step {last} differs from the one that its rows give"
             yield Finding(Damage.CONTENT, text, offset, first, last)
             self._fold = restored
 

@@ -1,4 +1,4 @@
-"""Check intact rows for values that do not fit together. Such values come from the env; they are not file damage."""
+"""Check intact rows for inconsistent values. Such values come from the env; they are not file damage."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from journal.format.schema import UNKNOWN_TIME, EndReason
 Block = Mapping[str, NDArray[Any]]
 _FINITE = ("reward", "portfolio_value", "price", "cash", "position", "fees")
 
-# Sums of rounded amounts differ by some units in the last place; a wrong account differs by cents.
+# Sums of rounded amounts differ by a few units in the last place; a wrong account differs by cents.
 BALANCE_TOLERANCE = 1e-6
-# In the usual account, value = cash + position * price. Envs with another account are not checked by it.
+# In the usual account, value = cash + position * price. Envs with another account skip this check.
 _MOSTLY = 0.9
 
 
 @dataclass(frozen=True)
 class Oddity:
-    """One kind of oddity: its count and its first step. ``step`` is 0 if no single step shows it."""
+    """One kind of oddity: its count and its first step. ``step`` is 0 if it does not belong to a single step."""
 
     kind: str
     message: str
@@ -39,10 +39,12 @@ class Checker:
     """
 
     def __init__(self, about: About, *, holes: bool = False) -> None:
-        """If ``holes`` is set, steps are known to be missing, so step numbers may jump between blocks."""
+        """Set ``holes`` if steps are known to be missing, so that step numbers may jump between blocks."""
         self._initial = about.initial_portfolio_value
         self._checked = tuple(name for name in _FINITE if name not in about.unknown)
-        self._sums = about.trades != "unknown" and "fees" not in about.unknown  # else pnls are missing, or gross
+        self._sums = (
+            about.trades != "unknown" and "fees" not in about.unknown
+        )  # else pnls are missing, or without costs
         self._holes = holes
         self._found: dict[str, Oddity] = {}
         self._last: dict[str, int] = {}
@@ -77,7 +79,7 @@ class Checker:
             found.append(odd)
         by_env = end in (EndReason.TERMINATED, EndReason.TIME_LIMIT)
         if whole and by_env and not self._ended:
-            found.append(Oddity("end", f"it was closed as {end}, and its last step does not say so"))
+            found.append(Oddity("end", f"it was closed as {end}, but the flags of its last step do not say so"))
         return tuple(found)
 
     def _in_order(
@@ -101,7 +103,7 @@ class Checker:
             behind[:] = True
         elif len(ends):
             behind[ends[0] + 1 :] = True
-        self._note("after_end", "steps stand behind the one that ended the episode", steps["step"], behind)
+        self._note("after_end", "steps follow the one that ended the episode", steps["step"], behind)
         self._ended = self._ended or bool(len(ends))
 
     def _balance(self, steps: Block) -> None:
@@ -123,13 +125,13 @@ class Checker:
         self._trades = int(numbers[-1])
         self._note("trade_number", "trades do not count up by one", exits, jumps != 1)
         inside = np.isin(exits, steps["step"])
-        self._note("trade", "a trade ends in a step that is not there", exits, ~inside)
+        self._note("trade", "a trade ends in a step that does not exist", exits, ~inside)
         self._note("trade", "a trade begins behind its end", exits, trades["entry_step"] > exits)
         late = (trades["entry_time"] > trades["exit_time"]) & (trades["exit_time"] != UNKNOWN_TIME)
         self._note("trade", "a trade begins behind its end", exits, late)
         quantity = trades["quantity"].astype(float)
         untold = np.isnan(quantity)
-        self._note("trade", "its trades are unknown from here on: the env did not tell them", exits, untold)
+        self._note("trade", "its trades are unknown from here on, because the env did not report them", exits, untold)
         usual = np.isin(trades["direction"], (-1, 1)) & (quantity > 0)
         self._note("trade", "a trade without direction or quantity", exits, ~usual & ~untold)
         pnl = trades["pnl"].astype(float)

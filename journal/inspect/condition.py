@@ -6,7 +6,7 @@ import enum
 
 
 class Condition(enum.StrEnum):
-    """State of a journal: the most serious one that applies."""
+    """State of a journal. The most serious one that applies is used."""
 
     CLOSED = "closed"
     OPEN = "open"

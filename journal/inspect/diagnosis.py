@@ -39,7 +39,7 @@ def diagnosed(path: str, error: JournalError) -> str:
 
 def _of_access(error: JournalAccessError) -> str:
     if error.errno == errno.ELOOP:
-        return "it is a symbolic link, and none is followed"
+        return "it is a symbolic link, which readers do not follow"
     cause = error.__cause__
     reason = (
         cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error).partition(f"{error.path}: ")[2]
@@ -63,7 +63,7 @@ def _of_bytes(path: str, start: bytes) -> str | None:
         return "it is another program's Arrow stream"
     if start[:4] == CONTINUATION[: len(start[:4])]:
         return None
-    return "it is no Arrow stream"
+    return "it is not an Arrow stream"
 
 
 def batches_without_header(path: str) -> list[Frame]:

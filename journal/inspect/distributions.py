@@ -45,7 +45,7 @@ def distribution_of(values: Iterable[float | int | None]) -> Distribution:
 
 
 def _histogram(numbers: NDArray[np.float64]) -> tuple[int, ...]:
-    """Use one range if the spread is too small to divide."""
+    """Return the counts in equal ranges, or in one range if the spread is too small to divide."""
     try:
         return tuple(np.histogram(numbers, bins=_BINS)[0].tolist())
     except ValueError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Figures = dict[str, float | int | None]
 FEW_STEPS = 20
-"""A ratio of fewer steps than this says little."""
+"""A ratio of fewer steps than this is not meaningful."""
 FEW_STEPS_MARK = "(few steps)"
 
 
@@ -41,7 +41,7 @@ def kernel() -> Kernel | None:
 
 
 def figures_of(journal: Journal | Peek) -> Figures:
-    """Return all figures of an episode by name. Undefined ones are None; those of an unknown fold are absent."""
+    """Return all figures of an episode by name. Undefined ones are None. Those of an unknown kernel are absent."""
     found: Figures = {}
     for source in _sources():
         try:
@@ -53,7 +53,7 @@ def figures_of(journal: Journal | Peek) -> Figures:
 
 @functools.cache
 def figure_columns() -> dict[str, type]:
-    """Return the names of all figures, and int for those that count; taken from an episode without steps."""
+    """Return the type of each figure by name: int for counts, else float. They are taken from an episode without steps."""
     from journal.format.header import About
 
     empty: Any = SimpleNamespace(
@@ -63,7 +63,7 @@ def figure_columns() -> dict[str, type]:
 
 
 def few_steps_mark(figures: Figures, name: str) -> str:
-    """Return the mark that follows a ratio of few steps, with a blank before it; nothing for others and for no figure."""
+    """Return the mark for a ratio of few steps, with a leading blank; empty for other and undefined figures."""
     steps = figures.get("total_steps")
     few = steps is not None and steps < FEW_STEPS and figures.get(name) is not None
     return f" {FEW_STEPS_MARK}" if few else ""

@@ -19,7 +19,7 @@ LATEST = "latest"
 
 
 on_found: list[Callable[[Target], None]] = []
-"""Called with each target that is found, before anything of it is read: a mirror copies its journals then."""
+"""Functions that are called with each target before its files are read. A mirror copies its journals then."""
 
 
 class UnknownNameError(JournalError):
@@ -53,11 +53,11 @@ def find_target(name: str, given: Path | None) -> Target:
 
     Args:
         name: What the user typed.
-        given: The journal root that the user gave, None for the default. The number of an episode is looked up in
-            the root that its run recorded, unless another one is given.
+        given: The journal root that the user gave, None for the default. Without it, an episode number is looked up
+            in the root that its run recorded.
 
     Raises:
-        UnknownNameError: There is none, or the name is that of a folder without journals.
+        UnknownNameError: There is no such run or journal, or the name is a folder without journals.
     """
     target = _find_target(name, given)
     if target.journal is None:
@@ -68,7 +68,7 @@ def find_target(name: str, given: Path | None) -> Target:
 
 
 def _refuse_empty_folder(folder: Path) -> None:
-    """A mistyped folder must not pass for one whose journals are intact. A run that has only begun has its marker."""
+    """Refuse a folder without journals, since it may be a typing error. A run that has just begun has its marker."""
     run = folder.name
     try:
         if any(list_journals(folder.parent, run)) or os.path.lexists(marker_path(folder.parent, run)):
@@ -96,7 +96,7 @@ def _find_target(name: str, given: Path | None) -> Target:
     special = name == LATEST or _is_number(name)
     if (
         not special and (found := _by_path(name)) is not None
-    ):  # after the names under the root, since a file of the same name may lie in the current folder by chance
+    ):  # after the names under the root, since the current folder may have a file of the same name by chance
         return found
     runs = [] if special else sorted(run for run in list_runs(root) if run.startswith(name))
     if len(runs) == 1 and not any(_beginning_with(name, root)):
@@ -141,7 +141,7 @@ def _find_journal(name: str, given: Path | None) -> Path:
 def _refuse_empty(name: str) -> None:
     """Refuse an empty name: every id starts with it, and it is often a script's unset variable."""
     if not name.strip():
-        raise UnknownNameError("an empty name means no journal", hint="`journal ls` lists the runs")
+        raise UnknownNameError("the name is empty", hint="`journal ls` lists the runs")
 
 
 def _is_number(name: str) -> bool:
@@ -216,7 +216,7 @@ def _latest(root: Path) -> Path:
 def _of_number(number: int, given: Path | None) -> Path:
     journal_of = plugins.load(plugins.EPISODES).get("journal_of")
     if journal_of is None:
-        raise UnknownNameError(f"{number} is an episode number, and no database is installed in which to look it up")
+        raise UnknownNameError(f"{number} is an episode number, but no database is installed to look it up")
     place = journal_of(number)
     if place is None:
         raise UnknownNameError(f"the database has no journal of an episode {number}")
@@ -225,11 +225,11 @@ def _of_number(number: int, given: Path | None) -> Path:
 
 
 def _too_many(name: str, what: str) -> UnknownNameError:
-    return UnknownNameError(f"{name} is {what}, and one journal is wanted", hint=f"try: journal ls {name}")
+    return UnknownNameError(f"{name} is {what}, but this command takes one journal", hint=f"try: journal ls {name}")
 
 
 def _told_apart(paths: Iterable[Path]) -> list[str]:
-    """Return the ids, each with its run if several runs contain it."""
+    """Return the ids. Add the run's id where several runs contain the same journal id."""
     every = list(paths)
     counts = Counter(path.stem for path in every)
     return [path.stem if counts[path.stem] == 1 else f"{path.parent.name}/{path.stem}" for path in every]
@@ -238,7 +238,7 @@ def _told_apart(paths: Iterable[Path]) -> list[str]:
 def _ambiguous(name: str, candidates: Iterable[str]) -> UnknownNameError:
     every = list(candidates)
     shown = ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
-    return UnknownNameError(f"{name} is the beginning of {shown}", hint="give more of it")
+    return UnknownNameError(f"{name} is the beginning of {shown}", hint="give more letters of it")
 
 
 def _unknown(name: str, root: Path) -> UnknownNameError:

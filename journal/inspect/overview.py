@@ -107,7 +107,7 @@ def _of_peek(path: str, run_id: str, journal_id: str, peeked: Peek) -> Overview:
 
 
 def _of_journal(path: str, run_id: str, observer: Observer) -> Overview:
-    """Probe the lock before reading the file, so that everything a dead writer wrote is included."""
+    """Summarise a readable journal. The lock is probed before reading, so that all rows of a dead writer are included."""
     look = observer.look(Path(path), read_header(path).origin)
     journal = read_journal(path)
     live = journal.state is not State.CLOSED and look.liveness is not Liveness.DEAD

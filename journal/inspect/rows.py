@@ -96,7 +96,7 @@ def _narrowed(batch: pa.RecordBatch, selection: Selection, first: int, last: int
 
 
 def pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Join small batches into batches of about `PIECE_ROWS`, since each batch costs its consumer a call.
+    """Join small batches into batches of about `PIECE_ROWS`, since the consumer pays for each batch.
 
     The first one stays small, so that output starts at once.
     """

@@ -76,7 +76,7 @@ def csv_writer(sink: BinaryIO, schema: pa.Schema) -> Any:
     from pyarrow import csv
 
     shown = with_text_times(flat(empty_batch(schema))).schema
-    # Arrow checks every text for quotes, so ask for quoting only where text can contain any.
+    # Arrow searches every text for quotes if quoting is on, so switch it on only where text can contain them.
     words = any(pa.types.is_string(field.type) for field in schema)
     names = any(set(name) & set(',"\r\n') for name in schema.names)
     options = csv.WriteOptions(

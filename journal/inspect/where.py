@@ -70,7 +70,7 @@ class Clause:
 
 
 def parse(text: str, known: Collection[str]) -> tuple[Clause, ...]:
-    """Parse conditions joined by `and`. Raises ValueError, naming what is expected."""
+    """Parse conditions joined by `and`. The ValueError for a wrong one names what is expected."""
     found = []
     for part in re.split(r"\s+and\s+", text, flags=re.IGNORECASE):
         match = _FORM.fullmatch(part)

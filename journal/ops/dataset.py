@@ -1,7 +1,7 @@
 """Read journals as three Arrow tables: steps, trades and episodes. Used by `journal export` and by `rsc.load_run`.
 
-Each row has the same columns of identity, so that tables can be joined and filtered without the headers. What only a
-database knows, such as an episode's number, comes from a `Lookup`.
+All tables have the same identity columns, so they can be joined and filtered. Values that only a database has, such as
+an episode's number, come from a `Lookup`.
 """
 
 from __future__ import annotations
@@ -66,13 +66,14 @@ MISSING = "missing"
 
 @dataclass
 class Met:
-    """What was met while steps or trades were read.
+    """Problems that were found while steps or trades were read.
 
     Attributes:
-        unreadable: Why a journal cannot be read, by path.
-        steps_lost: Steps that damage cost.
+        unreadable: The reason why a journal cannot be read, by path.
+        steps_lost: The number of steps that damage destroyed.
         trades_lost: The same for trades.
-        cut_short: Journals whose tail is gone or whose write failed: later steps are lost, number unknown.
+        cut_short: The number of journals whose tail is missing or whose write failed: later steps are lost, number
+            unknown.
     """
 
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -97,7 +98,7 @@ def nothing_known(run_id: str, journal_ids: Sequence[str]) -> Mapping[str, Row]:
 
 
 def steps_schema(extra: Sequence[str]) -> pa.Schema:
-    """Return the columns of steps. ``extra`` are the extra columns of all journals; they are null where one has none."""
+    """Return the columns of steps. ``extra`` are the extra columns of all journals, null in those without them."""
     columns = (column for column in arrow_schema(tuple(extra)) if column.name != "trades")
     return pa.schema([*_IDS, *(column.with_nullable(column.nullable or column.name in extra) for column in columns)])
 
@@ -202,7 +203,7 @@ def episode_row(one: Overview, row: Row) -> dict[str, Any]:
 
 
 def episode_of_row(run_id: str, row: Row) -> dict[str, Any]:
-    """Return one row of the table of episodes, of an episode without a readable journal."""
+    """Return one row of the table of episodes, for an episode without a readable journal."""
     own = {column.name: row.get(column.name) for column in (*_IDS, *_OF_THE_ROW)}
     return {
         **own,
@@ -233,7 +234,7 @@ def _figures_of(row: Row) -> dict[str, Any]:
 
 
 def _ids_of(run_id: str, journal_id: str, about: Any, row: Row) -> dict[str, Any]:
-    """Return the columns of identity. The journal's header knows them all but the number; the row may know more."""
+    """Return the identity columns. The journal's header has all except the number; the row may have more."""
     known = {
         name: getattr(about, name) if getattr(about, name) is not None else row.get(name)
         for name in ("in_evaluation", "worker_index", "env_index", "trial_id")
@@ -254,7 +255,7 @@ def _journals(paths: Iterable[str], lookup: Lookup, met: Met) -> Iterator[tuple[
 
 
 def _batches(journal: Journal, met: Met) -> Iterator[pa.RecordBatch]:
-    """Yield a journal's batches up to the first that cannot be read any more."""
+    """Yield a journal's batches up to the first unreadable one."""
     try:
         yield from journal.batches()
     except JournalError as error:

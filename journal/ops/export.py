@@ -34,7 +34,7 @@ _FILE_ROWS = 1 << 23
 
 @dataclass
 class Exported:
-    """What was written: rows by table, runs, episodes, losses, and the journals that are unreadable (path, reason)."""
+    """Result of `export`: rows by table, runs, episodes, losses, and unreadable journals (path, reason)."""
 
     folder: Path
     rows: dict[str, int] = field(default_factory=dict)
@@ -78,7 +78,7 @@ def export(
         OSError: It cannot be written.
     """
     if str(folder) != str(folder).encode("utf-8", "replace").decode():
-        raise JournalError(f"{folder} is not UTF-8, as Arrow wants names to be", hint="choose another folder")
+        raise JournalError(f"{folder} is not UTF-8, which Arrow requires of file names", hint="choose another folder")
     if os.path.lexists(folder):
         raise JournalExistsError(f"{folder} exists already", hint="export into a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def export(
 
 
 def _episodes(paths: Iterable[str], lookup: Lookup, done: Exported, found: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the journals that can be read, note their paths in ``found``, and count what they have lost."""
+    """Yield the rows of readable journals. Append their paths to ``found``, and count their losses."""
     observer = Observer()
     for path, row in dataset.with_rows(paths, lookup):
         one = overview(path, observer, whole=True)

@@ -55,7 +55,7 @@ def judge(paths: Iterable[str], older_than_s: float, now_s: float | None = None)
 
 
 def _why_not(path: Path, settled: set[str] | None, age_s: float, older_than_s: float, observer: Observer) -> str:
-    """Ask the cheap questions first."""
+    """Return why a journal stays, empty if it may be removed. Cheap checks come first."""
     if age_s < older_than_s:
         return "too young"
     if settled is None:
@@ -73,7 +73,7 @@ def _why_not(path: Path, settled: set[str] | None, age_s: float, older_than_s: f
 def litter(folder: Path, older_than_s: float) -> Iterator[tuple[Path, int]]:
     """Return the hidden files, with sizes, that killed programs left: blank tails and unfinished new files.
 
-    A live writer replaces a missing blank tail, and takes less than an hour to finish a new file.
+    Removing them is safe: a live writer replaces a missing blank tail, and finishes a new file in less than an hour.
     """
     latest = time.time() - max(older_than_s, _LONGEST_MAKING_S)
     with contextlib.suppress(OSError), os.scandir(folder) as entries:

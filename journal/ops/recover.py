@@ -1,7 +1,7 @@
 """Copy the intact part of a journal into a new one, which is synced and verified before it gets its name.
 
 Intact batches are copied byte by byte, so their checkpoints keep the metrics exact. Rows of the tail become new
-batches. The new header lists what was given up, in `about.notes["recovered"]`.
+batches. The new header lists the losses in `about.notes["recovered"]`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RecoverError(JournalError):
 
 @dataclass(frozen=True)
 class Recovery:
-    """Result: what was kept and what was given up. ``findings`` counts the source's damage by kind."""
+    """Result of `recover`: what was copied and what was lost. ``findings`` counts the source's damage by kind."""
 
     output: Path
     journal_id: str
@@ -75,9 +75,21 @@ def recover(
     mode: RecoverMode | str = RecoverMode.STRICT,
     header_from: Path | None = None,
 ) -> Recovery:
-    """Create ``output`` from the journal at ``path``. If its header is damaged, use that of ``header_from``.
+    """Create ``output`` from the intact part of the journal at ``path``. If it fails, no file is left behind.
 
-    Raises RecoverError, JournalExistsError, the errors of `read_journal`, and OSError. Then no file is left behind.
+    Args:
+        path: The journal to read. It is not changed.
+        output: The new file, named `JOURNAL_ID.arrows`.
+        mode: What to do about damage.
+        header_from: A journal of the same env, whose header replaces a damaged one.
+
+    Raises:
+        RecoverError: The journal is damaged beyond ``mode``, or ``output`` is not a valid place.
+        JournalExistsError: ``output`` exists.
+        NotAJournalError: A header is unreadable.
+        FormatVersionError: The journal has another format version.
+        JournalAccessError: A journal cannot be read.
+        OSError: ``output`` cannot be written.
     """
     path, output, mode = Path(path), Path(output), RecoverMode(mode)
     with FileSource(path) as file:
@@ -145,7 +157,7 @@ def _start_time_us(journal_id: str) -> int | None:
 
 
 class _Pieces:
-    """Parts of the new journal. ``reached`` is the last step of the pieces, holes included."""
+    """The parts of the new journal. ``reached`` is their last step, with holes counted."""
 
     def __init__(self, journal: Journal, source: Source, mode: RecoverMode) -> None:
         self.journal, self.source, self.mode = journal, source, mode
@@ -178,7 +190,7 @@ class _Pieces:
         return True
 
     def header(self) -> Header:
-        """Return the old header with the note of what was given up."""
+        """Return the old header with a note of the losses."""
         header = self.journal.header
         note = {
             "from": self.journal.path.name,
@@ -269,7 +281,7 @@ class _Pieces:
         return dict(counts)
 
     def report(self, output: Path) -> Recovery:
-        """Return what was kept and given up."""
+        """Return the result: what was copied and what was lost."""
         return Recovery(
             output,
             self.journal.header.journal_id,
@@ -325,7 +337,7 @@ def _seal_of(steps: Columns, trades: Columns, trades_before: int) -> Seal:
 
 
 def _refuse_place(output: Path, journal: Journal) -> None:
-    """Invariant: recovering never overwrites a journal, and the new file's name is valid."""
+    """Refuse an output that would overwrite a journal, be taken for another one, or have an invalid name."""
     header = journal.header
     if output.suffix != STREAM_SUFFIX:
         raise RecoverError(f"{output} is not the name of a journal", hint=f"end it in {STREAM_SUFFIX}")

@@ -11,14 +11,14 @@ class Damage(enum.StrEnum):
 
     BATCH = "batch"  # a message that was written whole does not verify
     SLOT = "slot"  # a slot of the tail that was written whole does not verify
-    HOLE = "hole"  # steps are missing between two that are there
-    ORDER = "order"  # a batch stands twice, or at another's place
-    CONTENT = "content"  # a message verifies and does not hold what it says
+    HOLE = "hole"  # steps are missing between two steps that are present
+    ORDER = "order"  # a batch is there twice, or in the wrong order
+    CONTENT = "content"  # a message verifies, but its content contradicts its seal
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One damaged place, with the first and last step that were lost there; 0 and 0 if that is unknown."""
+    """One damaged place, with the first and last step that were lost there; 0 and 0 if they are unknown."""
 
     kind: Damage
     message: str

@@ -1,4 +1,4 @@
-"""Read a journal while it grows: each look reads only what is new. Half-finished writes are read later."""
+"""Read a journal while it grows: each look reads only new rows. An unfinished write is read by a later look."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from journal.read.walk import Window, walk
 
 @dataclass(frozen=True)
 class Growth:
-    """What one `Follower.look` found. ``end`` is set once the journal is closed, ``failed`` once a write of it failed."""
+    """The rows that one `Follower.look` found. ``end`` is set if the journal is closed, ``failed`` if a write failed."""
 
     batches: tuple[pa.RecordBatch, ...]
     end: End | None
@@ -29,15 +29,15 @@ class Growth:
 
 
 class Follower:
-    """Read one journal repeatedly, and give each row once, in the order of steps. Raises as `read_journal`.
+    """Reads one journal repeatedly, and returns each row once, in the order of steps. Raises as `read_journal`.
 
     Attributes:
-        last_step: The last step that was given.
-        steps_lost: How many steps before it could not be read.
+        last_step: The last step that was returned.
+        steps_lost: The number of steps before it that could not be read.
     """
 
     def __init__(self, journal: Journal) -> None:
-        """Continue behind the steps of ``journal``."""
+        """Continue after the last step of ``journal``."""
         self.path, self.header = journal.path, journal.header
         self.last_step, self.steps_lost = journal.last_step, 0
         self._extra = journal.header.about.extra_columns
@@ -57,7 +57,7 @@ class Follower:
         The tail is read before the stream, because rows move from tail to stream and never back.
 
         Args:
-            final: The writer is dead, so the steps behind a damaged slot will never be sealed.
+            final: The writer is dead, so the steps after a damaged slot will never be sealed.
         """
         with FileSource(self.path) as source:
             tail = source.tail()
@@ -99,7 +99,7 @@ class Follower:
         steps, trades = self._layout.columns(scan.slots)
         numbers = steps["step"].astype(np.int64)
         new = np.flatnonzero(numbers > self.last_step)
-        if not final:  # wait behind a gap: the stream will have the rows soon
+        if not final:  # wait at a gap: the stream will have the rows soon
             new = new[numbers[new] == self.last_step + 1 + np.arange(len(new))]
         if len(new):
             yield batch_of(steps, trades, self._extra).slice(int(new[0]), int(new[-1] - new[0]) + 1)

@@ -16,7 +16,7 @@ Extent = tuple[int, int, int]
 
 
 class Losses(NamedTuple):
-    """What is there and what is lost: runs of steps without a gap, all damage, and the numbers of lost steps and trades."""
+    """What is present and what is lost: ranges of steps without a gap, all damage, the counts of lost steps and trades."""
 
     extents: list[Extent]
     findings: tuple[Finding, ...]
@@ -25,10 +25,10 @@ class Losses(NamedTuple):
 
 
 def losses(seen: Snapshot, tail_steps: Columns, tail_trades: Columns) -> Losses:
-    """Count what is known to have been written and is not there.
+    """Count the steps and trades that were certainly written and cannot be read.
 
-    What was lost at the end leaves no gap. There the footer tells the number, or the damaged batch itself. A damaged slot
-    counts as one step.
+    Rows that were lost at the end leave no gap. Their number comes from the footer, or from the seal of the damaged
+    batch. A damaged slot counts as one step.
     """
     extents = list(_extents(seen, tail_steps))
     findings = [*seen.walk.findings, *_slot_findings(seen.scan.damaged)]

@@ -31,7 +31,7 @@ F = TypeVar("F", bound="Fold")
 
 @dataclass(frozen=True)
 class Peek:
-    """The footer of a closed journal, and its header, whose CRC was right and which is decoded on first use."""
+    """The footer of a closed journal, and its header. The header's CRC is checked at once; it is decoded on first use."""
 
     path: Path | str
     header_text: bytes
@@ -76,10 +76,10 @@ class Peek:
             return None
 
     def folded(self, make: Callable[[], F], restore: Callable[[bytes], F]) -> F:
-        """Return the final running metrics, as `Journal.folded` does; only for a journal that had a fold or no steps."""
+        """Return the final running metrics, as `Journal.folded` does. The journal must have had a fold, or no steps."""
         return make() if self.footer.checkpoint is None else restore(self.footer.checkpoint)
 
-    # What the footer does not hold is read from the whole journal: a checkpoint of another version must be recomputed.
+    # A checkpoint of another version must be recomputed from all rows, so the whole journal is read.
 
     @functools.cached_property
     def whole(self) -> Journal:
@@ -114,7 +114,7 @@ def peek(path: Path | str) -> Peek | None:
 
 
 def _footer_of(path: Path | str, header_text: bytes, end: bytes, size: int) -> Footer | None:
-    """Decode the footer. Its CRC starts from the journal id, so it verifies only under the journal's own name."""
+    """Decode the footer. Its CRC is seeded with the journal id, so it verifies only under the journal's own name."""
     name = os.path.basename(path)
     stem = name.rpartition(".")[0] or name
     footer = decode_footer(end, size, journal_seed(stem))

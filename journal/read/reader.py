@@ -92,19 +92,19 @@ class Journal:
         header: The decoded header.
         state: Open, closed or failed.
         findings: All damage.
-        torn: Whether the last write is unfinished, as the death of a writer leaves it. That is not damage.
-        steps_lost: Steps that are known to have been written and cannot be read.
+        torn: Whether the last write is unfinished, because the writer was killed. That is not damage.
+        steps_lost: The number of steps that were certainly written and cannot be read.
         trades_lost: The same for trades.
         metrics_step: The last step that `folded` covers.
         unknown_records: Counts of skipped records, by a type that this version does not know.
-        end: What the writer said of the end; None for an open journal.
-        last_step: The last intact step, or 0.
-        tail_lost: Whether the whole tail is gone, so that an unknown number of steps is lost.
+        end: How the episode ended, as the writer recorded it; None for an open journal.
+        last_step: The last intact step, or 0 if there is none.
+        tail_lost: Whether the tail is missing, so that an unknown number of steps is lost.
     """
 
     def __init__(self, source: Source, reopen: Callable[[], AbstractContextManager[Source]] | None = None) -> None:
-        """Read from ``source``. ``reopen`` gives the source again when rows are needed, if this one is closed by then."""
-        self._name = source.name  # a Path takes as long as opening the file
+        """Read from ``source``. ``reopen`` opens it again when rows are needed and ``source`` is closed."""
+        self._name = source.name  # not a Path: creating one takes as long as opening the file
         self._reopen = reopen or functools.partial(_kept_open, source)
         size = source.size()
         start = source.read(0, min(size, _FIRST_READ)) if size else b""
@@ -140,7 +140,7 @@ class Journal:
         return Path(self._name)
 
     def _check_place(self) -> None:
-        """Refuse another journal's bytes under this name, because they are no evidence for this episode."""
+        """Refuse another journal's bytes under this name, because they say nothing about this episode."""
         if os.path.splitext(os.path.basename(self._name))[0] == self.header.journal_id:
             return
         try:
@@ -167,7 +167,7 @@ class Journal:
         self._set_checkpoint(found.footer)
         extents, self.findings, self.steps_lost, self.trades_lost = losses(seen, self.tail_steps, self.tail_trades)
         self.metrics_step = self._metrics_step(extents)
-        # Behind the step that ended the episode nothing can be lost but the journal's own end.
+        # After the step that ended the episode, only the journal's own end can be lost.
         failed = _has_failed(seen) and self.terminal is None
         self.state = State.CLOSED if self.end else State.FAILED if failed else State.OPEN
 
@@ -234,9 +234,9 @@ class Journal:
 
     @property
     def tail_lost(self) -> bool:
-        """Whether the journal was never closed and its tail is gone or was cut, so that later steps are lost too.
+        """Whether the journal was never closed and its tail is missing or cut, so that later steps are lost too.
 
-        A journal has its tail before it has its name, and keeps it until it is closed. What `recover` made needs none.
+        A journal gets its tail before its name, and keeps it until it is closed. Output of `recover` needs no tail.
         """
         needs_one = self.state is State.OPEN and RECOVERED_NOTE not in self.header.about.notes
         return needs_one and not self.has_tail and self.terminal is None
@@ -253,11 +253,11 @@ class Journal:
 
         Args:
             behind: Skip blocks whose steps are all up to this one.
-            lenient: Skip batches that verify but do not hold what they say, instead of raising.
+            lenient: Skip batches that verify but contradict their seal, instead of raising.
             columns: Decode only these columns of steps, in the order of the file; "step" is the first.
 
         Raises:
-            NotAJournalError: A batch verifies but does not hold what it says. No accident makes one.
+            NotAJournalError: A batch verifies but contradicts its seal. Accidental damage cannot cause this.
             JournalAccessError: The file has changed, or cannot be read.
         """
         for batch in self._batches(behind, lenient=lenient, columns=columns):
@@ -266,7 +266,7 @@ class Journal:
             yield self.tail_steps, self.tail_trades
 
     def folded(self, make: Callable[[], F], restore: Callable[[bytes], F]) -> F:
-        """Return the running metrics at step ``metrics_step``: the last checkpoint, and the rows behind it folded in.
+        """Return the running metrics at step ``metrics_step``: the last checkpoint, with the later rows folded in.
 
         The result has the same bits as the writer's own fold.
         """

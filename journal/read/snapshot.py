@@ -70,7 +70,7 @@ def take_snapshot(source: Source, start: bytes, header: Header, header_end: int)
 def _read_closed(source: Source, start: bytes, header: Header, header_end: int) -> Snapshot | None:
     """Return the view of a short closed journal without damage, else None. Its stream has all rows, so no tail is read.
 
-    Each episode that a training ends is read in this way.
+    Training reads each ended episode this way.
     """
     size = len(start)
     if footer_length(start[-16:]) is None or source.size() != size:
@@ -103,7 +103,7 @@ def _read_once(
     data = tail[0] if tail else b""
     most = MAX_TAIL_BYTES // layout.size * layout.size
     if not end and data[most:].strip(b"\0"):
-        text = f"the tail is longer than {MAX_TAIL_BYTES >> 20} MiB, and what stands behind is not read"
+        text = f"the tail is longer than {MAX_TAIL_BYTES >> 20} MiB, and the rest is not read"
         found.findings.append(Finding(Damage.SLOT, text, most // layout.size))
     scan = scan_tail(data[:most], layout, header.journal_id, sealed)
     if end:  # the stream of a closed journal has all rows; its tail may belong to another episode by now

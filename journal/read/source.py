@@ -12,7 +12,7 @@ from journal.format.schema import FAILED_SUFFIX, MAX_TAIL_BYTES, TAIL_SUFFIX
 from journal.host.files import open_regular, size_of
 
 _PAGE = 1 << 12
-_BEHIND_TAIL = 1 << 15  # read a little more, so that a reader can tell that there is more
+_BEHIND_TAIL = 1 << 15  # a little more, so that a reader notices a longer tail
 
 
 class Source(Protocol):
@@ -21,9 +21,9 @@ class Source(Protocol):
     name: str
 
     def tail(self) -> tuple[bytes, bool] | None:
-        """Return the tail's bytes and whether it is a failed one; None if there is no tail.
+        """Return the tail's bytes and whether writing failed there; None if there is no tail.
 
-        Of a tail longer than MAX_TAIL_BYTES, a little more than that is enough.
+        A tail longer than MAX_TAIL_BYTES may be cut a little after that.
         """
         ...
 
@@ -37,21 +37,21 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A journal in files. It is never mapped, because a mapped file that shrinks kills its reader by SIGBUS.
+    """A journal in files. It is not memory-mapped, because a mapped file that shrinks kills its reader with SIGBUS.
 
-    Only regular files are opened, and no symbolic link is followed, so a name in a run's folder leads nowhere else.
+    Only regular files are opened, and no symbolic link is followed.
     """
 
     def __init__(self, path: Path | str, fd: int | None = None) -> None:
         """Open the journal at ``path``, or take its open descriptor ``fd``. Raises JournalAccessError."""
-        self.name = os.fspath(path)  # not a Path: that costs as much as opening the file
+        self.name = os.fspath(path)  # not a Path: creating one takes as long as opening the file
         self._fd = open_regular(self.name) if fd is None else fd
 
     def __enter__(self) -> FileSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        fd, self._fd = self._fd, -1  # another file may get this number, and must not be read as this one
+        fd, self._fd = self._fd, -1  # another file may reuse this descriptor's number, and must not be read instead
         os.close(fd)
 
     def fileno(self) -> int:
@@ -63,7 +63,7 @@ class FileSource:
         tail = _whole(stem + TAIL_SUFFIX)
         if tail is not None and tail[:_PAGE].strip(b"\0"):
             return tail, False
-        # A blank tail may belong to another writer, to whom this name was refused. It must not hide a failed tail.
+        # A blank tail may belong to another writer that did not get this name. It must not hide a failed tail.
         failed = _whole(stem + FAILED_SUFFIX)
         if failed is not None:
             return failed, True

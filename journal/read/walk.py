@@ -25,15 +25,15 @@ from journal.read.findings import Damage, Finding
 from journal.read.source import Source
 
 _WINDOW = 1 << 20
-_NEAR = 1 << 12  # a search begins small, because damage is often followed by a small message
+_NEAR = 1 << 12  # a search starts small, because a small message often follows damage
 _ZERO = b"\0"
-# How a message begins: the mark, and a length up to MAX_METADATA. A disk may return nothing but FF bytes.
+# The start of a message: the mark, and a length up to MAX_METADATA. A failing disk may return only FF bytes.
 _START = re.compile(re.escape(CONTINUATION) + rb"..[\x00-\x10]\x00", re.DOTALL)
 
 
 @dataclass
 class Walk:
-    """What a walk found. ``frames`` are sorted by step and do not overlap."""
+    """The result of a walk. ``frames`` are sorted by step and do not overlap."""
 
     frames: list[Frame] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Window:
         return self._data[at : at + length]
 
     def peek(self, offset: int, length: int) -> bytes:
-        """`read` that keeps the cache where it is."""
+        """Read like `read`, but do not move the cache."""
         at = offset - self._base
         if at >= 0 and at + length <= len(self._data):
             return self._data[at : at + length]
@@ -80,7 +80,7 @@ def walk(window: Window, start: int, journal_seed: int, size: int) -> Walk:
             _take(found, offset, message)
             offset += len(message)
         elif _has_ended(found) and window.read(offset, 8) == END_OF_STREAM:
-            break  # elsewhere these bytes are a batch whose length is damaged
+            break  # at other places these bytes are a batch whose length is damaged
         else:
             offset = _behind_damage(found, window, offset, size, journal_seed)
     found.stream_end = min(offset, size)
@@ -89,7 +89,7 @@ def walk(window: Window, start: int, journal_seed: int, size: int) -> Walk:
 
 
 def read_message(window: Window, offset: int, size: int) -> bytes | None:
-    """Return the message that starts here, by the length that it states; None if none starts here, or it is cut."""
+    """Return the message that starts here, with the length that it states; None if there is none, or it is cut."""
     metadata = metadata_length(window.read(offset, 8))
     if metadata is None or offset + metadata > size:
         return None
@@ -130,12 +130,12 @@ def _behind_damage(found: Walk, window: Window, offset: int, size: int, journal_
     """Record what is at ``offset``, and return where the next good message starts; ``size`` if there is none."""
     end = _next_message(found, window, offset + 1, size, journal_seed)
     if end is None and _has_ended(found):
-        return size  # only end mark and footer are damaged, and the batches hold everything
+        return size  # only end mark and footer are damaged; the batches have everything
     if end is None and found.footer is not None:
         end = found.footer.stream_bytes - len(END_OF_STREAM)
         if end <= offset:
             return size
-    given_up = found.search_bytes <= 0  # what is further on is unknown, so this is not a torn end
+    given_up = found.search_bytes <= 0  # what follows is unknown, so this is not a torn end
     if end is not None or given_up or _was_written_whole(window, offset, size):
         found.findings.append(Finding(Damage.BATCH, f"{(end or size) - offset} bytes do not verify", offset))
         found.claim = _claim(window.read(offset, min(size - offset, MAX_METADATA))) if end is None else None
@@ -151,7 +151,7 @@ def _has_ended(found: Walk) -> bool:
 def _claim(damaged: bytes) -> Seal | None:
     """Return the seal of a damaged batch if it agrees with Arrow's own count of rows.
 
-    It may stand anywhere, because the length of the metadata may be what is damaged.
+    Its position is unknown, because the length of the metadata may be damaged.
     """
     seal, rows = seal_in(damaged), row_count(damaged)
     return seal if seal is not None and seal.steps == rows else None
@@ -183,7 +183,7 @@ def _next_message(found: Walk, window: Window, offset: int, size: int, journal_s
 
 
 def _was_written_whole(window: Window, offset: int, size: int) -> bool:
-    """Return True if the rest is damage, and False if one interrupted write can have left it.
+    """Return True if the rest is damage, and False if one interrupted write can be the cause.
 
     A crash leaves a message shorter than it states, or zeros instead of it.
     """
@@ -194,7 +194,7 @@ def _was_written_whole(window: Window, offset: int, size: int) -> bool:
         return False
     if not rest.strip(_ZERO):
         return not _is_blank(window, offset, size)
-    # The frame and Arrow's metadata both state the length, so a bit flip in one leaves the other.
+    # The frame and Arrow's metadata both state the length, so one survives a bit flip in the other.
     stated = (stated_length(rest), message_length(rest))
     lengths = [length for length in stated if length is not None and length <= MAX_MESSAGE]
     return size - offset >= min(lengths, default=metadata_length(rest[:8]) or 0)
@@ -217,12 +217,12 @@ def _put_in_order(found: Walk) -> None:
     kept: list[Frame] = []
     for frame in ordered:
         if kept and (frame.seal.first_step <= kept[-1].seal.last_step or frame.seal == kept[-1].seal):
-            text = f"the batch of steps {frame.seal.first_step} to {frame.seal.last_step} stands twice"
+            text = f"the batch of steps {frame.seal.first_step} to {frame.seal.last_step} is there twice"
             found.findings.append(Finding(Damage.ORDER, text, frame.offset))
         else:
             kept.append(frame)
     if [frame.offset for frame in kept] != sorted(frame.offset for frame in kept):
         found.findings.append(
-            Finding(Damage.ORDER, "batches stand in another order than they were written", kept[0].offset)
+            Finding(Damage.ORDER, "batches are in another order than they were written", kept[0].offset)
         )
     found.frames = kept

@@ -56,7 +56,8 @@ def test_count__in_range__is_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "hint"), [("EACCES", "change its owner or mode"), ("EROFS", "not read-only"), ("ENOSPC", "make room")]
+    ("code", "hint"),
+    [("EACCES", "change the owner or mode"), ("EROFS", "not read-only"), ("ENOSPC", "free some space")],
 )
 def test_system_error__known_cure__is_said(code: str, hint: str) -> None:
     number = getattr(errno, code)

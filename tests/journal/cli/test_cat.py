@@ -49,7 +49,7 @@ def test_cat__output_exists__is_not_overwritten(world: World, tmp_path: Path):
     file.write_text("mine")
     result = world.run("cat", "finished", "-o", file)
     assert (result.code, file.read_text()) == (1, "mine")
-    assert "nothing is overwritten" in result.err
+    assert "no file is overwritten" in result.err
     assert list(tmp_path.iterdir()) == [file]
 
 

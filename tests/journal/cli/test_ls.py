@@ -138,7 +138,7 @@ def test_names__path_or_tail__find_the_journal(world: World):
         ("nix", "no run or journal 'nix'"),
         ("7", "there is no database"),
         ("nix.arrows", "cannot read"),
-        ("", "an empty name means no journal"),
+        ("", "the name is empty"),
     ],
 )
 def test_names__unknown_or_ambiguous__one_clear_line(
@@ -155,7 +155,7 @@ def test_names__run_where_one_journal_is_wanted__says_what_to_do(world: World):
     result = world.run("cat", RUN)
     assert (result.code, result.err) == (
         1,
-        f"error: {RUN} is a run, and one journal is wanted; try: journal ls {RUN}\n",
+        f"error: {RUN} is a run, but this command takes one journal; try: journal ls {RUN}\n",
     )
 
 
@@ -170,7 +170,7 @@ def test_ls__something_that_is_no_journal__is_a_line(tmp_path: Path):
     assert (result.code, result.lines[1].split()[1]) == (3, "unreadable")
     assert "it cannot be read: not a regular file" in result.err
     (tmp_path / "link.arrows").symlink_to(tmp_path / "nowhere.arrows")
-    assert "it is a symbolic link, and none is followed" in run("ls", tmp_path / "link.arrows").err
+    assert "it is a symbolic link, which readers do not follow" in run("ls", tmp_path / "link.arrows").err
     assert run("ls", tmp_path, "--json", "--ids").code == 2
 
 

@@ -52,7 +52,7 @@ def test_work__whatever_happens_to_its_output__is_done_with_its_own_exit_code(tm
     ("redirection", "code", "said"),
     [
         ("| head -2", 0, ""),
-        ("> /dev/full", 1, "error: standard output: No space left on device; make room, or name another place"),
+        ("> /dev/full", 1, "error: standard output: No space left on device; free some space, or name another place"),
         (">&-", 1, "error: standard output: Bad file descriptor"),
     ],
 )

@@ -53,7 +53,7 @@ def test_tail__follow_a_closed_journal__says_at_once_how_it_ended(world: World):
 def test_tail__idle_timeout__ends_with_a_clear_line(world: World):
     result = world.run("tail", "-f", "live", "-n", 1, "--idle-timeout", "0.3s")
     assert result.code == 0
-    assert result.err == "live: no row for 0.3 s after step 100; its writer may go on\n"
+    assert result.err == "live: no row for 0.3 s after step 100; its writer may continue\n"
 
 
 def test_tail__follow_a_torn_one_whose_writer_is_dead__gives_every_row_and_says_so(world: World):

@@ -121,7 +121,7 @@ def test_verify__deep_on_a_false_checkpoint__is_a_finding_that_plain_verify_cann
     assert run("verify", path, "-q").code == 0
     result = run("verify", path, "--deep")
     assert result.code == 3
-    assert "the checkpoint at step 30 is not what its rows give" in result.out
+    assert "the checkpoint at step 30 differs from the one that its rows give" in result.out
 
 
 def test_verify__checkpoints_of_another_program__are_left_alone(tmp_path: Path):
@@ -145,7 +145,7 @@ ODD = [
     ("backwards", {"market_time": -5}, "market time runs backwards, first at step 12"),
     ("nan", {"price": float("nan")}, "price is not finite, first at step 12"),
     ("unbalanced", {"cash": 1.0}, "portfolio value is not cash + position x price, first at step 12"),
-    ("early end", {"terminated": True}, "steps stand behind the one that ended the episode, first at step 13"),
+    ("early end", {"terminated": True}, "steps follow the one that ended the episode, first at step 13"),
 ]
 
 
