@@ -1,4 +1,4 @@
-"""Record trading episodes in crash-proof journals, and train on a trading environment.
+"""Record trading episodes in journals that survive kill -9, and train on a trading environment.
 
 The names in `__all__` are the public API; docs/reference.md lists them, and two names of sub-packages. Each is imported
 at its first use, so `import rsc` imports neither Ray nor gymnasium.

@@ -4,5 +4,5 @@ import sys
 
 from rsc.cli import main
 
-sys.argv[0] = "rsc"  # as help and usage errors name it
+sys.argv[0] = "rsc"  # the name in help and usage errors
 main()

@@ -22,14 +22,14 @@ class RunName(TextType):
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the runs of the database and of the journal root that begin so, newest first."""
+        """Return the matching runs of the database and of the journal root, newest first."""
         before, word = self.split(incomplete)
         names = dict.fromkeys((*self.names(ctx.params), *(["latest"] if word else [])))
         found = [name for name in names if name.startswith(word)]
         return [CompletionItem(before + name) for name in found[:_MOST]]
 
     def split(self, incomplete: str) -> tuple[str, str]:
-        """Return what stays of the word, and the part that is completed."""
+        """Split a word into the part that stays and the part that is completed."""
         return "", incomplete
 
     def names(self, params: dict[str, Any]) -> Sequence[str]:
@@ -38,7 +38,7 @@ class RunName(TextType):
 
 
 class RunGroup(RunName):
-    """Parameter type for NAME=RUN,RUN,...: each run of it is completed."""
+    """Parameter type for NAME=RUN,RUN,...: each run is completed."""
 
     name = "runs"
 
@@ -60,7 +60,7 @@ def _recorded(database_url: str | None) -> Iterator[str]:
     try:
         with reading(open_existing(defaults.database_url(database_url), may_upgrade=False)) as connection:
             yield from (row.run_id for row in runs.run_places(connection))
-    except (DatabaseError, SQLAlchemyError):  # a shell has no place for a message
+    except (DatabaseError, SQLAlchemyError):  # a shell shows no messages during completion
         return
 
 

@@ -14,7 +14,7 @@ DURABILITY = "process"
 GRACE_PERIOD_S = 30.0
 WAIT_S = 10.0
 DATABASE_TIMEOUT_S = 5.0
-CALLBACK_TIMEOUT_S = 2.0  # what a database that does not answer may cost an env runner, once in each pause
+CALLBACK_TIMEOUT_S = 2.0  # seconds that an env runner waits for a database that does not answer, once in each pause
 DATABASE_PAUSE_S = 30.0
 BATCH_EPISODES = 500
 BATCH_TRADES = 100_000
@@ -31,20 +31,20 @@ JOURNAL_FAILED = "its journal failed"
 
 
 def database_url(given: str | None = None) -> str:
-    """The flag, else $RSC_DATABASE_URL, else rsc-data/rsc.db in the current directory."""
+    """Return the option, else $RSC_DATABASE_URL, else rsc-data/rsc.db in the current directory."""
     return given or os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{Path('rsc-data/rsc.db').absolute()}"
 
 
 def journal_root(given: str | Path | None = None) -> Path:
-    """The flag, else $RSC_JOURNAL_ROOT, else rsc-data/journal in the current directory; absolute."""
+    """Return the option, else $RSC_JOURNAL_ROOT, else rsc-data/journal in the current directory, as absolute path."""
     return Path(given or os.environ.get(JOURNAL_VARIABLE) or "rsc-data/journal").absolute()
 
 
 def mirror(given: str | Path | None = None) -> str:
-    """The flag, else $RSC_MIRROR, else "": no mirror."""
+    """Return the option, else $RSC_MIRROR, else "", which means no mirror."""
     return str(os.environ.get(MIRROR_VARIABLE, "") if given is None else given)
 
 
 def policy_root(given: str | Path | None = None) -> Path:
-    """The flag, else $RSC_POLICY_ROOT, else rsc-data/policies in the current directory; absolute."""
+    """Return the option, else $RSC_POLICY_ROOT, else rsc-data/policies in the current directory, as absolute path."""
     return Path(given or os.environ.get(POLICY_VARIABLE) or "rsc-data/policies").absolute()

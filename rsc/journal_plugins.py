@@ -20,14 +20,14 @@ class TradingKernel:
 
     @staticmethod
     def make(about: About) -> RunningMetrics:
-        """Nothing folded yet."""
+        """Return running metrics without any step."""
         return metrics_from(about)
 
     restore = staticmethod(RunningMetrics.from_bytes)
 
 
 def journal_of(episode_id: int) -> tuple[Path, str, str] | None:
-    """Journal root, run id and journal id of the database's episode; None if it knows none. Raises DatabaseError."""
+    """Return journal root, run id and journal id of an episode number; None if it is unknown. Raises DatabaseError."""
     from rsc import defaults
     from rsc.db.episodes import journal_place
     from rsc.db.session import reading
@@ -40,7 +40,7 @@ def journal_of(episode_id: int) -> tuple[Path, str, str] | None:
 
 
 def rows_of(run_id: str, journal_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-    """Rows of some journals of a run, by journal id; undefined metrics are None. Raises DatabaseError."""
+    """Return the rows of some journals of a run, by journal id; undefined metrics are None. Raises DatabaseError."""
     from rsc.db.episodes import rows_of_journals
     from rsc.db.session import reading
 
@@ -49,9 +49,9 @@ def rows_of(run_id: str, journal_ids: Sequence[str]) -> Mapping[str, Mapping[str
 
 
 def settled_journals(run_id: str) -> set[str] | None:
-    """Journals whose row has ended for good: by its callback, or by the reconciler on final evidence.
+    """Return the journals whose row is final: ended by the callback, or by the reconciler on final evidence.
 
-    None if the database does not know the run. Raises DatabaseError.
+    Return None if the run is not in the database. Raises DatabaseError.
     """
     from rsc.db import episodes, runs
     from rsc.db.session import reading
@@ -63,7 +63,7 @@ def settled_journals(run_id: str) -> set[str] | None:
 
 
 def _engine() -> Engine:
-    """An engine on the database of the environment, of this version; a look brings nothing up to it."""
+    """Return an engine on the database that the environment names. Its tables are not upgraded."""
     from rsc import defaults
     from rsc.db.upgrade import open_existing
 

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("rsc")
 
 FINISHING_S = 10.0
-"""How long the end of a run waits for its mirror on this node."""
+"""How long the end of a run waits for its mirror on this node, in seconds."""
 
 
 LEAST_EVERY_S = 0.1
-"""The shortest time between two looks: without a pause the mirror's process would keep a core busy."""
+"""The shortest time between two looks, in seconds. Without a pause the mirror's process would keep a core busy."""
 
 
 def usable_mirror(url: str, every_s: float) -> str:
-    """Check that a mirror can be written from here, and return its URL; a folder as an absolute path.
+    """Check that a mirror can be written from here, and return its URL. A folder becomes an absolute path.
 
     Raises:
         journal.mirror.MirrorError: The URL holds a user name, a password or a signature; ``every_s`` is below
@@ -51,12 +51,12 @@ def usable_mirror(url: str, every_s: float) -> str:
 def mirror_run(
     root: Path | str, run_id: str, url: str, every_s: float, node_id: Callable[[], str | None] = lambda: ""
 ) -> NodeMirror | None:
-    """Have the journals of a run mirrored from this node while this process lives; None without a URL.
+    """Mirror the journals of a run from this node while this process lives. Return None if there is no URL.
 
     Args:
         root: The journal root.
         run_id: The run.
-        url: As `usable_mirror` returns it.
+        url: The mirror, as `usable_mirror` returned it.
         every_s: Seconds between two looks.
         node_id: Returns the id of this node in the cluster, or None while that is not known yet.
     """
@@ -68,10 +68,10 @@ def mirror_run(
 
 
 def finish_mirror(mirror: NodeMirror | None, run_id: str, url: str, root: Path | str) -> None:
-    """Wait at the end of a run until its journals of this node are stored, but not for long, and say if they are not."""
+    """Wait at the end of a run for the mirror of this node, for a bounded time, and log a warning if it is incomplete."""
     if mirror is not None and not mirror.finish(FINISHING_S):
         log.warning(
-            "the mirror of run %s is not known to be complete; a process of its own goes on for some minutes, and"
+            "the mirror of run %s is not known to be complete; a background process continues for some minutes, and"
             " `journal mirror %s %s --run-id %s --once` stores the rest",
             run_id, root, url, run_id,
         )  # fmt: skip

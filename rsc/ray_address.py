@@ -1,4 +1,4 @@
-"""The address of a running Ray cluster, checked before Ray uses it: Ray itself tries for a minute and a half."""
+"""Check the address of a running Ray cluster before Ray uses it, since Ray itself would wait for 90 s."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def _what_is_wrong(connection: socket.socket) -> str:
 
 
 def _found_here(hint: str) -> str:
-    from ray._private.services import canonicalize_bootstrap_address  # no public function says it without connecting
+    from ray._private.services import (
+        canonicalize_bootstrap_address,
+    )  # no public function finds the address without connecting
 
     try:
         found = canonicalize_bootstrap_address("auto")

@@ -4,8 +4,8 @@
         env = run.record(gym.make("stocks-v0", ...))
         ...
 
-Journals are written during training. Rows are written when the run ends, from the journals of the episodes that have
-ended; `reconcile --run-id my-run` writes those of all others, and all of them if the process dies.
+Journals are written during training. When the run ends, the rows of its ended episodes are written from the journals.
+`reconcile --run-id my-run` writes the missing rows, for example if the process died.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("rsc")
 
 CLOSING_S = 10.0
-"""How long a run's end may take; what is left then, `reconcile` records."""
+"""How long the end of a run may take, in seconds. `reconcile` records the remaining episodes."""
 
 
 class Run:
-    """A run on record. `start_run` and `rsc.attach` make it.
+    """A recorded run. `start_run` and `rsc.attach` return it.
 
     As a context manager it ends as `completed`, as `error` on an exception, and as `interrupted` on Ctrl-C. Only the process
-    that began it ends it; copies in other processes record envs and nothing else.
+    that started the run ends it. Copies in other processes can only record envs.
 
     Attributes:
         run_id: The run's name.
-        journal_root: Folder of the journals.
-        database_url: Where its rows are.
+        journal_root: The folder of all runs' journals.
+        database_url: The database with its rows.
         mirror: The URL to which its journals are mirrored, or "".
     """
 
@@ -83,11 +83,11 @@ class Run:
 
         Args:
             env: The env, with any wrappers.
-            account: Where it tells what its account holds. None: the env is known, as TradingEnv and gym-anytrading are.
-            in_evaluation: Whether its episodes evaluate a policy, for their rows.
+            account: Where the env exposes value, position and costs. None for a known env: TradingEnv, gym-anytrading.
+            in_evaluation: Whether its episodes evaluate a policy. Stored in their rows.
 
         Raises:
-            TypeError: It is no env of gymnasium or TorchRL.
+            TypeError: ``env`` is not an env of gymnasium or TorchRL.
         """
         return record_env(env, self._settings, account, _notes(in_evaluation))
 
@@ -97,22 +97,26 @@ class Run:
         """Return a function that makes recorded envs, here or in another process.
 
         Args:
-            make: An env's id, its class, or a function that makes it.
+            make: An env's id, its class, or a function that returns an env.
             account: As for `record`.
             in_evaluation: As for `record`.
             kwargs: Arguments for each env.
 
         Raises:
-            TypeError: It makes no env.
+            TypeError: ``make`` does not return an env.
             gymnasium.error.Error: The id is not registered.
         """
         return RecordedMaker(make, self._settings, account, _notes(in_evaluation), kwargs)
 
     def end(self, status: Literal["completed", "error", "interrupted"] = "completed", notes: str | None = None) -> None:
-        """End the run: close the journals of envs in this process, and write the rows of all episodes that have ended.
+        """End the run: close the journals of envs in this process, and write the rows of all ended episodes.
 
-        Takes some 10 seconds at most, or 20 if the store of its mirror does not answer, and raises nothing. Called again,
-        or in another process, it does nothing.
+        Takes about 10 seconds at most, or 20 if the store of its mirror does not answer. Raises nothing: a failure is a
+        warning. A second call, or a call in another process, does nothing.
+
+        Args:
+            status: How the run ended.
+            notes: Free text for the run's row, for example the reason of an error.
         """
         if os.getpid() != self._owner or self._marker is None:
             return
@@ -126,7 +130,7 @@ class Run:
             from rsc.db.session import first_line
 
             log.warning(
-                "run %s: its end is not recorded (%s); `reconcile --run-id %s` records what is missed",
+                "run %s: its end is not recorded (%s); `reconcile --run-id %s` writes the missing rows",
                 self.run_id, first_line(error), self.run_id,
             )  # fmt: skip
         finally:
@@ -139,7 +143,7 @@ class Run:
         self._node_mirror = mirroring.mirror_run(self.journal_root, self.run_id, url, every_s, node_id)
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
-        """Record at once, in a thread, that later steps of an episode are lost: the disk may forget all of its journal."""
+        """Record at once, in a thread, that later steps of an episode are lost: the disk may lose its whole journal."""
         if os.getpid() == self._owner and self._marker is not None:
             self._failed.add(writer, reason)
 
@@ -158,7 +162,7 @@ class Run:
         self.end("interrupted", "the process exited without ending the run")
 
     def _let_go_of_envs(self) -> None:
-        """Close the journals of envs in this process, and let no further episode be recorded."""
+        """Close the journals of envs in this process, and record no further episode."""
         for recorder in recorders_of(self._settings):
             try:
                 recorder.stop_recording()
@@ -166,7 +170,7 @@ class Run:
                 log.warning("run %s: a journal could not be closed: %s", self.run_id, error)
 
     def _settle(self, engine: Engine, deadline: float) -> tuple[int, int]:
-        """Write the rows of episodes that have ended; return how many episodes there are, and how many are left."""
+        """Write the rows of ended episodes. Return the number of all episodes, and of those that are left."""
         return settle(engine, self.journal_root, self.run_id, deadline, self._failed.reasons)
 
     def _write(self, status: str, notes: str | None, deadline: float) -> None:
@@ -194,10 +198,10 @@ class Run:
                 self.run_id, left, found, self.run_id,
             )  # fmt: skip
         if not found and status == "completed":
-            log.warning("run %s recorded nothing: no episode began; %s", self.run_id, self._HINT)
+            log.warning("run %s recorded no episode, because no recorded env was reset; %s", self.run_id, self._HINT)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For other processes: what records envs, and no database."""
+        """Return the state for a copy in another process, which records envs but does not write to the database."""
         return {"run_id": self.run_id, "journal_root": self.journal_root, "_settings": self._settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -219,18 +223,19 @@ def start_run(
     mirror: str | Path | None = None,
     mirror_every_s: float = defaults.MIRROR_EVERY_S,
 ) -> Run:
-    """Start a run, for envs of any trainer.
+    """Start a run that records envs of any trainer.
 
     Args:
         name: The run's id. None: made from the time.
         resume: Continue the run of this name, if there is one.
         journal_root: Folder of the journals. None: $RSC_JOURNAL_ROOT, else rsc-data/journal.
         database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db.
-        durability: What survives a power cut: see docs/reference.md.
+        durability: Which steps survive a power cut: see docs/reference.md.
         checkpoint_every_steps: Steps between the checkpoints in a journal.
-        on_error: What a journal that cannot be written does: a warning, or JournalWriteError from the env's step.
-        observations: Record observations as extra columns, `observation_0` and so on; that of the reset stands in the
-            journal's header. Not for vector envs of your own.
+        on_error: If a journal cannot be written: "warn" logs a warning, "raise" raises JournalWriteError from the env's
+            step.
+        observations: Record observations as extra columns, `observation_0` and so on. The observation of the reset is
+            stored in the journal's header. Not for vector envs of your own.
         parameters: Facts about the run for its row.
         parent_run_id: The run whose policy this one evaluates or goes on from.
         mirror: URL of an object store, or a folder, to which a process of its own copies the journals while they are
@@ -261,7 +266,7 @@ def start_run(
 
 
 def new_run_id() -> str:
-    """A run id that sorts by time."""
+    """Return a run id that sorts by time."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
@@ -271,13 +276,12 @@ def incomplete_journals(root: Path, run_id: str, episodes: int) -> list[str]:
     Args:
         root: The journal root.
         run_id: The run.
-        episodes: How many episodes there were at least: rows of the database, those of evaluation among them, or
-            what RLlib counted.
+        episodes: The least number of episodes: rows of the database, evaluation included, or RLlib's count.
     """
     lines = []
     failed = sum(1 for _ in run_dir(root, run_id).glob(f"*{FAILED_SUFFIX}"))
     if failed:
-        lines.append(f"journals that lack their last steps, since a write failed: {failed:,}; is the disk full?")
+        lines.append(f"journals without their last steps, because a write failed: {failed:,}; is the disk full?")
     journals = sum(1 for _ in list_journals(root, run_id))
     if journals < episodes:
         lines.append(f"episodes without a journal: {episodes - journals:,} of {episodes:,}; is the disk full?")
@@ -294,11 +298,11 @@ def register_run(
     resume: bool = False,
     node_id: str = "",
 ) -> tuple[Path, RunMarker]:
-    """Make the run's row and its marker; return the folder of its journals and the marker.
+    """Create the run's row and its marker. Return the folder of its journals and the marker.
 
     Raises:
         JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
-        UnsafeNameError: The run id is no name of a folder.
+        UnsafeNameError: The run id is not a valid name.
         rsc.db.session.DatabaseError: The database cannot be used.
     """
     from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -320,7 +324,7 @@ def register_run(
                 runs.resume_run(connection, run_id, facts.get("mirror"))
             else:
                 runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC), facts)
-                # The row first: the marker of a run that is refused would vouch for a root that is not the run's.
+                # The row first. Otherwise the marker of a refused run would claim this root for the existing run.
                 marker = RunMarker(root, run_id, parameters, resume=resume, node_id=node_id)
             return root, marker
     except (IntegrityError, JournalExistsError):

@@ -1,4 +1,4 @@
-"""Write the rows of a run without RLlib: of episodes that have ended, and of episodes whose journal failed."""
+"""Write the rows of a run without RLlib: for ended episodes, and for episodes whose journal failed."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ log = logging.getLogger("rsc")
 
 _BATCH = 256
 _MOST_FAILED = 20_000
-_FORGOTTEN = ("truncated", "closed", "its env was let go without being closed")
+_FORGOTTEN = ("truncated", "closed", "its env was deleted without being closed")
 
 
 class FailedJournals:
-    """Writes from a thread, and at once, that the journals of running episodes failed.
+    """Records in the database, from a thread and at once, that the journals of running episodes failed.
 
-    The process may be killed, and the disk may show nothing of the failure then.
+    Otherwise a kill of the process could hide the failure, since a failing disk may not show it.
 
     Args:
         run_id: The run.
-        database_url: Where its rows are.
+        database_url: The database with its rows.
 
     Attributes:
-        reasons: Why each journal failed, by journal id.
+        reasons: The reason of each failure, by journal id.
     """
 
     def __init__(self, run_id: str, database_url: str) -> None:
@@ -52,7 +52,7 @@ class FailedJournals:
         self._thread: threading.Thread | None = None
 
     def add(self, writer: JournalWriter, reason: str) -> None:
-        """Take a journal that failed. Does not wait for the database."""
+        """Add a journal that failed. Does not wait for the database."""
         from rsc.closing import start_row
 
         self.reasons[writer.journal_id] = reason
@@ -63,7 +63,7 @@ class FailedJournals:
             self._thread.start()
 
     def write(self, engine: Engine) -> None:
-        """Write the rows. What the database does not take is kept for the next call."""
+        """Write the rows. Rows that the database does not accept are kept for the next call."""
         from rsc.db.writing import Change, write_changes
 
         while rows := self._take():
@@ -75,7 +75,7 @@ class FailedJournals:
 
     def _take(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        with contextlib.suppress(IndexError):  # two threads may take them
+        with contextlib.suppress(IndexError):  # two threads may write them
             while len(rows) < _BATCH:
                 rows.append(self._rows.popleft())
         return rows
@@ -100,14 +100,14 @@ class FailedJournals:
 
 
 def settle(engine: Engine, root: Path, run_id: str, deadline: float, failures: Mapping[str, str]) -> tuple[int, int]:
-    """Write the rows of all episodes of a run that have ended; return how many episodes there are, and how many are left."""
+    """Write the rows of all ended episodes of a run. Return the number of all episodes, and of those that are left."""
     from rsc.db.episodes import settled_journals
     from rsc.db.session import reading
     from rsc.db.writing import write_changes
 
     with reading(engine) as connection:
         settled = settled_journals(connection, run_id)
-    journals = sorted(list_journals(root, run_id))  # by start, so that numbers of episodes are, too
+    journals = sorted(list_journals(root, run_id))  # in the order of their start, so that episode numbers follow it
     written = len(settled.intersection(journals))
     waiting = iter(one for one in journals if one not in settled)
     while (batch := list(islice(waiting, _BATCH))) and time.monotonic() < deadline:
@@ -144,7 +144,7 @@ def _changes(
 
 
 def _ending_of_open(journal: Journal, failure: str | None) -> tuple[str, str, str] | None:
-    """Return the ending of an episode whose journal does not say it; None if the journal does."""
+    """Return the ending of an episode whose journal does not record one; None if it does."""
     if journal.end_reason is not None or journal.terminal is not None:
         return None
     if failure is None and journal.state is not State.FAILED:
@@ -153,6 +153,6 @@ def _ending_of_open(journal: Journal, failure: str | None) -> tuple[str, str, st
 
 
 def _is_forgotten(path: Path, journal: Journal, observer: Observer) -> bool:
-    """Whether an open journal is of an env that this process let go without closing it: its lock is free."""
+    """Return True if an open journal belongs to an env that was deleted without being closed: its lock is free."""
     writer = journal.header.writer
     return writer == this_writer() and observer.look(path, journal.header.origin).liveness is Liveness.DEAD

@@ -1,4 +1,4 @@
-"""Versions of other packages that this package supports."""
+"""Check the versions of other packages that this package supports."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def warn_of_unsupported(packages: Iterable[str]) -> None:
             oldest, newest = SUPPORTED[package]
             log.warning(
                 "%s %s is outside of the supported versions %d.%d to %d.%d; recording may be incomplete, so compare"
-                " `rsc check` with what you trained",
+                " the output of `rsc check` with your training",
                 package, installed_version(package), *oldest, *newest,
             )  # fmt: skip
 
 
 def is_supported(package: str) -> bool:
-    """Return whether the installed version is in `SUPPORTED`; True if there is none, or one that cannot be compared."""
+    """Return whether the installed version is in `SUPPORTED`; True if it is missing or cannot be compared."""
     found = re.match(r"(\d+)\.(\d+)", installed_version(package) or "")
     oldest, newest = SUPPORTED[package]
     return found is None or oldest <= (int(found[1]), int(found[2])) <= newest

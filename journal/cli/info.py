@@ -246,7 +246,7 @@ def _findings(journal: Journal) -> Iterator[str]:
     if journal.tail_lost:
         yield f"\nLost: {TAIL_LOST}."
     elif journal.torn:
-        yield "\nTorn: the last write was interrupted before env.step() returned, so nothing is lost."
+        yield "\nTorn: the last write was cut before env.step() returned; nothing is lost."
     if journal.unknown_records:
         yield f"\nUnknown: {unknown_text(journal.unknown_records)}."
     if not journal.findings:

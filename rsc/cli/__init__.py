@@ -48,5 +48,5 @@ def command() -> None:
 
 
 def main() -> None:
-    """The program."""
+    """Run the program."""
     run_main(command)

@@ -33,22 +33,22 @@ KEY_METRICS = (
 )
 
 
-_UNKNOWN_LOSS = "lost, number unknown"  # how reasons end if a write failed or a tail is missing
-_NAMED = 20  # journals without a row that are named; the rest is counted
+_UNKNOWN_LOSS = "lost, number unknown"  # the end of a reason if a write failed or a tail is missing
+_NAMED = 20  # this many journals without a row are named, the others are counted
 _LISTING = 500
 
 
 @dataclass
 class _Findings:
-    """What is wrong with a record.
+    """Problems of a run's record.
 
     Attributes:
-        lines: What is incomplete, one line for each episode, then for the run.
+        lines: Incomplete parts, one line for each episode, then for the run.
         total: The number of episodes.
-        incomplete: The number of episodes that are incomplete.
-        lost: What was recorded and is lost, one line for each episode.
+        incomplete: The number of incomplete episodes.
+        lost: Lost steps and trades, one line for each episode.
         without_row: Journals that have no row.
-        not_seen: Why the journals cannot be listed; empty if they were.
+        not_seen: The reason why the journals cannot be listed; empty if they were listed.
         unfinished: Whether a pass of the reconciler can help: an episode has not ended, or the run's driver has exited.
     """
 
@@ -172,7 +172,7 @@ def _check_journals(engine: Engine, root: Path, run_id: str, findings: _Findings
             findings.not_seen = f"there is no folder {folder}"
     except OSError as error:
         findings.not_seen = f"{root}: {error.strerror}"
-    except (JournalError, ValueError) as error:  # a run id or a root that no folder can have
+    except (JournalError, ValueError) as error:  # the run id or the root is not a valid folder name
         findings.not_seen = str(error)
 
 
@@ -211,7 +211,7 @@ def _report(run_id: str, status: str, findings: _Findings, listed: list[dict[str
 
 
 def missing_of(row: dict[str, Any], stored_trades: int) -> list[str]:
-    """Return what an episode's row lacks to be complete, as text; an empty list if it is complete."""
+    """Return the missing parts of an episode's row as text; an empty list if it is complete."""
     if row["status"] == "started":
         return ["still started" + (f", {row['status_reason']}" if row["status_reason"] else "")]
     lacks = [f"no {name}" for name in KEY_METRICS if row[name] is None and name not in not_told(row)]
@@ -221,7 +221,7 @@ def missing_of(row: dict[str, Any], stored_trades: int) -> list[str]:
 
 
 def lost_of(row: dict[str, Any]) -> str:
-    """Return what an ended episode's row says of lost steps and trades; empty if nothing is known to be lost."""
+    """Return the known losses of an ended episode, from its row; empty if there are none."""
     steps, trades = row["steps_lost"] or 0, row["trades_lost"] or 0
     counted = f"{steps:,} steps and {trades:,} trades are lost" if steps or trades else ""
     later = "later steps are lost, number unknown" if _UNKNOWN_LOSS in (row["status_reason"] or "") else ""
@@ -229,12 +229,12 @@ def lost_of(row: dict[str, Any]) -> str:
 
 
 def not_told(row: dict[str, Any]) -> list[str]:
-    """Return the metrics that are NULL because the env does not tell what they are made of."""
+    """Return the metrics that are NULL because the env does not expose their inputs."""
     return (row["not_told"] or "").split()
 
 
 def _block(row: dict[str, Any]) -> str:
-    """Return an episode as four lines of 80 columns, and one of what the env does not tell, if there is any.
+    """Return an episode as four lines of 80 columns, and a line with the metrics that are not told, if there are any.
 
     A long reason makes the first line longer.
     """
@@ -257,7 +257,7 @@ def _block(row: dict[str, Any]) -> str:
 
 
 def _name(row: dict[str, Any]) -> str:
-    """Return RLlib's id of the episode; without RLlib that of its journal."""
+    """Return RLlib's id of the episode, or without RLlib the id of its journal."""
     return f"rllib {row['rllib_episode_id']}" if row["rllib_episode_id"] else f"journal {row['journal_id'] or '-'}"
 
 

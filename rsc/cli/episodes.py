@@ -43,7 +43,7 @@ _HEADINGS = {"total_steps": "STEPS", "total_trades": "TRADES", "sharpe_ratio": "
 )
 @click.option("-n", "--limit", type=Count(1), metavar="N", help="At most N episodes.")
 @click.option(
-    "-f", "--figure", "more", multiple=True, metavar="COLUMN", type=options.ColumnName(), help="Show this column, too."
+    "-f", "--figure", "more", multiple=True, metavar="COLUMN", type=options.ColumnName(), help="Also show this column."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print every column as CSV.")
 @options.as_json

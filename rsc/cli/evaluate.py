@@ -1,4 +1,4 @@
-"""`rsc evaluate`: play a trained policy over bars that it did not see."""
+"""`rsc evaluate`: play a trained policy over unseen bars."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _sample_in_words(found: Evaluation) -> str:
     if stage.in_sample:
         return f"IN SAMPLE: {stage.seen:,} of the {stage.bars:,} bars were seen by training or selection"
     if stage.seen:
-        return f"other prices than the training's; {stage.seen:,} of the bars are of the time that it saw"
+        return f"other prices than in training; {stage.seen:,} of the bars are from the time that training saw"
     return "out of sample: neither training nor selection saw these bars"
 
 

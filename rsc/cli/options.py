@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Shared options of the verbs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ColumnName(TextType):
     name = "column"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the columns that begin so."""
+        """Return the columns that start with this text."""
         from rsc.db.models import episode_metrics
 
         return [CompletionItem(column.name) for column in episode_metrics.c if column.name.startswith(incomplete)]
@@ -66,7 +66,7 @@ class Ticker(TextType):
     name = "text"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the bundled tickers that begin so."""
+        """Return the bundled tickers that start with this text."""
         from rsc.trading.price_sources import bundled
 
         return [CompletionItem(name) for name in sorted(bundled()) if name.startswith(incomplete.upper())]

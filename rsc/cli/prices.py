@@ -1,4 +1,4 @@
-"""`rsc prices`: show what is read from a file of prices."""
+"""`rsc prices`: show how a file of prices is read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def command(file: Path, symbol: str | None, periods_per_year: float | None, as_j
 
 
 def _facts(file: Path, symbol: str | None, periods_per_year: float | None) -> tuple[dict[str, Any], Any]:
-    """Return what there is to say of a file, as plain JSON, and its closes."""
+    """Return the facts about a file as plain JSON, and its closes."""
     from rsc.trading.market import market_from_bars
     from rsc.trading.prices import MarketError, gaps_of, read_file, rhythm_of
 

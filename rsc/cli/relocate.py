@@ -19,12 +19,12 @@ from rsc.cli import options
 @click.argument("root", metavar="ROOT", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @options.database_url
 def command(run_ids: Sequence[str], root: Path, database_url: str | None) -> None:
-    """Tell the database that the journals of runs are under ROOT now, after a project was moved to another place.
+    """Tell the database that the journals of runs are now under ROOT, for example after a project was moved.
 
     RUN_ID is a run's id, the unique beginning of one, or `latest`. ROOT is the folder that holds the folders of
     runs, such as rsc-data/journal. No file is changed. A run whose journals are still at the old place is refused.
 
-    Exit: 0 done, 1 a run is not there.
+    Exit: 0 done, 1 a run was not found under ROOT.
 
     \b
     Examples:

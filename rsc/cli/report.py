@@ -15,7 +15,7 @@ from rsc.cli import options
 
 # Imports inside functions load SQLAlchemy, numpy and pyarrow, which `--help` does not need.
 
-_SHOWN_FROM = 200  # episodes: fewer take no time that a progress bar could tell
+_SHOWN_FROM = 200  # episodes; fewer are read before a progress bar would appear
 
 
 @click.command("report")
@@ -25,7 +25,7 @@ _SHOWN_FROM = 200  # episodes: fewer take no time that a progress bar could tell
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Default: RUN_ID.html here. An older report is replaced, another file is not.",
+    help="Default: RUN_ID.html here. An existing report is replaced, any other file is not.",
 )
 @options.database_url
 @click.option(
@@ -45,7 +45,7 @@ def command(
     Each row of it opens price with trades, value against buy-and-hold, drawdown and position. Several runs are compared.
 
     Exit: 0 done, 2 wrong usage, 3 a row or a journal cannot be read; the page
-    is written all the same, and names them.
+    is written anyway, and names them.
 
     \b
     Examples:

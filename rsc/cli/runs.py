@@ -48,7 +48,7 @@ def command(database_url: str | None, as_json: bool) -> None:
 
 
 def _columns(row: Any) -> dict[str, Any]:
-    """Return a run's columns; of a row that cannot be read only its id and the reason."""
+    """Return a run's columns, or for an unreadable row only its id and the reason."""
     from rsc.db.tolerant import UnreadableRow
 
     if isinstance(row, UnreadableRow):
@@ -58,7 +58,7 @@ def _columns(row: Any) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    """Print one line for each run, of 80 columns for ids that `rsc train` makes."""
+    """Print one line for each run, 80 columns wide for ids that `rsc train` makes."""
     from rsc.db.models import EPISODE_STATUSES
 
     names = [name for row in rows for name in (row["run_id"], *(_INDENT + trial for trial in row["trials"]))]
@@ -76,7 +76,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _start(time: datetime | None, year: int) -> str:
-    """Return day and time of day; the date of another year than this one."""
+    """Return month, day and time; for another year than the current one, the date."""
     if time is None:
         return "-"
     return f"{time:%m-%d %H:%M}" if time.year == year else f"{time:%Y-%m-%d}"
@@ -89,6 +89,6 @@ def _counts(episodes: dict[str, int]) -> list[int]:
 
 
 def _changes(row: dict[str, Any], trial_id: str) -> str:
-    """Return the parameters with which a trial started last, as far as they are on record."""
+    """Return the recorded parameters of a trial's last start."""
     starts = ((row.get("parameters") or {}).get("trials") or {}).get(trial_id)
     return ", ".join(f"{name}={value}" for name, value in starts[-1]["parameters"].items()) if starts else ""

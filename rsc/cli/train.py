@@ -25,7 +25,7 @@ from rsc.cli import options
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
-    help="A file of prices, instead of --ticker. `rsc prices` shows what is read from it.",
+    help="A file of prices, instead of --ticker. `rsc prices` shows how it is read.",
 )
 @click.option("--symbol", help="The asset to read, if the file holds several.")
 @click.option("--periods-per-year", type=float, help="Bars in a year.  [default: estimated from the times of the bars]")
@@ -66,7 +66,7 @@ from rsc.cli import options
     type=click.Choice(["process", "checkpoint", "step"]),
     default=defaults.DURABILITY,
     show_default=True,
-    help="What survives a power cut: nothing promised, steps up to the last checkpoint, or every step.",
+    help="What survives a power cut: no promise, steps up to the last checkpoint, or every step.",
 )
 @click.option(
     "--train-until", metavar="DATE", help="The last day of the training bars.  [default: the last of the prices]"
@@ -121,7 +121,7 @@ from rsc.cli import options
 def command(**arguments: Any) -> int:
     """Train a strategy with RLlib, on bundled prices or your own.
 
-    When training ends, RLlib drops the episodes that still run. The command then prints how many they are, and the
+    When training ends, RLlib drops the episodes that are still running. The command then prints their number, and the
     `reconcile` command that ends them.
 
     The policy is saved under rsc-data/policies; `rsc evaluate RUN` plays it. --resume keeps algorithm, prices,
@@ -167,13 +167,13 @@ def _given() -> set[str]:
 
 
 def _require_resumable(arguments: dict[str, Any]) -> None:
-    """Refuse options that a resumed training takes from its parent; without --iterations it does the rest of them."""
+    """Refuse options that a resumed training takes from its parent. Without --iterations it does the remaining ones."""
     if arguments["resume"] is None:
         return
     other = sorted(_given() - {*_WITH_RESUME, *_ANEW})
     if other:
         raise click.UsageError(
-            f"--resume goes on with the options of its run, so --{other[0].replace('_', '-')} cannot be given; train a new"
+            f"--resume continues with the options of its run, so --{other[0].replace('_', '-')} cannot be given; train a new"
             " run to change it"
         )
     if "iterations" not in _given():
@@ -193,7 +193,7 @@ def _require_valid(env_config: dict[str, Any], arguments: dict[str, Any]) -> Non
     from rsc.trading.config import TradingConfig
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they are printed when the prices are read
+        warnings.simplefilter("ignore")  # warnings are printed when the prices are read
         TradingConfig.of(env_config)
     split = Split(arguments["train_until"], arguments["validate_until"])
     problem = split.problem()
@@ -213,7 +213,7 @@ def _require_valid(env_config: dict[str, Any], arguments: dict[str, Any]) -> Non
 def _market(arguments: dict[str, Any], data: Path | None) -> dict[str, Any]:
     return {
         "ticker": arguments.pop("ticker"),
-        "data": str(data.absolute()) if data else None,  # the run's row and its journals say which file it was
+        "data": str(data.absolute()) if data else None,  # the run's row and its journals record the file
         "symbol": arguments.pop("symbol"),
         "periods_per_year": arguments.pop("periods_per_year"),
     }

@@ -1,6 +1,6 @@
 """Call the database driver directly for the frequent writes, where SQLAlchemy costs several times as much.
 
-The statements are plain SQL that SQLite and PostgreSQL both take; values are converted as the tables' types say.
+The statements are plain SQL that both SQLite and PostgreSQL accept. Values are converted by the column types.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def mark(connection: Connection) -> str:
 
 
 def values_of(connection: Connection, table: Table, row: Mapping[str, Any]) -> list[Any]:
-    """Return a row's values in its own order, as the driver takes them."""
+    """Return a row's values in the row's own order, converted for the driver."""
     values = list(row.values())
     for index, convert in _converters(connection.dialect, table, tuple(row)):
         values[index] = convert(values[index])

@@ -22,7 +22,7 @@ log = logging.getLogger("rsc")
 RECONCILER, CALLBACK = "reconciler", "callback"
 _RLLIBS_OWN = ("rllib_episode_id", "worker_index", "in_evaluation")
 KNOWN_AT_START = ("env_index", "seed", "trial_id", "market", "market_start", "first_price")
-"""Columns that an episode's end fills in where the journal tells them, and leaves alone otherwise."""
+"""Columns that the end of an episode fills in if the journal has their values, and keeps otherwise."""
 _PAGE = 1000
 _C = episodes.c
 
@@ -45,16 +45,16 @@ class Ended:
 
 
 def rank_of(row: Mapping[str, Any]) -> Rank:
-    """Return the rank of the evidence that ends a row. What the row does not know counts as the least."""
+    """Return the rank of the evidence that ends a row. An unknown value counts as the lowest."""
     steps, trades = row.get("steps_lost"), row.get("trades_lost")
     lost = _UNKNOWN_LOSS if steps is None or trades is None else steps + trades
     return bool(row.get("evidence_final")), bool(row.get("evidence_closed")), row.get("evidence_steps") or 0, -lost
 
 
 def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
-    """Insert a started episode; return False if its row has ended. Fill in the RLlib id of a row that has none.
+    """Insert a started episode, or fill in the RLlib id of its row. Return False if the row has ended.
 
-    A ``status_reason`` says that the episode's journal failed; it is stored in a row that exists, too.
+    A ``status_reason`` says that the episode's journal failed; it is stored in an existing row too.
 
     Raises IntegrityError if the run is unknown, or the RLlib id belongs to another journal.
     """
@@ -82,11 +82,11 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
 def end_episode_by_callback(
     connection: Connection, ended: Ended, start: Mapping[str, Any] | None, later: list[tuple[int, Trades]] | None = None
 ) -> bool:
-    """End an episode as its callback, also if the reconciler ended it; return False if the callback did so before.
+    """End an episode as its callback, even if the reconciler ended it. Return False if the callback did so before.
 
-    Where there is no row, ``start`` makes it. Where the reconciler ended it on equal evidence, the journal's own end
-    included, only RLlib's ids are filled in. If there is a list ``later``, the trades are added to it, and the caller
-    inserts those of all episodes at once by `insert_trades`, in the same transaction.
+    If there is no row, it is inserted from ``start``. If the reconciler ended the episode on equal evidence, the journal's
+    end included, only RLlib's ids are filled in. If ``later`` is given, the trades are appended to it; the caller inserts
+    the trades of all episodes with `insert_trades` in the same transaction.
     """
     row, each = ended.row, mark(connection)
     equal = f"evidence_closed AND {each} AND evidence_steps = {each} AND steps_lost = {each} AND trades_lost = {each}"
@@ -104,7 +104,7 @@ def end_episode_by_callback(
 def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
     """Replace an earlier verdict of the reconciler if ``ended`` rests on strictly more evidence.
 
-    Evidence that the row does not know (NULL) counts as none.
+    Unknown evidence of the row (NULL) counts as none.
     """
     each = mark(connection)
     known = (
@@ -116,9 +116,10 @@ def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
 
 
 def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], pass_id: str) -> set[str]:
-    """End all episodes of a batch that are still started, with their trades; return the journal ids of those.
+    """End all episodes of a batch that are still started, with their trades. Return their journal ids.
 
-    One executemany: where it changed fewer rows than asked, the pass's id in the rows tells which of them.
+    The rows are changed by one executemany. If it changed fewer rows than the batch has, the pass id in the rows shows
+    which ones.
     """
     if not batch:
         return set()
@@ -142,7 +143,7 @@ def _assignments(each: str, names: tuple[str, ...]) -> str:
 
 
 def _won(connection: Connection, batch: Sequence[Ended], pass_id: str) -> dict[str, int]:
-    """Return the episode ids of those that this pass ended, by journal id."""
+    """Return the ids of the episodes that this pass ended, by journal id."""
     wanted = [ended.journal_id for ended in batch]
     won = connection.execute(
         select(_C.journal_id, _C.episode_id).where(_C.journal_id.in_(wanted), _C.finalized_pass == pass_id)
@@ -195,7 +196,7 @@ _JUDGED = (
 
 
 def started_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRow]:
-    """Yield the started episodes of a run, oldest first. Episodes that start meanwhile do not prolong it."""
+    """Yield the started episodes of a run, oldest first. Episodes that start meanwhile are left out."""
     return _paged(engine, and_(_C.run_id == run_id, _C.status == "started"), _JUDGED)
 
 
@@ -216,7 +217,7 @@ def episodes_of(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRo
 
 
 def _paged(engine: Engine, guard: Any, columns: Sequence[Column[Any]]) -> Iterator[Row[Any] | UnreadableRow]:
-    """Read by key, a page at a time: memory stays flat, and no transaction stays open while others write."""
+    """Yield rows in pages by key, so that memory stays bounded and no transaction stays open for long."""
     last = 0
     with reading(engine) as connection:
         newest = connection.execute(select(func.max(_C.episode_id))).scalar() or 0
@@ -231,7 +232,7 @@ def _paged(engine: Engine, guard: Any, columns: Sequence[Column[Any]]) -> Iterat
 
 
 def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[str]:
-    """Return those of the journals that have a row."""
+    """Return the ids of those journals that have a row."""
     found = connection.execute(select(_C.journal_id).where(_C.journal_id.in_(journal_ids)))
     return {row.journal_id for row in found}
 
@@ -239,7 +240,7 @@ def known_journals(connection: Connection, journal_ids: Sequence[str]) -> set[st
 def rows_of_journals(connection: Connection, run_id: str, journal_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return every column of some journals' rows by journal id, with None for undefined metrics.
 
-    Journals without a row are absent, and so are rows that cannot be read: they are logged.
+    Journals without a row are absent. Unreadable rows are absent too, and are logged.
     """
     view = episode_metrics.c
     return _by(view.journal_id, connection, and_(view.run_id == run_id, view.journal_id.in_(journal_ids)))
@@ -269,7 +270,7 @@ def chosen_episodes(
         connection: An open connection.
         run_id: The run.
         guards: Conditions on columns of `rsc.db.models.episode_metrics`.
-        order: What to sort by. Equal episodes follow in the order of their numbers.
+        order: Sort keys. Equal episodes are sorted by their numbers.
         limit: Return at most this many.
     """
     view = episode_metrics.c
@@ -291,9 +292,9 @@ def names_of_run(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableR
 
 
 def settled_journals(connection: Connection, run_id: str) -> set[str]:
-    """Return the journals of a run whose row has ended for good.
+    """Return the journals of a run whose row is final.
 
-    That is: by its callback, by the reconciler on final evidence, or by the reconciler more than seven days ago.
+    A row is final if the callback ended it, or the reconciler on final evidence or more than seven days ago.
     """
     old = _C.finalized_at < datetime.now(UTC) - SETTLED_AFTER
     final = or_(_C.finalized_by == CALLBACK, _C.evidence_final.is_(True), _C.evidence_closed.is_(True), old)
@@ -339,7 +340,7 @@ def oldest_started(connection: Connection) -> datetime | None:
 
 
 def overruled_counts(connection: Connection) -> tuple[int, int]:
-    """Return how many verdicts of the reconciler were replaced, and how many of those had a wrong status."""
+    """Return the number of replaced verdicts of the reconciler, and of those with a wrong status."""
     false = func.sum(case((_C.overruled_status != _C.status, 1), else_=0))
     row = connection.execute(select(func.count(), false).where(_C.overruled_status.is_not(None))).one()
     return row[0], row[1] or 0

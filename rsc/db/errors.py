@@ -1,4 +1,4 @@
-"""The exceptions about databases and runs, and the first line of an error's message."""
+"""Exceptions about databases and runs, and the first line of an error's message."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ class DatabaseError(Exception):
 
 
 class UnknownRunError(Exception):
-    """The database does not know the run, or the name fits more than one. The message is one line."""
+    """The database does not have the run, or the name fits more than one. The message is one line."""
 
 
 def first_line(error: BaseException | None) -> str:
-    """Return what the database said, in one line; the name of an error that says nothing."""
+    """Return the first line of an error's message, or the error's name if it has no message."""
     said = str(getattr(error, "orig", None) or error).strip()
     return said.splitlines()[0] if said else type(error).__name__

@@ -19,7 +19,7 @@ _OF_SQLITE = (
 _OF_POSTGRESQL = (
     (
         "permission denied",
-        "grant this role SELECT on the tables to look, all rights on them to write, CREATE to make them",
+        "grant this role SELECT on the tables for reading, all rights on them for writing, CREATE for creating them",
     ),
     ("read-only transaction", "connect to the primary, as a role that may write"),
     ("no schema has been selected", "create the schema that `search_path` names"),
@@ -36,7 +36,7 @@ _CHECK = {"sqlite": "check the file and its disk", "postgresql": "start the serv
 
 
 def unusable(engine: Engine, error: SQLAlchemyError) -> DatabaseError:
-    """Return the error to raise: which database, what it said in one line, and what to do."""
+    """Return the error to raise: the database, its message in one line, and what to do."""
     said, kind = first_line(error), engine.dialect.name
     hints = _OF_SQLITE if kind == "sqlite" else _OF_POSTGRESQL
     hint = next((hint for words, hint in hints if words in said), _CHECK[kind])

@@ -1,4 +1,4 @@
-"""The tables of the database. Migrations make them; `rsc.db.episodes` and `rsc.db.runs` query them."""
+"""The tables of the database. Migrations create them; `rsc.db.episodes` and `rsc.db.runs` query them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EPISODE_STATUSES = ("started", "completed", "truncated", "error")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, always UTC. SQLite has no time zones and keeps it naive."""
+    """Column type for aware times, always UTC. SQLite has no time zones and stores them naive."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -63,9 +63,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Words(TypeDecorator[str]):
-    """Text as the database takes it: cut to the column's length, without NUL, in the characters of its encoding.
+    """Column type for text that every database accepts: cut to the column's length, without NUL characters.
 
-    `rsc.db.postgres` notes the encoding on the dialect. Characters that it cannot hold become question marks.
+    Characters that the database's encoding does not have become question marks. `rsc.db.postgres` stores the encoding on
+    the dialect.
     """
 
     impl = String
@@ -94,13 +95,13 @@ training_runs = Table(
     Column("status", String(16), nullable=False),
     Column("notes", Words),
     Column("journal_root", Text),
-    Column("algorithm", Words(64)),  # from here on: where the run's figures come from
+    Column("algorithm", Words(64)),  # this and the following columns: origin of the run's figures
     Column("config", JSON),
     Column("seed", BigInteger),
     Column("package_version", Words(64)),
-    Column("git_commit", Words(64)),  # of the folder that the driver ran in; "-dirty" if it had changes
+    Column("git_commit", Words(64)),  # of the driver's current folder; with "-dirty" if tracked files had changes
     Column("driver_host", Words(255)),
-    Column("parent_run_id", Words(128)),  # the run whose checkpoint this one goes on from
+    Column("parent_run_id", Words(128)),  # the run whose checkpoint this run continues from
     Column("trial_id", Words(128)),
     Column("mirror", Text),  # its URL, without secrets
     _one_of("status", RUN_STATUSES),
@@ -140,7 +141,7 @@ LATER_METRICS = (
     "average_holding_steps",
     "win_rate_marked",
 )
-"""Of migration 0002, as is `longest_drawdown_steps`."""
+"""Columns that migration 0002 adds, with `longest_drawdown_steps`."""
 FRACTIONS = frozenset(
     (
         *("total_return", "annual_return", "volatility", "max_drawdown", "win_rate", "time_in_market"),
@@ -183,17 +184,17 @@ episodes = Table(
     Column("finalized_pass", String(64)),
     Column("evidence_steps", Integer),
     Column("evidence_closed", Boolean),
-    Column("evidence_final", Boolean),  # no evidence can follow: the journal is closed, or its writer certainly dead
+    Column("evidence_final", Boolean),  # no evidence can follow: the journal is closed, or its writer is certainly dead
     Column("overruled_status", String(16)),  # an earlier verdict of the reconciler that better evidence replaced
     Column("steps_lost", Integer),
     Column("trades_lost", Integer),
-    Column("not_told", Words),  # names of metrics that are NULL because the env does not tell what they are made of
+    Column("not_told", Words),  # names of metrics that are NULL because the env does not tell their inputs
     *_metric_columns(),
     Column("env_index", Integer),
     Column("seed", BigInteger),
     Column("trial_id", Words(128)),
     Column("start_iteration", Integer),  # training iterations before the episode started
-    Column("start_env_steps", BigInteger),  # env steps that the training had sampled before
+    Column("start_env_steps", BigInteger),  # env steps that the training had sampled before the episode
     Column("market", Words(128)),
     Column("market_start", UtcDateTime),  # market time of the bar of the reset; start_time and end_time are wall time
     Column("market_end", UtcDateTime),  # market time of the last step
@@ -212,7 +213,7 @@ episodes = Table(
 )
 IMPROVABLE = episodes.c.evidence_final.is_(False)
 IMPROVABLE_INDEX = Index("ix_episodes_improvable", episodes.c.run_id, episodes.c.finalized_at, sqlite_where=IMPROVABLE)
-"""Of rows whose verdict may still change alone. `rsc.db.postgres` adds ``postgresql_where``, which loads that dialect."""
+"""Index of rows whose verdict may still change. `rsc.db.postgres` adds ``postgresql_where``, which loads its dialect."""
 
 completed_trades = Table(
     "completed_trades",
@@ -222,7 +223,7 @@ completed_trades = Table(
     Column("direction", SmallInteger, nullable=False),
     Column("quantity", Float),
     Column("entry_step", Integer),
-    Column("entry_time", UtcDateTime),  # market time, as is exit_time: join trades with steps by their numbers
+    Column("entry_time", UtcDateTime),  # market time, like exit_time; join trades with steps by step numbers
     Column("entry_price", Float),
     Column("exit_step", Integer, nullable=False),
     Column("exit_time", UtcDateTime),
@@ -244,7 +245,7 @@ reconciler_passes = Table(
 )
 
 EPISODE_METRICS = "episode_metrics"
-_NOISE = 1e-9  # a volatility below it is rounding noise, for up to one period a second
+_NOISE = 1e-9  # a smaller volatility is rounding noise, for up to one period a second
 _UNDEFINED = {
     "sharpe_ratio": f"CASE WHEN sharpe_ratio = 0 AND coalesce(volatility, 0) < {_NOISE} THEN NULL ELSE sharpe_ratio END",
     "win_rate": "CASE WHEN total_trades = 0 THEN NULL ELSE win_rate END",
@@ -252,13 +253,13 @@ _UNDEFINED = {
 
 
 episode_metrics = Table(EPISODE_METRICS, MetaData(), *(Column(one.name, one.type) for one in episodes.columns))
-"""The view, for queries. Its own metadata keeps `create_all` from making a table of it."""
+"""The view, for queries. It has its own metadata, so that `create_all` does not create a table for it."""
 
 
 def create_view() -> str:
-    """Return the statement that makes `episode_metrics`: `episodes` with NULL where a stored 0.0 means undefined.
+    """Return the statement that creates `episode_metrics`: `episodes` with NULL where a stored 0.0 means undefined.
 
-    Migrations make it again when `episodes` gains columns.
+    Migrations create it again when `episodes` gains columns.
     """
     columns = (
         f"{_UNDEFINED[column.name]} AS {column.name}" if column.name in _UNDEFINED else column.name

@@ -17,15 +17,15 @@ from rsc.db.patience import PatientConnection
 
 IMPROVABLE_INDEX.dialect_kwargs["postgresql_where"] = IMPROVABLE
 
-# A timeout that the user set, in `options` of the URL, for the role, or for the database, is kept. 'true': until the
-# transaction ends. Poolers such as pgbouncer give each transaction another session, and refuse settings at the start.
+# Keep a timeout that the user set in `options` of the URL, for the role, or for the database. 'true' means until the
+# end of the transaction: poolers such as pgbouncer give each transaction another session, and refuse start settings.
 _SET_TIMEOUTS = " SELECT " + ", ".join(
     f"set_config('{name}', CASE current_setting('{name}') WHEN '0' THEN '{{{name}}}' ELSE current_setting('{name}') END,"
     " true)"
     for name in ("lock_timeout", "statement_timeout")
 )
-_SET_DATES = ", set_config('datestyle', 'ISO', true)"  # the driver reads no other style
-_SLACK_S = 1.0  # the server's own timeout comes first, since it costs no connection
+_SET_DATES = ", set_config('datestyle', 'ISO', true)"  # the driver reads only this style
+_SLACK_S = 1.0  # longer than the server's own timeout, which does not close the connection
 
 
 class _ReplacingLoader(TextLoader):
@@ -39,17 +39,17 @@ def postgres_engine(url: URL, timeout_s: float, statement_s: float, to_json: Cal
     """Return an engine on a PostgreSQL database, also behind a pooler in transaction mode.
 
     Args:
-        url: From `rsc.db.urls.parse_url`. All that it sets is kept.
-        timeout_s: How long connecting to each host may take, and waiting for a lock.
-        statement_s: How long each statement may take.
-        to_json: How to serialise JSON columns.
+        url: From `rsc.db.urls.parse_url`. All its settings are kept.
+        timeout_s: Bound in seconds for connecting to each host, and for waiting for a lock.
+        statement_s: Bound in seconds for each statement.
+        to_json: Serialises JSON columns.
     """
-    # No prepared statements: a pooler runs each transaction in another session, which does not know them.
+    # No prepared statements: a pooler runs each transaction in another session, which does not have them.
     arguments: dict[str, Any] = {"prepare_threshold": None}
     if "connect_timeout" not in url.query and "PGCONNECT_TIMEOUT" not in os.environ:
         arguments["connect_timeout"] = max(2, math.ceil(timeout_s))  # libpq takes whole seconds, at least 2
     secret = url.query.get("sslpassword")
-    if secret is not None:  # engines show their URL in messages, and would hide only its password
+    if secret is not None:  # engines show their URL in messages, and hide only its password
         arguments["sslpassword"] = secret
     engine = create_engine(
         url.difference_update_query(["sslpassword"]),
@@ -79,7 +79,7 @@ def postgres_engine(url: URL, timeout_s: float, statement_s: float, to_json: Cal
 
 
 def _agree_on_encoding(connection: psycopg.Connection[Any]) -> str:
-    """Speak the database's own encoding, and return Python's name of it, so that `Words` can tell which text it holds."""
+    """Use the database's own encoding, and return Python's name of it. `Words` needs it to replace other characters."""
     server = connection.info.parameter_status("server_encoding") or "UTF8"
     if connection.info.parameter_status("client_encoding") != server:
         connection.execute(f"SET client_encoding TO '{server}'")
@@ -88,7 +88,7 @@ def _agree_on_encoding(connection: psycopg.Connection[Any]) -> str:
         return connection.info.encoding
     for kind in ("text", "varchar", "bpchar", "name"):
         connection.adapters.register_loader(kind, _ReplacingLoader)
-    return "utf-8"  # what psycopg sends, and such a database keeps any bytes
+    return "utf-8"  # psycopg sends UTF-8, and such a database stores any bytes
 
 
 def _own_statement_timeout_s(connection: psycopg.Connection[Any]) -> float:

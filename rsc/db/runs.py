@@ -25,12 +25,12 @@ def start_run(
     """Insert a running run.
 
     Args:
-        connection: Its transaction holds the row.
+        connection: A connection in a transaction, which inserts the row.
         run_id: The run's id.
-        parameters: What the user set, for people and tools.
-        journal_root: The folder of the run's journals.
+        parameters: The user's settings, for people and tools.
+        journal_root: The folder of all runs' journals.
         start_time: When the run started.
-        facts: Further columns, such as `rsc.provenance.provenance` gives.
+        facts: Further columns, for example those of `rsc.provenance.provenance`.
 
     Raises:
         IntegrityError: The id is taken.
@@ -50,7 +50,7 @@ def start_run(
 
 
 def _require_characters(connection: Connection, path: str) -> None:
-    """Refuse a path that the database would store as another one."""
+    """Refuse a path that the database's encoding would change."""
     encoding = getattr(connection.dialect, "rsc_encoding", "utf-8")
     if path != path.encode(encoding, "replace").decode(encoding):
         shown = path.encode("utf-8", "backslashreplace").decode()
@@ -60,27 +60,27 @@ def _require_characters(connection: Connection, path: str) -> None:
 
 
 def end_run(connection: Connection, run_id: str, status: str, end_time: datetime, notes: str | None = None) -> bool:
-    """Record how the driver ended a run: `completed`, `error` or `interrupted`. Replaces what the reconciler recorded."""
+    """Record how the driver ended a run: `completed`, `error` or `interrupted`. Replaces a status of the reconciler."""
     guard = training_runs.c.status.in_(("running", "interrupted"))
     statement = update(training_runs).where(training_runs.c.run_id == run_id, guard)
     return connection.execute(statement.values(status=status, end_time=end_time, notes=notes)).rowcount == 1
 
 
 def resume_run(connection: Connection, run_id: str, mirror: str | None = None) -> bool:
-    """Mark a run as running again, with its mirror if it has one now; return False if there is no such run."""
+    """Mark a run as running again, with its current mirror if it has one. Return False if there is no such run."""
     changes = {"status": "running", "end_time": None, "notes": None, **({"mirror": mirror} if mirror else {})}
     statement = update(training_runs).where(training_runs.c.run_id == run_id)
     return connection.execute(statement.values(changes)).rowcount == 1
 
 
 def move_run(connection: Connection, run_id: str, journal_root: str) -> bool:
-    """Record where the journals of a run are now; return False if there is no such run."""
+    """Record the new journal root of a run. Return False if there is no such run."""
     statement = update(training_runs).where(training_runs.c.run_id == run_id)
     return connection.execute(statement.values(journal_root=journal_root)).rowcount == 1
 
 
 def interrupt_run(connection: Connection, run_id: str) -> bool:
-    """Mark a run whose driver is gone as interrupted, at the end of its last episode, if none of them is started."""
+    """Mark a run whose driver has exited as interrupted at the end of its last episode, unless one is still started."""
     of_run = episodes.c.run_id == run_id
     still_started = exists().where(of_run, episodes.c.status == "started")
     last_step = select(func.max(episodes.c.end_time)).where(of_run).scalar_subquery()
@@ -99,7 +99,7 @@ def has_episodes(connection: Connection, run_id: str) -> bool:
 def add_trial(
     connection: Connection, run_id: str, trial_id: str, parameters: Mapping[str, Any], start_time: datetime
 ) -> None:
-    """Add a Tune trial to its run's parameters, under "trials". A trial that starts again with others gets another entry."""
+    """Add a Tune trial to its run's parameters, under "trials". A restart with other parameters gets another entry."""
     of_run = training_runs.c.run_id == run_id
     known = connection.execute(select(training_runs.c.parameters).where(of_run).with_for_update()).scalar()
     trials = dict((known or {}).get("trials", {}))
@@ -111,7 +111,7 @@ def add_trial(
 
 
 def find_run(connection: Connection, run_id: str) -> Row[Any] | None:
-    """Return a run with every column, None if the database does not know it."""
+    """Return a run with every column, None if the database does not have it."""
     return connection.execute(select(training_runs).where(training_runs.c.run_id == run_id)).one_or_none()
 
 
@@ -122,9 +122,9 @@ _PLACE: tuple[Column[Any], ...] = tuple(
 
 
 def run_place(connection: Connection, run_id: str) -> Row[Any] | None:
-    """Return run_id, status, journal_root and mirror of a run, None if the database does not know it.
+    """Return run_id, status, journal_root and mirror of a run, None if the database does not have it.
 
-    Times and parameters are left out: one that a person edited by hand may not be readable.
+    Times and parameters are left out, because they may be unreadable after an edit by hand.
     """
     return connection.execute(select(*_PLACE).where(training_runs.c.run_id == run_id)).one_or_none()
 
@@ -133,7 +133,7 @@ LATEST = "latest"
 
 
 def run_named(connection: Connection, name: str) -> Row[Any]:
-    """Return run_id, status, journal_root and mirror of the run that a person names.
+    """Return run_id, status, journal_root and mirror of the run with this name.
 
     Args:
         connection: An open connection.
@@ -154,7 +154,7 @@ def run_named(connection: Connection, name: str) -> Row[Any]:
 
 
 def id_named(name: str, newest_first: Sequence[str]) -> str | None:
-    """Return the run that a person names; None if there is none.
+    """Return the id of the run with this name; None if there is none.
 
     Args:
         name: The run's id, the beginning of exactly one id, or "latest": the run that started last.
@@ -192,12 +192,12 @@ def all_runs(connection: Connection) -> Sequence[Row[Any] | UnreadableRow]:
 
 
 def unsettled_runs(connection: Connection, since: datetime) -> set[str]:
-    """Return the runs that a pass has to look at: running, or with started or improvable episodes.
+    """Return the runs that a pass must check: running, or with started or improvable episodes.
 
-    Verdicts that were made before ``since`` are not improvable.
+    Verdicts from before ``since`` are not improvable.
     """
     of_run = episodes.c.run_id == training_runs.c.run_id
-    # Each of the two has its index; one question with an "or" would look at every episode that ever ended.
+    # Two queries, since each uses its own index; one query with OR would scan every ended episode.
     started = exists().where(of_run, episodes.c.status == "started")
     improvable = exists().where(of_run, episodes.c.evidence_final.is_(False), episodes.c.finalized_at > since)
     query = select(training_runs.c.run_id).where((training_runs.c.status == "running") | started | improvable)
@@ -223,7 +223,7 @@ def counts_by_run(connection: Connection) -> dict[str, dict[str, int]]:
 
 
 def counts_by_trial(connection: Connection) -> dict[str, dict[str, dict[str, int]]]:
-    """Return how many episodes of each status each Tune trial of each run has."""
+    """Return the number of episodes by run, Tune trial and status."""
     columns = (episodes.c.run_id, episodes.c.trial_id, episodes.c.status)
     query = select(*columns, func.count()).where(episodes.c.trial_id.is_not(None)).group_by(*columns)
     counts: dict[str, dict[str, dict[str, int]]] = {}
@@ -233,7 +233,7 @@ def counts_by_trial(connection: Connection) -> dict[str, dict[str, dict[str, int
 
 
 def start_pass(connection: Connection, pass_id: str, host: str, start_time: datetime) -> None:
-    """Record that a pass has begun. A daemon's idle passes share one id, and only the last of them is kept."""
+    """Record the start of a pass. A daemon's idle passes share one id, so only the last one is kept."""
     values = {"host": host, "start_time": start_time, "end_time": None, "outcome": None, "report": None}
     again = update(reconciler_passes).where(reconciler_passes.c.pass_id == pass_id)
     if connection.execute(again.values(values)).rowcount == 0:

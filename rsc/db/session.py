@@ -1,4 +1,4 @@
-"""Engines and connections: how the project talks to SQLite and PostgreSQL. Importing makes no engine."""
+"""Create engines and open connections for SQLite and PostgreSQL. Importing creates no engine."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ __all__ = [
 def open_engine(
     url: str, timeout_s: float = DATABASE_TIMEOUT_S, statement_s: float | None = None, *, looking: bool = False
 ) -> Engine:
-    """Return an engine for a database URL. Connects to nothing, and makes no file: `rsc.db.upgrade` makes it.
+    """Return an engine for a database URL. It does not connect, and creates no file; `rsc.db.upgrade` does that.
 
     Args:
-        url: As `rsc.db.urls.parse_url` takes it. What it sets is kept, and ours is added.
-        timeout_s: How long connecting may take, and waiting for another writer's lock.
-        statement_s: How long each statement of a server may take. None: 12 times ``timeout_s``.
-        looking: Open a SQLite file for queries alone, also where it may not be written.
+        url: A URL for `rsc.db.urls.parse_url`. Its settings are kept, and defaults are added.
+        timeout_s: Bound in seconds for connecting, and for waiting for another writer's lock.
+        statement_s: Bound in seconds for each statement on a server. None: 12 times ``timeout_s``.
+        looking: Open a SQLite file only for queries, which works without write permission.
 
     Raises:
-        DatabaseError: It is no database URL, or its driver is not installed.
+        DatabaseError: ``url`` is not a database URL, or its driver is not installed.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return sqlite_engine(parsed, timeout_s, to_json, looking)
     try:
-        from rsc.db.postgres import postgres_engine  # its driver is an extra
+        from rsc.db.postgres import postgres_engine  # psycopg is an extra
     except ModuleNotFoundError as error:
         raise DatabaseError("PostgreSQL needs a driver: pip install 'reinforce-strategy-creator[postgres]'") from error
     return postgres_engine(parsed, timeout_s, statement_s or 12 * timeout_s, to_json)
@@ -54,13 +54,13 @@ def open_engine(
 
 @contextlib.contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a connection for queries alone, which waits for no writer."""
+    """Open a connection for queries. It does not wait for writers."""
     with engine.connect() as connection:
         yield connection.execution_options(rsc_reading=True)
 
 
 def database_now(engine: Engine) -> datetime:
-    """Return the time by the clock that all users of the database share: a server's own; a file has only this host's."""
+    """Return the time of the server's clock, which all its users share; for a file the time of this host."""
     if engine.dialect.name != "postgresql":
         return datetime.now(UTC)
     with reading(engine) as connection:
@@ -69,7 +69,7 @@ def database_now(engine: Engine) -> datetime:
 
 
 def to_json(value: Any) -> str:
-    """Return JSON that every database takes: NaN and infinities are null, unknown objects are their text."""
+    """Return JSON that every database accepts. NaN and infinities become null, unknown objects become text."""
     try:
         return json.dumps(value, allow_nan=False, default=str)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Engines on SQLite files."""
+"""Create engines on SQLite files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rsc.db.urls import file_of
 
 
 def sqlite_engine(url: URL, timeout_s: float, to_json: Callable[[Any], str], looking: bool) -> Engine:
-    """Return an engine on a SQLite database. It never makes the file.
+    """Return an engine on a SQLite database. It never creates the file.
 
     Args:
-        url: Its query may set what `sqlite3.connect` takes; this adds what it does not set.
-        timeout_s: How long to wait for another writer.
-        to_json: How to serialise JSON columns.
-        looking: Open for queries alone: nothing is written, and a read-only file or folder will do.
+        url: Its query may set arguments of `sqlite3.connect`; defaults are added.
+        timeout_s: How long to wait for another writer, in seconds.
+        to_json: Serialises JSON columns.
+        looking: Open only for queries: nothing is written, so a read-only file or folder is enough.
     """
     defaults = {"timeout": timeout_s, "check_same_thread": False}
     arguments = {key: value for key, value in defaults.items() if key not in url.query}
@@ -33,7 +33,7 @@ def sqlite_engine(url: URL, timeout_s: float, to_json: Callable[[Any], str], loo
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        if file is None:  # in memory, or a URI that says by itself how to open it
+        if file is None:  # in memory, or a URI with its own open mode
             return None
         how = _how_to_look(file) if looking else "mode=rw"
         kwargs["uri"] = True
@@ -44,14 +44,14 @@ def sqlite_engine(url: URL, timeout_s: float, to_json: Callable[[Any], str], loo
 
     @event.listens_for(engine, "checkout")
     def check_file(connection: Any, record: Any, _: Any) -> None:
-        """Open the file anew if it was removed or replaced since: what is written to the old one, nobody sees."""
+        """Reconnect if the file was removed or replaced, because writes to the old file would be lost."""
         if file is not None and record.info.get("file") != _identity(file):
             raise DisconnectionError(f"{file} was removed or replaced")
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
         record.info["file"] = None if file is None else _identity(file)
-        connection.isolation_level = None  # the only BEGIN is SQLAlchemy's, below
+        connection.isolation_level = None  # only the listener below sends BEGIN
         if looking:
             connection.execute("PRAGMA query_only = ON")
             return
@@ -61,7 +61,7 @@ def sqlite_engine(url: URL, timeout_s: float, to_json: Callable[[Any], str], loo
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A deferred transaction that turns to writing fails at once where another writes; an immediate one waits.
+        # If another writer is active, a deferred transaction fails at its first write; an immediate one waits.
         reading = looking or connection.get_execution_options().get("rsc_reading", False)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
@@ -78,10 +78,10 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 def create_file(url: URL) -> None:
-    """Make the file of a SQLite database, empty, and its folder, where they do not exist.
+    """Create the empty file of a SQLite database, and its folder, if they do not exist.
 
     Raises:
-        DatabaseError: The operating system refuses.
+        DatabaseError: They cannot be created.
     """
     file = file_of(url)
     if file is None or file.exists():
@@ -90,14 +90,14 @@ def create_file(url: URL) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     except OSError as error:
-        raise DatabaseError(f"cannot make the database {file}: {error.strerror}") from error
+        raise DatabaseError(f"cannot create the database {file}: {error.strerror}") from error
 
 
 def _how_to_look(file: Path) -> str:
-    """Return how to open a file for queries without leaving a trace, by what may be written.
+    """Return the options to open a file for queries, by the permissions, so that no files are left behind.
 
-    SQLite reads a file in WAL mode with the help of two files beside it, ``-wal`` and ``-shm``. Where the folder may be
-    written, it makes them and removes them. Elsewhere it needs to be told what to do without them.
+    To read a file in WAL mode, SQLite uses two files beside it, ``-wal`` and ``-shm``. It creates and removes them if the
+    folder is writable. Otherwise it needs options to work without them.
     """
     if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
         return "mode=rw"

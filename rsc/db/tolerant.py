@@ -11,19 +11,19 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from rsc.db.session import first_line
 
-_NOT_UTF8 = "Could not decode to UTF-8"  # SQLite's driver reports such a text as an error of the database
+_NOT_UTF8 = "Could not decode to UTF-8"  # SQLite's driver reports invalid text as a database error
 
 
 @dataclass(frozen=True)
 class UnreadableRow:
-    """A row that cannot be read. ``key`` is its primary key, ``reason`` what the driver said."""
+    """A row that cannot be read. ``key`` is its primary key, ``reason`` the driver's message."""
 
     key: Any
     reason: str
 
 
 def rows_of_query(connection: Connection, query: Select[Any], key: Column[Any]) -> Sequence[Row[Any] | UnreadableRow]:
-    """Return the rows of a query, with an `UnreadableRow` in the place of each row that cannot be read.
+    """Return the rows of a query, with an `UnreadableRow` for each row that cannot be read.
 
     Args:
         connection: An open connection.
@@ -46,7 +46,7 @@ def value_of_first(rows: Sequence[Row[Any] | UnreadableRow]) -> Any:
 
 
 def _as_stored(key: Any) -> Any:
-    """Return a key as a parameter that no column type shortens."""
+    """Return a key as a query parameter that is not cut to the column's length."""
     return literal(key, String()) if isinstance(key, str) else key
 
 

@@ -16,14 +16,14 @@ from rsc.db.models import completed_trades, episodes
 TRADE_COLUMNS = tuple(column.name for column in completed_trades.columns if column.name != "episode_id")
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_ROWS = 50_000  # that are converted at once
+_ROWS = 50_000  # this many trades are converted at once
 _FIRST_US, _LAST_US = (int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10**6 for year in (1, 9999))
 Trades = Mapping[str, Any]
 """Trades of an episode by column, TRADE_COLUMNS, each an array of equal length; times in microseconds."""
 
 
 def trades_from(rows: Sequence[Sequence[Any]]) -> Trades:
-    """Make trades from rows in the order of TRADE_COLUMNS."""
+    """Convert rows in the order of TRADE_COLUMNS to columns."""
     columns = zip(*rows, strict=True) if rows else [()] * len(TRADE_COLUMNS)
     return dict(zip(TRADE_COLUMNS, columns, strict=True))
 
@@ -34,14 +34,14 @@ def count_of(trades: Trades) -> int:
 
 
 def insert_trades(connection: Connection, batch: Sequence[tuple[int, Trades]]) -> None:
-    """Insert the trades of some episodes; rows that exist already stay as they are.
+    """Insert the trades of some episodes. Existing rows are not changed.
 
-    This calls the driver directly and converts column by column: SQLAlchemy, and a loop over trades, each cost as much
-    as the database itself.
+    This calls the driver directly and converts column by column, because SQLAlchemy or a loop over trades would each cost
+    as much time as the database itself.
 
     Args:
-        connection: Its transaction holds all rows.
-        batch: An episode id and its trades, each.
+        connection: A connection in a transaction, which inserts all rows.
+        batch: Pairs of an episode id and its trades.
     """
     batch = [(episode_id, trades) for episode_id, trades in batch if count_of(trades)]
     if not batch:
@@ -55,7 +55,7 @@ def insert_trades(connection: Connection, batch: Sequence[tuple[int, Trades]]) -
 
 
 def _for_driver(connection: Connection, columns: Mapping[str, Any], part: slice) -> dict[str, list[Any]]:
-    """Convert some rows of the columns to lists: times to text, what is unknown to None."""
+    """Convert a part of the columns to lists: times to text, unknown values to None."""
     lists = {name: values[part].tolist() for name, values in columns.items()}
     # Episodes share their market's bars, so each time is converted once.
     times_us = list({*lists["entry_time"], *lists["exit_time"]})
@@ -72,7 +72,7 @@ _BESIDES = "ON CONFLICT (episode_id, trade_number) DO NOTHING"
 
 
 def _insert_rows(connection: Connection, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> None:
-    """Insert into SQLite, which stores NaN as NULL by itself."""
+    """Insert into SQLite, which stores NaN as NULL."""
     marks = ", ".join("?" * len(_COLUMNS))
     rows = list(zip(episode_ids, *columns.values(), strict=True))
     connection.exec_driver_sql(f"{_INTO} VALUES ({marks}) {_BESIDES}", rows)
@@ -81,7 +81,7 @@ def _insert_rows(connection: Connection, episode_ids: list[int], columns: Mappin
 def _insert_arrays(connection: Connection, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> None:
     """Insert into PostgreSQL by one statement with an array for each column.
 
-    Many statements would have to be prepared to be as fast, and poolers such as pgbouncer do not allow that.
+    One statement for each row is as fast only if it is prepared, which poolers such as pgbouncer do not allow.
     """
     kinds = (completed_trades.columns[name].type.compile(dialect=connection.dialect) for name in _COLUMNS)
     arrays = ", ".join(f"CAST(%s AS {kind}[])" for kind in kinds)
@@ -90,12 +90,12 @@ def _insert_arrays(connection: Connection, episode_ids: list[int], columns: Mapp
 
 
 def _array(values: list[Any]) -> str:
-    """Return a PostgreSQL array of numbers or times, None and NaN as NULL."""
+    """Return numbers or times as the text of a PostgreSQL array, with None and NaN as NULL."""
     return "{" + ",".join(["NULL" if value is None or value != value else str(value) for value in values]) + "}"
 
 
 def delete_trades(connection: Connection, episode_id: int) -> None:
-    """Delete an episode's trades, before better ones follow in the same transaction."""
+    """Delete an episode's trades. The caller inserts better ones in the same transaction."""
     each = mark(connection)
     connection.exec_driver_sql(f"DELETE FROM completed_trades WHERE episode_id = {each}", (episode_id,))
 

@@ -17,14 +17,14 @@ from rsc.db.urls import is_missing_file, masked, shown
 
 HEAD = "0004"
 VERSION_TABLE = "rsc_version"
-"""Holds the revision. Not alembic's default name: other tools that use alembic may share the database."""
+"""The table with the revision. Not alembic's default name, since other tools with alembic may share the database."""
 _versions = Table(
     VERSION_TABLE,
     MetaData(),
     Column("version_num", String(32), nullable=False),
-    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),  # as alembic makes it
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),  # as alembic creates it
 )
-_LOCK_KEY = 7_229_004_113  # of PostgreSQL's advisory lock; any number that no other program uses
+_LOCK_KEY = 7_229_004_113  # key of PostgreSQL's advisory lock: a random number
 
 
 def open_existing(
@@ -38,9 +38,9 @@ def open_existing(
 
     Args:
         url: The database.
-        may_create: Make the file and the tables where there are none.
-        may_upgrade: Bring older tables to this version. If neither is set, the engine is for queries alone.
-        hint: What the user can do where there is no such database.
+        may_create: Create the file and the tables if there are none.
+        may_upgrade: Upgrade older tables to this version. If neither is set, the engine is only for queries.
+        hint: What the user can do if there is no such database.
 
     Raises:
         DatabaseError: The database cannot be used, has no tables and ``may_create`` is not set, or has tables of
@@ -57,12 +57,12 @@ def open_existing(
         return engine
     if state is None:
         raise DatabaseError(
-            f"the database {shown(engine.url)} has no runs: a training makes its tables, or `rsc db upgrade`; {hint}"
+            f"the database {shown(engine.url)} has no runs: a training or `rsc db upgrade` creates its tables; {hint}"
         )
     if not may_upgrade:
         raise DatabaseError(
-            f"the database {shown(engine.url)} has tables of another version, or not all; this command writes nothing; run"
-            " `rsc db upgrade`"
+            f"the database {shown(engine.url)} has tables of another version, or some are missing; this command does not"
+            " change them; run `rsc db upgrade`"
         )
     upgrade(engine)
     return engine
@@ -71,8 +71,8 @@ def open_existing(
 def upgrade(engine: Engine) -> bool:
     """Create or upgrade the tables, and adopt a database that has some of them already.
 
-    An adopted table keeps its rows and columns, and gains the columns that it lacks. Two processes may call this at
-    once: alembic takes no lock, so this does.
+    An adopted table keeps its rows and columns, and gains missing columns. Two processes may call this at once: it takes a
+    lock, since alembic does not.
 
     Returns:
         Whether anything changed.
@@ -111,7 +111,7 @@ def is_current(engine: Engine) -> bool:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Return the revision that the database says it has; None if it does not say. Imports no alembic."""
+    """Return the revision that is stored in the database; None if there is none. Does not import alembic."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     revision: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
@@ -119,7 +119,7 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def _state(engine: Engine) -> str | None:
-    """Return the database's revision; "" if tables are there without one, or are not complete; None without tables."""
+    """Return the database's revision; "" if tables have none or are incomplete; None without tables."""
     try:
         with reading(engine) as connection:
             revision = current_revision(connection)
@@ -131,42 +131,42 @@ def _state(engine: Engine) -> str | None:
 
 
 def _tables_there(connection: Connection) -> list[Table]:
-    """Return those of our tables that the database has."""
+    """Return those of this project's tables that the database has."""
     have = set(inspect(connection).get_table_names())
     return [table for table in metadata.sorted_tables if table.name in have]
 
 
 def _create(connection: Connection) -> None:
-    """Make what is missing in a database that names no revision, and note the newest one.
+    """Create the missing tables of a database without a revision, and store the newest revision.
 
-    This imports no alembic: that would be half of what a first training waits for.
+    This does not import alembic, which would double the time before a first training.
     """
     _complete(connection)
     _versions.create(connection, checkfirst=True)
-    connection.execute(_versions.delete())  # a row that names no revision
+    connection.execute(_versions.delete())  # a row without a revision
     connection.execute(_versions.insert().values(version_num=HEAD))
 
 
 def _migrate(connection: Connection) -> None:
-    from alembic import command  # slow, and only needed for tables of an older version
+    from alembic import command  # slow to import, and only needed for tables of an older version
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
     here = str(Path(__file__).with_name("migrations"))
-    config.set_main_option("script_location", here.replace("%", "%%"))  # its parser interpolates
+    config.set_main_option("script_location", here.replace("%", "%%"))  # its parser interpolates "%"
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
     except CommandError as error:
         raise DatabaseError(
-            f"the database has revision {current_revision(connection)}, this version knows up to {HEAD}; "
+            f"the database has revision {current_revision(connection)}, this version reads up to {HEAD}; "
             "upgrade reinforce-strategy-creator on this machine"
         ) from error
 
 
 def _is_complete(connection: Connection) -> bool:
-    """Return whether all tables, columns and the view are there: a dump may have been restored in part."""
+    """Return whether all tables, columns and the view exist. A dump may have been restored in part."""
     inspector = inspect(connection)
     names = set(inspector.get_table_names())
     if EPISODE_METRICS not in inspector.get_view_names() or not names.issuperset(metadata.tables):
@@ -178,7 +178,7 @@ def _is_complete(connection: Connection) -> bool:
 
 
 def _complete(connection: Connection) -> None:
-    """Give a database that has some of our tables what it lacks."""
+    """Create the missing tables, columns and indexes, and the view, in a database that has some of the tables."""
     for table in _tables_there(connection):
         _add_columns(connection, table)
     metadata.create_all(connection)

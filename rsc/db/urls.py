@@ -1,7 +1,7 @@
 """Parse database URLs, and keep their passwords out of messages.
 
 Accepted are SQLAlchemy's URLs of SQLite and PostgreSQL, and libpq's: ``postgres://``, several hosts, and
-``key=value`` strings. No function here connects to anything.
+``key=value`` strings. No function here connects to a database.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def parse_url(text: str) -> URL:
     """Parse the URL of a SQLite file or of a PostgreSQL database.
 
     Returns:
-        The URL, with driver ``sqlite`` or ``postgresql+psycopg``. A password in the query stands in ``password``.
-        Several hosts stand in the query, as ``host`` and ``port``.
+        The URL, with driver ``sqlite`` or ``postgresql+psycopg``. A password of the query is moved to ``password``.
+        Several hosts are stored in the query, as ``host`` and ``port``.
 
     Raises:
-        DatabaseError: It is no such URL. The message shows the text without its password.
+        DatabaseError: ``text`` is not such a URL. The message shows it without its password.
     """
     scheme, separator, rest = text.strip().partition("://")
     if not separator:
@@ -53,9 +53,9 @@ def parse_url(text: str) -> URL:
 
 
 def masked(text: str) -> str:
-    """Return a database URL as messages may show it: without passwords, also if it is mistyped.
+    """Return a database URL for messages: without passwords, even if it is mistyped.
 
-    Of a text that is no valid URL, this hides all that could be a password.
+    In an invalid URL this hides every part that could be a password.
     """
     try:
         return shown(parse_url(text))
@@ -64,19 +64,19 @@ def masked(text: str) -> str:
 
 
 def shown(url: URL) -> str:
-    """Return a parsed URL as messages may show it."""
+    """Return a parsed URL for messages: without passwords."""
     hidden = {key: HIDDEN for key in url.query if _is_secret(key)}
     return _rendered(url.update_query_dict(hidden), hide_password=True).replace("%2A%2A%2A", HIDDEN)
 
 
 def without_password(text: str) -> tuple[str, str | None]:
-    """Split a database URL into the part that may be stored, and a secret; `with_password` joins them.
+    """Split a database URL into a part that may be stored and a secret. `with_password` joins them.
 
     Returns:
-        The URL without passwords, and the whole URL; None instead of the latter if there is no password in it.
+        The URL without passwords, and the whole URL or None if it has no password.
 
     Raises:
-        DatabaseError: It is no database URL.
+        DatabaseError: ``text`` is not a database URL.
     """
     url = parse_url(text)
     query = {key: value for key, value in url.query.items() if not _is_secret(key)}
@@ -101,7 +101,7 @@ def is_file(text: str) -> bool:
     """Return whether this is the URL of a SQLite database, which other machines cannot reach.
 
     Raises:
-        DatabaseError: It is no database URL.
+        DatabaseError: ``text`` is not a database URL.
     """
     return parse_url(text).get_backend_name() == "sqlite"
 
@@ -110,7 +110,7 @@ def is_missing_file(text: str) -> bool:
     """Return whether this is the URL of a SQLite file that does not exist.
 
     Raises:
-        DatabaseError: It is no database URL.
+        DatabaseError: ``text`` is not a database URL.
     """
     file = file_of(parse_url(text))
     return file is not None and not file.exists()
@@ -120,20 +120,20 @@ def _sqlite(text: str, driver: str) -> URL:
     if driver not in ("", "pysqlite"):
         _refuse(text, f"names the driver {driver!r}, which is not supported; write sqlite:///FILE")
     _, mark, query = text.partition("?")
-    if mark and not all("=" in pair for pair in query.split("&")):  # SQLAlchemy would drop what is behind the mark
-        _refuse(text, "is no database URL: the path of a SQLite file has no '?'; give --database-url")
+    if mark and not all("=" in pair for pair in query.split("&")):  # SQLAlchemy would ignore the text after it
+        _refuse(text, "is not a database URL: the path of a SQLite file must not contain '?'; give --database-url")
     try:
         url = make_url(text).set(drivername="sqlite")
     except (ArgumentError, ValueError):
         _refuse(text, f"is no database URL, {EXPECTED}")
     if url.host or url.username or url.port:
-        _refuse(text, "names a host, and SQLite has none; write sqlite:///FILE, with four slashes for an absolute path")
+        _refuse(text, "names a host, but SQLite has none; write sqlite:///FILE, with four slashes for an absolute path")
     _check_sqlite_options(text, url)
     return url
 
 
 def _check_sqlite_options(text: str, url: URL) -> None:
-    """Refuse an option that would be ignored, or a value that has the wrong type. A URI's options are SQLite's own."""
+    """Refuse an option that would be ignored, or a value of the wrong type. Options of a URI are passed to SQLite."""
     is_uri = str(url.query.get("uri", "")).lower() in _TRUE
     for key, value in url.query.items():
         if key not in _SQLITE_OPTIONS:
@@ -164,7 +164,7 @@ _SQLITE_OPTIONS: dict[str, Callable[[str], bool]] = {
     "cached_statements": str.isdecimal,
     "uri": _is_flag,
 }
-"""What `sqlite3.connect` takes of a URL, and whether a value is one."""
+"""Options of `sqlite3.connect` that a URL may set, with a function that checks the value."""
 
 
 def _postgresql(text: str, rest: str) -> URL:
@@ -193,9 +193,7 @@ def _split(rest: str) -> tuple[str, str, str]:
 def _host_and_port(text: str, server: str) -> tuple[str, str]:
     found = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>.*))?", server)
     if found is None or ":" in (found["port"] or ""):
-        _refuse(
-            text, "has a host that cannot be read; an IPv6 address stands in brackets: postgresql://[::1]:5432/NAME"
-        )
+        _refuse(text, "has a host that cannot be read; write an IPv6 address in brackets: postgresql://[::1]:5432/NAME")
     port = found["port"] or ""
     _check_port(text, port)
     host = found["v6"] or found["host"] or ""
@@ -204,15 +202,15 @@ def _host_and_port(text: str, server: str) -> tuple[str, str]:
 
 def _check_port(text: str, port: str) -> None:
     if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        _refuse(text, "has a port that is no number from 1 to 65535")
+        _refuse(text, "has a port that is not a number from 1 to 65535")
 
 
 def _with_options(text: str, url: URL, pairs: list[tuple[str, str]]) -> URL:
-    """Add the query to a PostgreSQL URL, as libpq and as SQLAlchemy read it."""
+    """Add the query to a PostgreSQL URL, in libpq's and SQLAlchemy's spelling."""
     options: dict[str, list[str]] = {}
     for key, value in pairs:
         options.setdefault(key, []).append(value)
-    if options.pop("ssl", None) == ["true"]:  # JDBC's spelling, which libpq takes in URLs
+    if options.pop("ssl", None) == ["true"]:  # JDBC's spelling, which libpq accepts in URLs
         options.setdefault("sslmode", ["require"])
     if "password" in options:
         url = url.set(password=options.pop("password")[-1])
@@ -227,13 +225,13 @@ def _with_options(text: str, url: URL, pairs: list[tuple[str, str]]) -> URL:
     for port in ",".join(options.get("port", ())).split(","):
         _check_port(text, port)
     if not re.fullmatch("-?[0-9]+", options.get("connect_timeout", ["0"])[-1]):
-        _refuse(text, "has a connect_timeout that is no number of seconds")
+        _refuse(text, "has a connect_timeout that is not a number of seconds")
     # A key may be repeated: SQLAlchemy's form of several hosts is host=NAME:PORT&host=NAME:PORT.
     return url.update_query_dict({key: values if len(values) > 1 else values[0] for key, values in options.items()})
 
 
 def _known_options() -> frozenset[str]:
-    """Return libpq's options; none where no driver is installed."""
+    """Return libpq's options; an empty set if no driver is installed."""
     try:
         from psycopg.pq import Conninfo  # an extra: SQLite needs none of it
     except ImportError:
@@ -260,7 +258,7 @@ def _refuse(text: str, why: str) -> NoReturn:
 
 
 def _rendered(url: URL, *, hide_password: bool) -> str:
-    """Render a URL; `parse_url` reads it again, also without a driver's name."""
+    """Render a URL without the driver's name. `parse_url` can read it again."""
     text = url.render_as_string(hide_password=hide_password)
     if url.get_backend_name() == "sqlite":
         return unquote(text)
@@ -272,7 +270,7 @@ def _is_secret(key: str) -> bool:
 
 
 def _mask_unparsed(text: str) -> str:
-    """Hide all of a text that could be a password: what stands before its last '@', or behind a colon."""
+    """Hide every part of a text that could be a password: before the last '@', or after a colon."""
 
     def hide(pair: re.Match[str]) -> str:
         return f"{pair['key']}{pair['equals']}{HIDDEN if _is_secret(pair['key']) else pair['value']}"

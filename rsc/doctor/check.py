@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Level(enum.StrEnum):
-    """How good a result is. WARN: it works, with a limit that the text names. FAIL: something will not work."""
+    """The severity of a result. WARN: it works, with a limit that the text names. FAIL: something will not work."""
 
     OK = "OK"
     WARN = "WARN"
@@ -19,10 +19,10 @@ class Check:
     """One line of `rsc doctor`.
 
     Attributes:
-        name: What was checked, in one or two words. Unique among the checks of a machine.
-        level: The result.
-        found: What was found, and what it means.
-        cure: What to do about it; empty if ``level`` is OK.
+        name: The subject in one or two words. Unique among the checks of a machine.
+        level: The severity.
+        found: The finding, and its meaning.
+        cure: What the user can do; empty if ``level`` is OK.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Check:
 
 
 def ok(name: str, found: str) -> Check:
-    """Return a check that found nothing to do."""
+    """Return a check without a problem."""
     return Check(name, Level.OK, found)
 
 

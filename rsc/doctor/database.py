@@ -1,4 +1,4 @@
-"""Check the database: reachable, its tables of this version, writable; and its clock. Writes nothing."""
+"""Check the database: reachable, tables of this version, writable, clock. Writes nothing."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _check_clock(engine: Engine) -> Check:
     found = f"this machine's clock is {abs(offset_s):.1f} s {'ahead of' if offset_s > 0 else 'behind'} the database's"
     cure = "synchronise both clocks (chrony, systemd-timesyncd)"
     if abs(offset_s) > GRACE_PERIOD_S + doubt_s:
-        return fail("clock", f"{found}; grace periods of {GRACE_PERIOD_S:g} s mean nothing then", cure)
+        return fail("clock", f"{found}; that makes grace periods of {GRACE_PERIOD_S:g} s useless", cure)
     if abs(offset_s) > _TELLING_OFFSET_S + doubt_s:
         return warn("clock", f"{found}; start and end times of episodes differ by that much", cure)
     return ok("clock", found)

@@ -1,4 +1,4 @@
-"""Check the process's limits, what it sees of other processes, and the versions of other packages."""
+"""Check the process's limits, its view of other processes, and the versions of other packages."""
 
 from __future__ import annotations
 
@@ -38,19 +38,17 @@ def _check_descriptors() -> Check:
 
 
 def _check_processes() -> Check:
-    """Look whether the process table can prove that a writer is gone."""
+    """Check whether the process table can prove that a writer is dead."""
     try:
         own = os.readlink("/proc/self") == str(os.getpid())
         hidden = not os.path.exists("/proc/1")
     except OSError:
         own = hidden = False
     if not own:
-        found = "/proc is missing, or of another pid namespace: a writer's process cannot be looked up"
+        found = "/proc is missing or belongs to another pid namespace: a writer's process cannot be looked up"
         return warn("processes", found, "mount this container's own /proc; locks and leases decide until then")
     if hidden:
-        found = (
-            "processes of other users are hidden (hidepid, ProtectProc=): their death is seen by locks and leases alone"
-        )
+        found = "processes of other users are hidden (hidepid, ProtectProc=): only locks and leases show their death"
         return warn("processes", found, "run the reconciler as the user that trains, or set ProtectProc=default")
     return ok("processes", "the process table shows whether a writer is alive")
 
@@ -62,8 +60,12 @@ def _check_host() -> Check:
         found = "the kernel's boot id cannot be read: writers of this host are not recognised"
         return warn("host", found, "mount /proc")
     if not machine_id():
-        found = "no /etc/machine-id: if the host name changes, episodes of before a reboot wait"
-        return warn("host", found, f"set ${HOST_VARIABLE} to one name for all that stops together, such as the node")
+        found = "no /etc/machine-id: if the host name changes, episodes from before a reboot wait"
+        return warn(
+            "host",
+            found,
+            f"set ${HOST_VARIABLE} to one name for all processes that stop together, for example the node's name",
+        )
     return ok("host", f"{platform.node()}, with a machine id that survives a reboot")
 
 

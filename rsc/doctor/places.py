@@ -1,4 +1,4 @@
-"""Check the journal root: writable, locks that other processes see, the file system, space. Leaves no file behind."""
+"""Check the journal root: writable, working locks, file system, space. Leaves no file behind."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ except BlockingIOError:
 
 
 def check_root(root: Path) -> Iterator[Check]:
-    """Yield the checks of a journal root; of the nearest folder above it if it does not exist yet."""
+    """Yield the checks of a journal root, or of the nearest folder above it if it does not exist yet."""
     folder = existing_folder(root)
-    name = f"{root}" if folder == root else f"{root} does not exist yet; {folder}, where it would be made,"
+    name = f"{root}" if folder == root else f"{root} does not exist yet; {folder}, where it would be created,"
     if not folder.is_dir():
         yield fail("journal root", f"{folder} is not a folder", "give another --journal-root")
         return
@@ -71,7 +71,7 @@ def _cure_of(error: OSError) -> str:
 
 
 def _check_locks(fd: int, path: str) -> Check:
-    """Take a lock, look from another process, release it, and look again."""
+    """Take a lock, check it from another process, release it, and check again."""
     name = "locks"
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +81,9 @@ def _check_locks(fd: int, path: str) -> Check:
     except OSError as error:
         return fail(name, f"the file system refuses locks: {error.strerror}; no journal can be written", _ELSEWHERE)
     except subprocess.TimeoutExpired:
-        return fail(name, f"a lock is not answered within {_TIMEOUT_S} s", "look at the file system's server")
+        return fail(
+            name, f"the file system did not answer a lock within {_TIMEOUT_S} s", "check the file system's server"
+        )
     if held == _HELD and free == 0:
         return ok(name, "another process sees a held lock, and sees when it is released")
     if held == 0:

@@ -1,4 +1,4 @@
-"""Check that Ray starts and runs a task: in a process and a temporary folder of its own, which are removed."""
+"""Check that Ray starts and runs a task, in a separate process with a temporary folder, which is removed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _start(folder: str) -> Check:
         return fail("Ray start", f"Ray does not start within {_TIMEOUT_S} s", _CURE)
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # also what Ray may have left
+            os.killpg(process.pid, signal.SIGKILL)  # also processes that Ray may have left
         process.wait()
     if process.returncode == 0:
         return ok("Ray start", f"Ray started and ran a task ({time.monotonic() - began:.1f} s)")

@@ -1,1 +1,1 @@
-"""Copy a run into the tools in which teams compare trainings: `rsc.export_run`."""
+"""Copy a run into tools for comparing trainings: `rsc.export_run`."""

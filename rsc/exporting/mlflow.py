@@ -1,4 +1,4 @@
-"""Write a run into MLflow: a run of an experiment, with trials as its children."""
+"""Write a run into MLflow: a run of an experiment, with trials as child runs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from journal.console import jsonable
 from rsc.exporting.parts import Exported, ExportError, Part, values_of
 
 _STATUS = {"running": "RUNNING", "completed": "FINISHED", "error": "FAILED", "interrupted": "KILLED"}
-_BATCH = 1000  # metrics that MLflow takes in one request
+_BATCH = 1000  # the most metrics that MLflow accepts in one request
 _PARAMS = 100
 _RUN, _TRIAL, _STARTED = "rsc.run_id", "rsc.trial_id", "rsc.start_time"
 
 
 def export(parts: list[Part], output: str | None, project: str) -> Exported:
-    """Make the run of an experiment, or bring the one of an earlier export up to date; it is found by its tags.
+    """Create the run of an experiment, or update the run of an earlier export, which is found by its tags.
 
-    Curves gain the points that MLflow does not have. Table and status are replaced.
+    Points that MLflow does not have are added to the curves. Table and status are replaced.
     """
     try:
         from mlflow import MlflowClient
@@ -48,7 +48,7 @@ def _experiment(client: Any, name: str) -> str:
 
 
 def _run_of(client: Any, experiment_id: str, part: Part, parent: str) -> Any:
-    """Return the external run of a part; make it if there is none."""
+    """Return the external run of a part. Create it if there is none."""
     tags = {_RUN: part.run_id, _TRIAL: part.trial_id or "", _STARTED: part.start_time.isoformat()}
     page = None
     while page is None or page.token:
@@ -64,7 +64,7 @@ def _run_of(client: Any, experiment_id: str, part: Part, parent: str) -> Any:
 
 
 def _update(client: Any, external: Any, part: Part) -> int:
-    """Bring an external run up to date; return the number of points that were added."""
+    """Update an external run. Return the number of added points."""
     import mlflow.entities as entities
 
     run_id = external.info.run_id
@@ -83,7 +83,7 @@ def _update(client: Any, external: Any, part: Part) -> int:
 
 
 def _params(part: Part) -> dict[str, str]:
-    """Return the parameters in the letters and lengths that MLflow takes."""
+    """Return the parameters with names and lengths that MLflow accepts."""
     return {re.sub(r"[^\w.\- :/]", "_", name)[:250]: str(value)[:6000] for name, value in part.parameters().items()}
 
 
@@ -92,7 +92,7 @@ def _steps(client: Any, run_id: str, key: str) -> set[int]:
 
 
 def _batches(part: Part, there: dict[str, set[int]], metric: Callable[..., Any]) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the points that are not there, whole episodes in batches that MLflow takes in one request."""
+    """Yield the missing points in batches for one request each, without splitting episodes."""
     waiting: list[Any] = []
     count = 0
     for point in part.points():
@@ -123,7 +123,7 @@ def _add_table(client: Any, run_id: str, part: Part) -> None:
 
 
 def _named(part: Part) -> str:
-    """Return the path of the part's file under the name that it has in MLflow."""
+    """Return the path of the part's file, renamed to its name in MLflow."""
     target = part.file.with_suffix("") / "episodes.parquet"
     target.parent.mkdir(exist_ok=True)
     if not target.exists():

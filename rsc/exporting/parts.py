@@ -1,4 +1,4 @@
-"""What is exported: a run, or each trial of a sweep, with its facts and a file of its episodes."""
+"""Divide a run into the parts that are exported: the run, or each trial of a sweep, with a file of its episodes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ METRICS = (
     "start_env_steps",
     "steps",
 )
-"""The metrics that become curves. `steps` is the last: where a tool has it, it has the others."""
+"""The metrics that become curves. `steps` is written last: if a tool has it, it has the others."""
 TABLE_ROWS = 10_000
-"""Tables for people hold the last episodes only; the file holds all."""
+"""The number of last episodes in tables for people. The file has all episodes."""
 _FACTS = ("algorithm", "seed", "package_version", "git_commit", "driver_host", "notes")
 _BATCH = 4096
 
@@ -40,14 +40,14 @@ class ExportError(Exception):
 
 @dataclass
 class Exported:
-    """What was exported.
+    """The result of `export_run`.
 
     Attributes:
-        place: Where the tool keeps it.
+        place: Where the tool stores the run: a path or URL, with the project.
         parts: Names of the external runs: the run, or its trials.
-        episodes: Episodes in their tables.
-        points: Episodes that were added to the curves by this call.
-        status: The status that the run has now.
+        episodes: The number of episodes in their tables.
+        points: The number of episodes that this call added to the curves.
+        status: The run's current status.
     """
 
     place: str
@@ -85,7 +85,7 @@ class Part:
         return sum(self.counts.values())
 
     def parameters(self) -> dict[str, Any]:
-        """Return settings and provenance, flat, by name; those of a trial are what it changed."""
+        """Return settings and provenance by name, flattened. For a trial, the settings that it changed."""
         own = dict(self.row["parameters"] or {})
         starts = (own.pop("trials", None) or {}).get(self.trial_id) or [{}]
         nested = {**own, **(self.row["config"] or {}), **(starts[-1].get("parameters") or {})}
@@ -108,7 +108,7 @@ class Part:
             yield from opened.iter_batches(_BATCH)
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """Yield the episodes that have ended and have a number, which never changes: what curves are made of."""
+        """Yield the points of the curves: episodes that have ended and have a number, which never changes."""
         wanted = ["episode_id", "last_step_time", "in_evaluation", "status", *METRICS]
         for batch in self.batches():
             for row in batch.select(wanted).to_pylist():
@@ -137,7 +137,9 @@ def parts_of(run: LoadedRun, folder: Path) -> list[Part]:
     """
     row = run.row
     if row is None:
-        raise ExportError(f"run {run.run_id} is not in the database, and an export needs its status and its numbers")
+        raise ExportError(
+            f"run {run.run_id} is not in the database, but an export needs its status and numbers; run `reconcile` first"
+        )
     trials = (row["parameters"] or {}).get("trials") or {}
     parts = {one: Part(run.run_id, one, row, folder / f"{place}.parquet") for place, one in enumerate([None, *trials])}
     writers: dict[str | None, pq.ParquetWriter] = {}

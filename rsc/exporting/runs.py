@@ -1,4 +1,4 @@
-"""`export_run`: copy a run into TensorBoard, MLflow or Weights & Biases. Again at any time: nothing is there twice."""
+"""`export_run`: copy a run into TensorBoard, MLflow or Weights & Biases. Repeating it adds no duplicates."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def export_run(
 ) -> Exported:
     """Copy a run into another tool: curves of metrics over episode numbers, a table of all episodes, the run's status.
 
-    Call it again at any time, also while the run trains: new episodes are added, table and status are replaced. After a
-    kill, `reconcile` and another export set the final status. One export of a run at a time.
+    You may call it again at any time, even during training: new episodes are added, table and status are replaced. After a
+    kill, `reconcile` and another export set the final status. Run only one export of a run at a time.
 
     Args:
-        run_id: The run's id, a beginning of it that no other run has, or `latest`.
+        run_id: The run's id, its unique beginning, or `latest`.
         to: "tensorboard", "mlflow" or "wandb". Each is an extra of this package.
         output: The folder for event files of TensorBoard (None: rsc-data/tensorboard) or files of W&B (None: the current
-            folder); the tracking URI of MLflow (None: as MLflow finds it, for example in $MLFLOW_TRACKING_URI).
+            folder); or the tracking URI of MLflow (None: MLflow's default, for example $MLFLOW_TRACKING_URI).
         project: Name of the W&B project or of the MLflow experiment.
         database_url: As for `load_run`.
         journal_root: As for `load_run`.
 
     Returns:
-        What was exported.
+        Where the run was written, and how much was added.
 
     Raises:
         ExportError: The tool is not installed or refuses, or the database does not know the run.

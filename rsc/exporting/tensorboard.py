@@ -32,7 +32,7 @@ _MEANS = 1000
 def export(parts: list[Part], output: str | None, project: str) -> Exported:
     """Replace the event files of an earlier export by new ones, in the folder OUTPUT/RUN or OUTPUT/RUN/TRIAL.
 
-    Other event files there, such as RLlib's own, stay as they are.
+    Other event files there, such as RLlib's own, are not changed.
     """
     try:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -82,7 +82,7 @@ def _write(writer: Any, part: Part) -> int:
 
 
 def _bucket(part: Part) -> int:
-    """Return how many env steps of training one mean covers, so that there are about `_MEANS` of them."""
+    """Return the number of training env steps that one mean covers, for about `_MEANS` means."""
     most = (pc.max(batch["start_env_steps"]).as_py() or 0 for batch in part.batches())
     return max(max(most, default=0) // _MEANS, 1)
 

@@ -1,4 +1,4 @@
-"""Write a run into Weights & Biases: one run, or one for each trial in a group. `$WANDB_MODE=offline` needs no account."""
+"""Write a run into Weights & Biases: one run, or a group with one for each trial. WANDB_MODE=offline needs no account."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _FAILED = 1
 
 
 def export(parts: list[Part], output: str | None, project: str) -> Exported:
-    """Add what is new to the run whose id is that of the run. A file in OUTPUT/wandb says what was sent.
+    """Send new points to the W&B run with the run's id. A file in OUTPUT/wandb records the points that were sent.
 
-    W&B cannot tell what it has while it is offline, so another folder would send all points again.
+    W&B cannot be asked for its points offline, so an export into another folder sends all points again.
     """
     try:
         import wandb
@@ -38,7 +38,7 @@ def export(parts: list[Part], output: str | None, project: str) -> Exported:
 
 
 def _send(wandb: Any, part: Part, root: Path, project: str, *, grouped: bool) -> int:
-    """Send what is new of a part; return the number of points."""
+    """Send the new points of a part. Return their number."""
     external_id = re.sub(r"[^\w.-]", "-", part.name)
     note = root / "wandb" / f"rsc-{external_id}.json"
     sent = _sent(note, part)
@@ -85,7 +85,7 @@ def _log_points(external: Any, part: Part, sent: set[int]) -> int:
 
 
 def _sent(note: Path, part: Part) -> set[int]:
-    """Return the numbers of the episodes that earlier exports sent, of this run and no other of its name."""
+    """Return the numbers of the episodes that earlier exports of this run sent, not of another run with its name."""
     try:
         known = json.loads(note.read_text("utf-8"))
     except FileNotFoundError:

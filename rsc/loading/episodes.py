@@ -1,4 +1,4 @@
-"""One episode of a loaded run: its row, its steps and trades, its picture."""
+"""One episode of a loaded run: its row, steps, trades and picture."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stream_path(folder: Path, journal_id: str) -> str:
 
 
 class LoadedEpisode:
-    """One episode, as `LoadedRun.episode` returns it. Its journal is read at each call.
+    """One episode, returned by `LoadedRun.episode`. Its journal is read again at each call.
 
     Attributes:
         run_id: The run's id.
@@ -73,21 +73,21 @@ class LoadedEpisode:
         """The whole journal, read and verified.
 
         Raises:
-            journal.JournalError: It is missing, or cannot be read.
+            journal.JournalError: The journal is missing, or cannot be read.
         """
         if not os.path.exists(self._path):
-            raise UnknownNameError(f"{self} has no journal: it was pruned, or is elsewhere; its row is all there is")
+            raise UnknownNameError(f"{self} has no journal here: it was pruned or moved; only its row can be read")
         return read_journal(self._path)
 
     def steps(self) -> pa.Table:
-        """Return its steps, with the columns of `LoadedRun.steps`; raise as `journal` does."""
+        """Return its steps, with the columns of `LoadedRun.steps`. Raises as `journal` does."""
         extra = self.journal.header.about.extra_columns
         met = Met()
         batches = dataset.step_batches([self._path], extra, self._lookup, met)
         return self._table(batches, dataset.steps_schema(extra), met)
 
     def trades(self) -> pa.Table:
-        """Return its closed trades, with the columns of `LoadedRun.trades`; raise as `journal` does."""
+        """Return its closed trades, with the columns of `LoadedRun.trades`. Raises as `journal` does."""
         _, met = self.journal, Met()
         batches = dataset.trade_batches([self._path], self._lookup, met)
         return self._table(batches, dataset.trades_schema(), met)
@@ -123,7 +123,7 @@ class LoadedEpisode:
         return f"<rsc.LoadedEpisode {self} of run {self.run_id!r}, {self.row['status'] or self.row['state']}>"
 
     def _repr_html_(self) -> str:
-        """Return its figures and its picture, for notebooks. Without a picture, the reason stands in its place."""
+        """Return its figures and its picture for notebooks. If there is no picture, return the reason."""
         facts = [(name, self.row[name]) for name in _SHOWN if self.row.get(name) is not None]
         try:
             below = html.picture(self.plot())

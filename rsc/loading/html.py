@@ -1,4 +1,4 @@
-"""Tables and pictures as HTML, for notebooks."""
+"""Format tables and pictures as HTML for notebooks."""
 
 from __future__ import annotations
 

@@ -23,18 +23,18 @@ _HINT = "record with rsc.start_run(..., observations=True) or rsc.attach(..., ob
 
 
 class _UnfitError(Exception):
-    """Why an episode is left out."""
+    """An episode cannot be part of the dataset. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where a space's numbers are in the steps, and the space. ``space`` is the text of the space in the header."""
+    """The columns that hold a space's numbers. ``space`` is the text of the space in the header."""
 
     names: tuple[str, ...]
     space: str
 
     def made(self) -> Any:
-        """Return the space: Box and Discrete as they were, others as a Box of their numbers."""
+        """Return the space: Box and Discrete unchanged, others as a Box of their numbers."""
         from gymnasium import spaces
 
         if found := _DISCRETE.fullmatch(self.space):
@@ -61,7 +61,7 @@ class _Columns:
 
 
 def _bound(text: str, dtype: Any, sign: int) -> Any:
-    """Return the bound of a Box that is the same for all its numbers, else the widest."""
+    """Return the bound of a Box if it is the same for all its numbers, else the widest one of the type."""
     try:
         return dtype.type(float(text))
     except (ValueError, OverflowError):
@@ -104,7 +104,7 @@ def _columns_of(journal: Journal) -> tuple[_Columns, _Columns]:
         for kind in ("observation", "action")
     }
     if not names["observation"] or "action" in about.unknown:
-        raise _UnfitError("their space has no fixed few numbers")
+        raise _UnfitError("their space does not have a fixed, small number of values")
     return _Columns(names["observation"], found["space"]), _Columns(("action", *names["action"]), actions["space"])
 
 
@@ -159,6 +159,6 @@ def _buffer(journal: Journal, columns: tuple[_Columns, _Columns], spaces: tuple[
 
 
 def _until_hole(numbers: Any) -> int:
-    """Return how many steps there are before the first lost one."""
+    """Return the number of steps before the first lost one."""
     holes = np.flatnonzero(numbers != np.arange(1, len(numbers) + 1))
     return int(holes[0]) if len(holes) else len(numbers)

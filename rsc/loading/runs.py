@@ -1,4 +1,4 @@
-"""`load_run`: a run's episodes, steps and trades as Arrow tables, from its journals and its rows."""
+"""`load_run`: read a run's episodes, steps and trades as Arrow tables, from its journals and rows."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def load_run(run_id: str, *, database_url: str | None = None, journal_root: Path
     """Open the record of a run for reading. It may still be training, and its database and files may be read-only.
 
     Args:
-        run_id: The run's id, a beginning of it that no other run has, or `latest`.
-        database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db. Without it, journals alone are read.
+        run_id: The run's id, its unique beginning, or `latest`.
+        database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db. If there is none, only journals are read.
         journal_root: None: the root that the run recorded, else $RSC_JOURNAL_ROOT, else rsc-data/journal.
 
     Returns:
-        The run. It reads nothing until it is asked for a table, and each time anew.
+        The run. Each of its tables is read when you ask for it, and read again each time.
 
     Raises:
         rsc.db.errors.UnknownRunError: There is no such run, or several.
-        rsc.db.session.DatabaseError: The database that was given cannot be used.
+        rsc.db.session.DatabaseError: The given database cannot be used.
     """
     return LoadedRun(find_run(run_id, database_url, journal_root))
 
 
 class LoadedRun:
-    """The record of a run, as `rsc.load_run` returns it.
+    """The record of a run, returned by `rsc.load_run`.
 
-    Each table is read when it is asked for. What cannot be read is left out, with one warning.
+    Each table is read when you ask for it. Unreadable journals and rows are left out, with one warning.
 
     Attributes:
         run_id: The run's id.
@@ -106,7 +106,7 @@ class LoadedRun:
         """Return one episode.
 
         Args:
-            which: Its number, as `rsc check` prints it; or its journal's id, a beginning of the id, or `latest`.
+            which: Its number, as `rsc check` prints it; or its journal's id, the id's unique beginning, or `latest`.
 
         Raises:
             journal.JournalError: The run has no such episode, or several.
@@ -124,7 +124,7 @@ class LoadedRun:
         """Write the page of `rsc report` about the run, and return its path.
 
         Args:
-            path: The file. None: the run's id, `.html`, in the current folder. An older report is replaced.
+            path: The file. None: `RUN_ID.html` in the current folder. An existing report is replaced.
 
         Raises:
             rsc.report.writing.ReportError: The run has no episode, or another file has this name.
@@ -157,7 +157,7 @@ class LoadedRun:
         return to_minari(self.run_id, self._paths(), dataset_id, **options)
 
     def journal_ids(self) -> list[str]:
-        """Return the ids of all journals that there are now, oldest first."""
+        """Return the ids of all current journals, oldest first."""
         return sorted(list_journals(self.folder.parent, self.run_id))
 
     def _journal_id(self, name: str) -> str:
@@ -167,7 +167,9 @@ class LoadedRun:
             raise UnknownNameError(f"run {self.run_id} has no journal {name!r} in {self.folder}")
         if len(found) > 1:
             shown = ", ".join(found[:_NAMED])
-            raise UnknownNameError(f"{name} is the beginning of {len(found)} journals: {shown}", hint="give more of it")
+            raise UnknownNameError(
+                f"{name} is the beginning of {len(found)} journals: {shown}", hint="give more letters of it"
+            )
         return found[0]
 
     def _paths(self) -> list[str]:
@@ -209,7 +211,7 @@ class LoadedRun:
         return dataset.trades_schema(), self._saying(batches, met)
 
     def _saying(self, batches: Iterable[pa.RecordBatch], met: Met) -> Iterator[pa.RecordBatch]:
-        """Yield the batches, then warn of what was met."""
+        """Yield the batches, then log a warning about the problems that were found."""
         yield from batches
         self._say(met)
 
@@ -239,7 +241,7 @@ class LoadedRun:
         return html.table(self.summary().items())
 
     def summary(self) -> Mapping[str, Any]:
-        """Return what a person wants to know first: status, times, and how many episodes there are by status."""
+        """Return the main facts: status, times, and the number of episodes by status."""
         row = self.row or {}
         facts = {
             name: row.get(name) for name in ("status", "algorithm", "start_time", "end_time", "seed", "git_commit")

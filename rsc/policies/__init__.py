@@ -1,1 +1,1 @@
-"""Trained policies: keep them, play them on bars that they did not see, compare runs."""
+"""Save trained policies, play them on unseen bars, compare runs."""

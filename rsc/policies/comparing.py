@@ -26,7 +26,7 @@ Interval = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed alone. ``scores`` has shape (runs, periods)."""
+    """Runs that differ only in their seed. ``scores`` has shape (runs, periods)."""
 
     name: str
     runs: list[Evaluated]
@@ -39,7 +39,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Pair:
-    """How likely a run of ``first`` scores higher than one of ``second``."""
+    """The probability that a run of ``first`` scores higher than one of ``second``."""
 
     first: str
     second: str
@@ -52,12 +52,12 @@ class Deflated:
     """The best Sharpe ratio of the compared runs, judged by the number of trials. Sharpe ratios are annualised.
 
     Attributes:
-        trials: Evaluations of the same bars that the database has, those that are not compared among them.
-        unread: Trials whose journals cannot be read, so that their Sharpe ratios are unknown.
-        run_id: The run with the best one.
+        trials: The number of evaluations of the same bars in the database, compared or not.
+        unread: The number of trials with an unknown or undefined Sharpe ratio, for example of an unreadable journal.
+        run_id: The run with the best Sharpe ratio.
         sharpe_ratio: Its Sharpe ratio.
-        expected: What the best of so many trials without skill is expected to have.
-        probability: The deflated Sharpe ratio: how probable it is that the true one is above that.
+        expected: The expected Sharpe ratio of the best of that many trials without skill.
+        probability: The deflated Sharpe ratio: the probability that the true Sharpe ratio is above ``expected``.
     """
 
     trials: int
@@ -70,7 +70,7 @@ class Deflated:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `rsc compare` prints. ``deflated`` is None for a single trial, or if no Sharpe ratio is defined."""
+    """The result of `compare`. ``deflated`` is None for a single trial, or if no Sharpe ratio is defined."""
 
     metric: str
     periods: list[Period]
@@ -85,12 +85,13 @@ def compare(connection: Connection, words: Sequence[str], metric: str) -> Compar
 
     Args:
         connection: The database.
-        words: Each names what is compared: RUN, or RUN,RUN,... with the seeds of one thing, or a pattern such as 'ppo-*';
-            NAME= before it gives it a name.
+        words: The groups: each is RUN, or RUN,RUN,... with different seeds, or a pattern such as 'ppo-*'. NAME= before it
+            names the group.
         metric: A column of the view `episode_metrics`.
 
     Raises:
-        PolicyError, UnknownRunError: Runs cannot be compared.
+        PolicyError: The runs cannot be compared.
+        UnknownRunError: There is no such run, or several.
     """
     named = [(_name(word, ids), ids) for word in words if (ids := _run_ids(connection, word))]
     if len({name for name, _ in named}) < len(named):
@@ -107,7 +108,7 @@ def _run_ids(connection: Connection, word: str) -> list[str]:
     parts = word.rpartition("=")[2].split(",")
     found = dict.fromkeys(one for part in parts if part.strip() for one in run_ids(connection, part.strip()))
     if not found:
-        raise PolicyError(f"{word!r} names no run")
+        raise PolicyError(f"{word!r} does not name a run")
     return list(found)
 
 
@@ -117,7 +118,7 @@ def _name(word: str, ids: Sequence[str]) -> str:
 
 
 def _on_the_same_bars(connection: Connection, ids: Sequence[str]) -> tuple[dict[str, Evaluated], list[Period]]:
-    """Return of each run the first of its evaluations whose bars all runs have played, and these periods."""
+    """Return for each run its first evaluation on bars that all runs have played, and the periods of these bars."""
     found = {run_id: evaluations_of(connection, run_id) for run_id in dict.fromkeys(ids)}
     for first in found[ids[0]]:
         chosen = {run_id: [one for one in each if set(one.rows) == set(first.rows)] for run_id, each in found.items()}

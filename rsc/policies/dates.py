@@ -1,4 +1,4 @@
-"""Dates that divide the bars of a market: those that train, those that select among policies, and those that are left."""
+"""Dates that divide the bars of a market into training, validation and unseen bars."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Split:
-    """Dates that divide the bars; None: there is no such part.
+    """The dates that divide the bars. None means that there is no such part.
 
     Attributes:
         train_until: The last day of training, ISO. None: all bars train.
@@ -23,7 +23,7 @@ class Split:
     validate_until: str | None = None
 
     def problem(self) -> str | None:
-        """Return what is wrong with the dates, in one line."""
+        """Return the error in the dates in one line; None if they are right."""
         for name, text in (("--train-until", self.train_until), ("--validate-until", self.validate_until)):
             try:
                 date.fromisoformat(text or "2000-01-01")

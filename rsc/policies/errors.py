@@ -2,4 +2,4 @@
 
 
 class PolicyError(ValueError):
-    """A policy cannot be kept, found or used; one line that says what to do."""
+    """A policy cannot be saved, found or used. The message is one line that says what to do."""

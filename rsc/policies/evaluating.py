@@ -1,4 +1,4 @@
-"""Play a saved policy once over bars that it did not see, on record, beside accounts to compare it with."""
+"""Evaluate a saved policy: play unseen bars once, record the episodes, and compare with baseline accounts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEAST_BARS = 2
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What to evaluate; the options of `rsc evaluate`."""
+    """The options of `rsc evaluate`."""
 
     run: str
     first_day: str | None = None
@@ -51,9 +51,9 @@ class Stage:
     """The bars to play.
 
     Attributes:
-        game: All of them, with settings of one pass.
-        periods: The settings and the game of each episode; together they have each bar once.
-        seen: How many of the bars are of the time that training or selection saw.
+        game: All bars, with settings of one pass.
+        periods: Game and settings of each episode. Together the episodes play each bar once.
+        seen: The number of bars from the time that training or selection saw.
         same: Whether the prices are those of the training.
     """
 
@@ -74,7 +74,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out. ``lost`` names what the journals lack, one line each."""
+    """The result of `evaluate`. ``lost`` has one line for each way in which the journals are incomplete."""
 
     run_id: str
     facts: PolicyFacts
@@ -87,11 +87,11 @@ class Evaluation:
 
 
 def evaluate(plan: EvaluationPlan) -> Evaluation:
-    """Evaluate a policy in a run of its own.
+    """Evaluate a policy, and record its episodes in a new run.
 
     Raises:
         PolicyError: There is no policy, it cannot be loaded, or there are no bars for it.
-        ConfigError, MarketError: The prices do not fit.
+        ConfigError, MarketError: The prices or settings cannot be used.
         JournalExistsError: The run id is taken.
         rsc.db.session.DatabaseError: The database cannot be used.
     """
@@ -100,7 +100,7 @@ def evaluate(plan: EvaluationPlan) -> Evaluation:
     stage = staged(plan, facts)
     require_fit(facts, stage.game, path)
     if not plan.deterministic and facts.algorithm == "dqn":
-        raise PolicyError("DQN's policy draws no actions: it is deterministic; leave --stochastic out")
+        raise PolicyError("DQN's policy is deterministic, so actions cannot be drawn; leave --stochastic out")
     choose = load_policy(path, facts, deterministic=plan.deterministic, seed=plan.seed)
     run = start_run(
         plan.run_id or new_run_id(),
@@ -129,7 +129,7 @@ def evaluate(plan: EvaluationPlan) -> Evaluation:
 
 
 def staged(plan: EvaluationPlan, facts: PolicyFacts) -> Stage:
-    """Return the bars that a plan plays: by default all after the last one that training or selection saw.
+    """Return the bars that a plan plays. By default these are all bars after the last seen one.
 
     Raises:
         PolicyError: No bar is left, the prices are not those of the training, or the bars are too few.
@@ -199,7 +199,7 @@ def _periods(game: Game, settings: dict[str, Any], episodes: int) -> Iterator[tu
 
 
 def _described(plan: EvaluationPlan, facts: PolicyFacts, path: Path, stage: Stage) -> dict[str, Any]:
-    """Return what the run's row says of the evaluation."""
+    """Return the facts about the evaluation for the run's row."""
     game = stage.game
     return {
         "checkpoint": path.name,

@@ -1,4 +1,4 @@
-"""Find the evaluations of runs in the database, and what they achieved in each period."""
+"""Find the evaluations of runs in the database, with their result in each period."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Evaluated:
     Attributes:
         run_id: The run that was named: a training, or an evaluation.
         evaluation_id: The run whose episodes count.
-        facts: What the evaluation says of itself; empty for a run of another trainer.
+        facts: The facts that the evaluation stored in its row; empty for a run of another trainer.
         seed: Seed of the training, None if it has none.
-        trial: What was tried: equal for evaluations of the same checkpoint.
+        trial: Identifies the checkpoint: equal for evaluations of the same checkpoint.
         rows: Rows of its episodes by period, in the order of market time.
         journal_root: Folder of the journals, None if it is not known.
     """
@@ -47,14 +47,14 @@ class Evaluated:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all its episodes ended as they should: a killed evaluation does not count."""
+        """Whether all its episodes ended normally. A killed evaluation does not count."""
         return bool(self.rows) and len(self.rows) == self.facts.get("episodes", len(self.rows))
 
 
 def run_ids(connection: Connection, name: str) -> list[str]:
-    """Return the runs that a word names: an id, a unique beginning, `latest`, or all that match a pattern such as 'ppo-*'.
+    """Return the runs that a word names: an id, a unique beginning, `latest`, or a pattern such as 'ppo-*'.
 
-    An evaluation that matches a pattern is left out if its training matches, too.
+    An evaluation that matches a pattern is left out if its training matches too.
 
     Raises:
         UnknownRunError: No run has this name.
@@ -72,10 +72,10 @@ def run_ids(connection: Connection, name: str) -> list[str]:
 def evaluations_of(connection: Connection, run_id: str) -> list[Evaluated]:
     """Return the evaluations of a run, or the run's own episodes.
 
-    Those out of sample come first, then those by likeliest actions, then the newest.
+    Evaluations out of sample come first, then those with likeliest actions, then the newest.
 
     Raises:
-        PolicyError: It has none.
+        PolicyError: The run has no evaluation.
     """
     own = _of_run(connection, run_id, run_id)
     if own.facts and not own.is_whole:
@@ -94,7 +94,7 @@ def evaluations_of(connection: Connection, run_id: str) -> list[Evaluated]:
 
 
 def same_bars(connection: Connection, one: Evaluated) -> list[Evaluated]:
-    """Return all evaluations of the database that played the same bars, each checkpoint once: the trials."""
+    """Return the trials: all evaluations in the database that played the same bars, one for each checkpoint."""
     found: dict[tuple[Any, ...], Evaluated] = {}
     rows = runs.all_runs(connection) if one.facts else []
     alike = [row.run_id for row in rows if isinstance(row, Row) and _bars(_facts_of(row)) == _bars(one.facts)]
@@ -113,7 +113,7 @@ def _bars(facts: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _facts_of(row: Any) -> Mapping[str, Any]:
-    """Return what an evaluation says of itself; empty for other runs and for rows that cannot be read."""
+    """Return the facts that an evaluation stored in its row; empty for other runs and unreadable rows."""
     parameters = getattr(row, "parameters", None)
     facts = parameters.get("evaluation") if isinstance(parameters, dict) else None
     return facts if isinstance(facts, dict) else {}
@@ -132,7 +132,7 @@ def _of_run(connection: Connection, name: str, run_id: str) -> Evaluated:
 
 
 def _by_period(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[Period, Mapping[str, Any]]:
-    """Return rows by the bars that they were to play: a bankrupt account does not reach their end."""
+    """Return rows by their planned bars, because a bankrupt account does not reach the last one."""
     if not facts:
         return {(row["market"], str(row["market_start"]), str(row["market_end"])): row for row in rows}
     whole = (facts["market"], facts["first"], facts["last"])

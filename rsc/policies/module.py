@@ -35,7 +35,7 @@ def require_fit(facts: PolicyFacts, game: Game, path: Path) -> None:
     """Check that a policy can play a game.
 
     Raises:
-        PolicyError: Its observations or actions are others.
+        PolicyError: The game has other observations or actions.
     """
     size, actions = game.observation_space().shape[0], str(game.action_space())
     if (size, actions) != (facts.observation_size, facts.actions):
@@ -46,16 +46,16 @@ def require_fit(facts: PolicyFacts, game: Game, path: Path) -> None:
 
 
 def load_policy(path: Path, facts: PolicyFacts, *, deterministic: bool = True, seed: int = 0) -> Choose:
-    """Return what chooses actions by the policy of a checkpoint.
+    """Return a function that chooses actions by the policy of a checkpoint.
 
     Args:
         path: The checkpoint.
         facts: Its description.
-        deterministic: Choose the likeliest action (of a continuous one, the mean), else draw it.
-        seed: Of the draws.
+        deterministic: Choose the likeliest action (for continuous actions the mean), else draw it.
+        seed: Seed of the drawn actions.
 
     Raises:
-        PolicyError: The checkpoint cannot be loaded; the message names versions that differ.
+        PolicyError: The checkpoint cannot be loaded. The message names differing versions.
     """
     for name in ("ray", "ray.rllib", "ray._common.deprecation"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -64,7 +64,7 @@ def load_policy(path: Path, facts: PolicyFacts, *, deterministic: bool = True, s
         from ray.rllib.core.rl_module.rl_module import RLModule
 
         module: Any = RLModule.from_checkpoint(str(path / _MODULE))
-    except Exception as error:  # pickles of another version raise anything
+    except Exception as error:  # a pickle from another version may raise any exception
         others = differing(facts.versions, versions())
         why = f"it was saved with other versions: {others}" if others else f"{type(error).__name__}: {error}"
         raise PolicyError(

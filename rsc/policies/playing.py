@@ -1,4 +1,4 @@
-"""Play bars once by a policy, in this process, and by accounts to compare it with."""
+"""Play bars once with a policy in this process, and with baseline accounts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rsc.trading.vector_env import TradingVectorEnv
 
 Floats = NDArray[np.float64]
 Choose = Callable[[NDArray[np.float32]], NDArray[Any]]
-"""Makes actions, shape (n,) or (n, 1), of observations, shape (n, observation size)."""
+"""Maps observations of shape (n, observation size) to actions of shape (n,) or (n, 1)."""
 FLAT, LONG = 0, 1
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an account achieved over one or several periods, each played with fresh capital and chained.
+    """The result of an account over one or several periods. Each starts with fresh capital; returns are chained.
 
-    ``sharpe_ratio`` is NaN where it is undefined.
+    ``sharpe_ratio`` is NaN if it is undefined.
     """
 
     total_return: float
@@ -36,7 +36,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Played:
-    """One episode of one account: its value after each step."""
+    """One episode of one account, with its value after each step."""
 
     capital: float
     values: Floats
@@ -98,13 +98,13 @@ def chained(periods: Sequence[Played], periods_per_year: float) -> Result:
 
 
 def constant(discrete: bool, side: int) -> Choose:
-    """Return what always chooses flat or long."""
+    """Return a function that always chooses flat (0) or long (1)."""
     value: Any = side if discrete else [float(side)]
     return lambda observations: np.array([value] * len(observations), np.int64 if discrete else np.float32)
 
 
 def at_random(discrete: bool, seed: int) -> Choose:
-    """Return what chooses evenly among all actions."""
+    """Return a function that chooses uniformly among all actions."""
     random = np.random.default_rng(seed)
     if discrete:
         return lambda observations: random.integers(0, 3, len(observations))
@@ -113,7 +113,7 @@ def at_random(discrete: bool, seed: int) -> Choose:
 
 @dataclass(frozen=True)
 class Baselines:
-    """Results of accounts to compare a policy with, at the same costs; ``random`` has one for each seed."""
+    """Results of baseline accounts at the same costs. ``random`` has one result for each seed."""
 
     buy_and_hold: Result
     flat: Result
@@ -126,11 +126,11 @@ class Baselines:
 
 
 def baselines(games: Iterable[tuple[Game, dict[str, Any]]], seeds: int) -> Baselines:
-    """Play the periods by buy-and-hold, by an account that never trades, and at random.
+    """Play the periods with buy-and-hold, with an account that never trades, and with random actions.
 
     Args:
-        games: Each period, with its settings.
-        seeds: How many random accounts.
+        games: Game and settings of each period.
+        seeds: The number of random accounts.
     """
     long, flat, chance, periods_per_year = [], [], [], 252.0
     for number, (game, settings) in enumerate(games):

@@ -1,4 +1,4 @@
-"""Tell which bars of a market were seen, and whether prices and features are those of the training."""
+"""Determine which bars of a market were seen, and whether prices and features are those of the training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rsc.trading.game import Game
 from rsc.trading.market import Market
 
 _TOLERANCE = 1e-4
-"""Features are float32, and differ by rounding between versions of numpy and processors."""
+"""Tolerance for features: they are float32, and rounding differs between versions of numpy and processors."""
 
 
 def span_of(game: Game) -> Span:
@@ -33,7 +33,7 @@ def last_seen(facts: PolicyFacts) -> str:
 
 
 def bars_seen(market: Market, first: int, last: int, facts: PolicyFacts) -> int:
-    """Return how many of the bars from ``first`` to ``last`` training or selection saw."""
+    """Return the number of bars from ``first`` to ``last`` that training or selection saw."""
     times = market.times_us[first : last + 1]
     seen = np.zeros(len(times), np.bool_)
     for span in filter(None, (facts.training, facts.validation)):
@@ -42,12 +42,12 @@ def bars_seen(market: Market, first: int, last: int, facts: PolicyFacts) -> int:
 
 
 def bars_after(market: Market, until: str) -> int:
-    """Return how many bars there are after a time."""
+    """Return the number of bars after a time."""
     return int((market.times_us >= _us(until) + 1_000_000).sum())
 
 
 def prices_changed(facts: PolicyFacts) -> str:
-    """Return the message about prices that are not those of the training."""
+    """Return the message for prices that are not those of the training."""
     return (
         f"the prices of {facts.market.name} up to {last_seen(facts)[:10]} are not those that the policy of run"
         f" {facts.run_id} was trained on (another file, or prices adjusted anew); bring those back, or give --ticker or"
@@ -60,12 +60,12 @@ def _us(text: str) -> int:
 
 
 def market_facts(market: Market, until: str) -> MarketFacts:
-    """Return what is kept of the prices up to a time."""
+    """Return the facts that are stored about the prices up to a time."""
     return MarketFacts(market.name, market.periods_per_year, _digest(market, until))
 
 
 def _digest(market: Market, until: str) -> str:
-    """Return a digest of all bars up to a time: later bars may be added to a file without changing it."""
+    """Return a digest of all bars up to a time. Later bars in the file do not change it."""
     count = int(np.searchsorted(market.times_us, _us(until) + 1_000_000))
     digest = hashlib.blake2b(repr(sorted(market.extra)).encode(), digest_size=16)
     columns = (market.times_us, market.open, market.high, market.low, market.close, market.volume)
@@ -75,7 +75,7 @@ def _digest(market: Market, until: str) -> str:
 
 
 def has_same_prices(market: Market, facts: PolicyFacts) -> bool:
-    """Return whether the bars up to the last one that was seen are those of the training."""
+    """Return whether the bars up to the last seen one are those of the training."""
     return _digest(market, last_seen(facts)) == facts.market.digest
 
 
@@ -91,10 +91,10 @@ def feature_facts(game: Game) -> list[FeatureFacts]:
 
 
 def require_same_features(facts: PolicyFacts, market: Market, versions: Mapping[str, str]) -> None:
-    """Check that the features of the training bars are computed as they were for the training.
+    """Check that the features of the training bars have the same values as in the training.
 
     Raises:
-        PolicyError: A feature differs. The message names versions that differ.
+        PolicyError: A feature differs. The message names differing versions.
     """
     settings = {**facts.env_config, "start_date": facts.training.first[:10], "end_date": facts.training.last[:10]}
     game = Game(TradingConfig.of(settings), market)
@@ -109,5 +109,5 @@ def require_same_features(facts: PolicyFacts, market: Market, versions: Mapping[
 
 
 def differing(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return the packages whose versions differ, in words; empty if none does."""
+    """Return the packages with differing versions as text; empty if there are none."""
     return ", ".join(f"{name} {then[name]} then, {now.get(name)} now" for name in then if then[name] != now.get(name))

@@ -22,7 +22,7 @@ EULER_GAMMA = 0.5772156649015329
 
 
 def interquartile_mean(scores: Floats) -> Floats:
-    """Return the mean without the lowest and the highest quarter of all scores; over the last two axes."""
+    """Return the mean of the middle half of all scores, over the last two axes."""
     ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
     count = ordered.shape[-1]
     cut = int(0.25 * count)
@@ -30,9 +30,9 @@ def interquartile_mean(scores: Floats) -> Floats:
 
 
 def probability_of_improvement(x: Floats, y: Floats) -> Floats:
-    """Return how likely a run of X scores higher than one of Y in the same period, ties counted half; mean over periods.
+    """Return the probability that a run of X scores higher than one of Y in the same period, as mean over periods.
 
-    Per period this is the Mann-Whitney U statistic over the number of pairs.
+    Ties count half. In each period this is the Mann-Whitney U statistic divided by the number of pairs.
     """
     above = x[..., :, None, :] - y[..., None, :, :]
     won = (above > 0) + 0.5 * (above == 0)
@@ -42,16 +42,16 @@ def probability_of_improvement(x: Floats, y: Floats) -> Floats:
 def stratified_bootstrap(
     statistic: Callable[..., Floats], samples: Sequence[Floats], *, repetitions: int = REPETITIONS, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of a statistic: seeds are drawn anew, independently in each period.
+    """Return the 95 % percentile interval of a statistic. Seeds are resampled independently in each period.
 
     Args:
         statistic: Function of as many arrays as there are samples, each of shape (repetitions, seeds, periods).
         samples: Scores, each of shape (seeds, periods).
-        repetitions: How often they are drawn.
-        seed: Of the draws.
+        repetitions: The number of resamples.
+        seed: Seed of the resampling.
 
     Returns:
-        The interval; None if a sample has a single seed: nothing is known of its spread then.
+        The interval; None if a sample has a single seed, because its spread is unknown.
     """
     if any(len(one) < 2 for one in samples):
         return None
@@ -71,15 +71,15 @@ def _drawn(scores: Floats, count: int, random: np.random.Generator) -> Floats:
 
 
 def expected_maximum_sharpe(trials: int, variance: float) -> float:
-    """Return the Sharpe ratio that the best of several trials without skill is expected to have.
+    """Return the expected Sharpe ratio of the best of several trials without skill.
 
     sqrt(V) ((1 - g) z(1 - 1/N) + g z(1 - 1/(N e))), with g the Euler-Mascheroni constant and z the quantile function of
     the normal distribution (Bailey & Lopez de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Management 40 (5),
     2014, equation 1).
 
     Args:
-        trials: Their number N, at least 2.
-        variance: V, of the Sharpe ratios of the trials.
+        trials: N, the number of trials, at least 2.
+        variance: V, the variance of the Sharpe ratios of the trials.
     """
     first, second = _NORMAL.inv_cdf(1.0 - 1.0 / trials), _NORMAL.inv_cdf(1.0 - 1.0 / (trials * math.e))
     return math.sqrt(variance) * ((1.0 - EULER_GAMMA) * first + EULER_GAMMA * second)
@@ -92,14 +92,14 @@ def deflated_sharpe_ratio(sharpe: float, steps: int, skew: float, kurtosis: floa
     is the deflated Sharpe ratio.
 
     Args:
-        sharpe: S, of one step: not annualised.
+        sharpe: S, the Sharpe ratio of one step (not annualised).
         steps: n, the number of returns.
-        skew: g3, of the returns.
-        kurtosis: g4, of the returns; 3 for normal ones.
-        threshold: S0, of one step.
+        skew: g3, the skewness of the returns.
+        kurtosis: g4, the kurtosis of the returns; 3 for normal ones.
+        threshold: S0, the threshold for the Sharpe ratio of one step.
 
     Returns:
-        NaN where the variance of the estimate is not positive.
+        The probability; NaN if the variance of the estimate is not positive.
     """
     spread = 1.0 - skew * sharpe + (kurtosis - 1.0) / 4.0 * sharpe * sharpe
     if not spread > 0.0 or steps < 2:

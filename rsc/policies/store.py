@@ -1,6 +1,6 @@
-"""Keep the policies of a run as checkpoints in a folder; each appears whole or not at all.
+"""Store the policies of a run as checkpoints in a folder. A checkpoint appears complete or not at all.
 
-POLICY_ROOT/RUN_ID/iteration-000010/    RLlib's checkpoint, and policy.json: what is needed to use it
+POLICY_ROOT/RUN_ID/iteration-000010/    RLlib's checkpoint, and policy.json with its description
 POLICY_ROOT/RUN_ID/last                 a symlink to the newest one
 POLICY_ROOT/RUN_ID/best                 a symlink to the one with the best validation, if there is any
 """
@@ -28,12 +28,12 @@ LAST, BEST = "last", "best"
 FACTS = "policy.json"
 FORMAT = 1
 _UNFINISHED = ".unfinished-"
-_LOCKED_WITHIN_S = 10.0  # from the making of a hidden folder to its lock
+_LOCKED_WITHIN_S = 10.0  # seconds from creating a hidden folder to locking it
 Which = Literal["best", "last"]
 
 
 class Span(msgspec.Struct, frozen=True):
-    """Bars that were seen; ``first`` and ``last`` are times in ISO 8601, UTC, both included."""
+    """A range of seen bars. ``first`` and ``last`` are times in ISO 8601, UTC, both inclusive."""
 
     first: str
     last: str
@@ -41,7 +41,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class MarketFacts(msgspec.Struct, frozen=True):
-    """The prices of a training. ``digest`` is of all bars up to the last one that was seen."""
+    """The prices of a training. ``digest`` covers all bars up to the last seen one."""
 
     name: str
     periods_per_year: float
@@ -57,7 +57,7 @@ class FeatureFacts(msgspec.Struct, frozen=True):
 
 
 class Validation(msgspec.Struct, frozen=True):
-    """What a policy achieved on the validation bars. ``sharpe_ratio`` is None where it is undefined."""
+    """The result of a policy on the validation bars. ``sharpe_ratio`` is None if it is undefined."""
 
     iteration: int
     total_reward: float
@@ -67,14 +67,14 @@ class Validation(msgspec.Struct, frozen=True):
 
 
 class PolicyFacts(msgspec.Struct, frozen=True):
-    """What is needed to use a checkpoint.
+    """The description of a checkpoint, with all facts needed to use it.
 
     Attributes:
         format: The version of this description.
         run_id: The run that trained the policy.
-        parent_run_id: The run that it went on from, or None.
+        parent_run_id: The run from which the training continued, or None.
         algorithm: "ppo" or "dqn".
-        iteration: Training iterations that had ended, those of parents included.
+        iteration: The number of training iterations, those of parents included.
         target: The iteration at which the training ends if it is not interrupted.
         env_steps: Env steps that the training had sampled.
         seed: Seed of the training, or None.
@@ -82,11 +82,11 @@ class PolicyFacts(msgspec.Struct, frozen=True):
         env_config: Settings of TradingEnv, without the limits that the split sets.
         market: The prices.
         features: Statistics of the features.
-        training: The bars that trained.
-        validation: The bars that selected, or None.
+        training: The training bars.
+        validation: The validation bars, or None.
         observation_size: Length of an observation.
-        actions: The action space, in words.
-        versions: Of the packages that made it.
+        actions: The action space as text.
+        versions: Versions of the packages that saved it.
         validations: Results on the validation bars so far, in the order of iterations.
         saved_at: UTC time, ISO 8601.
     """
@@ -113,7 +113,7 @@ class PolicyFacts(msgspec.Struct, frozen=True):
 
     @property
     def score(self) -> Validation | None:
-        """The validation of this very checkpoint."""
+        """The validation of this checkpoint, None without one."""
         return next((one for one in self.validations if one.iteration == self.iteration), None)
 
 
@@ -130,11 +130,11 @@ class PolicyStore:
         self.folder = root / run_id
 
     def require_new(self) -> None:
-        """Check that the run's folder can be made, and is not there yet.
+        """Check that the run's folder can be created, and does not exist yet.
 
         Raises:
-            PolicyError: It holds a policy.
-            OSError: It cannot be made.
+            PolicyError: It contains a policy.
+            OSError: It cannot be created.
         """
         if self.folder.exists():
             raise PolicyError(
@@ -146,14 +146,14 @@ class PolicyStore:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder.parent))
 
     def save(self, facts: PolicyFacts, write: Callable[[Path], None]) -> Path:
-        """Save a checkpoint, and point `last` to it. A crash at any time leaves the earlier one as it was.
+        """Save a checkpoint, and point `last` to it. A crash at any time keeps the earlier one intact.
 
         Args:
-            facts: What is needed to use it.
-            write: Writes RLlib's checkpoint into the folder that it gets.
+            facts: The checkpoint's description.
+            write: Writes RLlib's checkpoint into the given folder.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The checkpoint cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(self.folder.parent)
@@ -162,7 +162,7 @@ class PolicyStore:
             write(made)
             _write_facts(made, facts)
             _sync(made)
-            if not final.exists():  # else saved twice in one iteration: an interrupt right after a regular save
+            if not final.exists():  # exists after an interrupt right after a regular save of the same iteration
                 made.rename(final)
         self._point(LAST, final.name)
         self._remove_unused()
@@ -194,12 +194,12 @@ class PolicyStore:
 
 @contextlib.contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """Make a hidden folder, locked as long as this process writes into it; remove it at the end if it still has its name."""
+    """Create a hidden folder and lock it during the block. Remove it afterwards if it was not renamed."""
     made = folder / f"{_UNFINISHED}{secrets.token_hex(4)}"
     made.mkdir()
     fd = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks: then nothing removes it after a kill
+        with contextlib.suppress(OSError):  # a file system without locks; then the folder is not removed after a kill
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield made
     finally:
@@ -208,7 +208,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 
 
 def _remove_unfinished(root: Path) -> None:
-    """Remove what killed processes left of any run's policies: hidden folders that no process holds a lock on."""
+    """Remove the hidden folders that killed processes left: those without a lock."""
     for path in root.glob(f"*/{_UNFINISHED}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime < _LOCKED_WITHIN_S:
@@ -232,7 +232,7 @@ def _write_facts(folder: Path, facts: PolicyFacts) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Write all files of a checkpoint to the disk, so that a power cut leaves no empty ones behind its name."""
+    """Sync all files of a checkpoint to disk, so that none is empty after a power cut."""
     for path, _, names in os.walk(folder):
         for name in names:
             fd = os.open(Path(path) / name, os.O_RDONLY | os.O_CLOEXEC)
@@ -244,7 +244,7 @@ def _sync(folder: Path) -> None:
 
 
 def saved_runs(root: Path) -> list[str]:
-    """Return the runs that have a policy, the one that was saved last first."""
+    """Return the runs that have a policy, the last saved one first."""
     found = []
     with contextlib.suppress(FileNotFoundError):
         for path in root.iterdir():
@@ -254,10 +254,10 @@ def saved_runs(root: Path) -> list[str]:
 
 
 def run_with_policy(root: Path, name: str) -> str:
-    """Return the run that a person names: an id, the unique beginning of one, or `latest`, among those with a policy.
+    """Return the run with this name among those with a policy: an id, the unique beginning of one, or `latest`.
 
     Raises:
-        PolicyError: There is none, or several.
+        PolicyError: There is no such run, or several.
     """
     from rsc.db.runs import id_named
 
@@ -280,10 +280,10 @@ def read_policy(root: Path, run_id: str, which: Which | None = None) -> tuple[Pa
     Args:
         root: Folder of all policies.
         run_id: The run.
-        which: None: the best on validation bars if there is one, else the last.
+        which: The checkpoint to use. None: the best on validation bars if there is one, else the last.
 
     Raises:
-        PolicyError: There is none, or it cannot be used.
+        PolicyError: There is no such checkpoint, or it cannot be used.
     """
     folder = root / run_id
     name = which or (BEST if (folder / BEST).exists() else LAST)
@@ -302,7 +302,7 @@ def _decoded(data: bytes, path: Path) -> PolicyFacts:
         version = msgspec.json.decode(data).get("format")
         if version != FORMAT:
             raise PolicyError(
-                f"{path} has format {version}, and this version reads format {FORMAT}; use the version of"
+                f"{path} has format {version}, but this version reads format {FORMAT}; use the version of"
                 " reinforce-strategy-creator that trained the policy"
             )
         return msgspec.json.decode(data, type=PolicyFacts)

@@ -1,4 +1,4 @@
-"""Judge a saved policy by one pass over the validation bars."""
+"""Score a saved policy by one pass over the validation bars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rsc.trading.game import Game
 
 
 def validate(path: Path, facts: PolicyFacts, game: Game) -> Validation:
-    """Play the validation bars once, deterministically, by the policy of a checkpoint.
+    """Play the validation bars once, deterministically, with the policy of a checkpoint.
 
     Args:
         path: The checkpoint.
@@ -30,5 +30,5 @@ def validate(path: Path, facts: PolicyFacts, game: Game) -> Validation:
 
 
 def best_of(validations: list[Validation]) -> Validation:
-    """Return the one with the highest total reward, which is what the training maximises; of equal ones the earliest."""
+    """Return the validation with the highest total reward, which training maximises; the earliest of equal ones."""
     return max(validations, key=lambda one: (one.total_reward, -one.iteration))

@@ -20,7 +20,7 @@ log = logging.getLogger("rsc")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run's record is. ``engine`` is None without a database, ``folder`` may not exist."""
+    """The location of a run's record. ``engine`` is None without a database. ``folder`` may not exist."""
 
     run_id: str
     folder: Path
@@ -28,19 +28,19 @@ class Place:
 
 
 def find_run(name: str, database_url: str | None = None, journal_root: Path | str | None = None) -> Place:
-    """Return where a run's record is.
+    """Return the location of a run's record.
 
     Args:
-        name: The run's id, a beginning of it that no other run has, or `latest`.
-        database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db; journals alone will do if there is none.
+        name: The run's id, its unique beginning, or `latest`.
+        database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db. If there is none, journals are enough.
         journal_root: None: the root that the run recorded, else $RSC_JOURNAL_ROOT, else rsc-data/journal.
 
     Raises:
         UnknownRunError: There is no such run, or several.
-        rsc.db.session.DatabaseError: The database that was given cannot be used.
+        rsc.db.session.DatabaseError: The given database cannot be used.
     """
     if not name.strip():
-        raise UnknownRunError("an empty name means no run; `rsc runs` lists the runs")
+        raise UnknownRunError("the name of the run is empty; `rsc runs` lists the runs")
     from rsc.db.upgrade import open_existing
 
     root = defaults.journal_root(journal_root)
@@ -53,7 +53,9 @@ def find_run(name: str, database_url: str | None = None, journal_root: Path | st
         engine, recorded, why = None, {}, str(error)
     run_id = _chosen(name, recorded, root)
     if engine is None:
-        log.warning("run %s: only its journals are read, without numbers and statuses of episodes: %s", run_id, why)
+        log.warning(
+            "run %s: only its journals are read, so numbers and statuses of episodes are unknown: %s", run_id, why
+        )
     known = recorded.get(run_id)
     folder = run_dir(Path(known).absolute() if known and journal_root is None else root, run_id)
     return Place(run_id, folder, engine if run_id in recorded else None)

@@ -1,4 +1,4 @@
-"""A run's rows in the database, for reading. Without a database, or without the run in it, there are none."""
+"""Read a run's rows from the database. Without a database, or if it does not have the run, there are none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 class RunRows:
-    """Queries about one run. A database that fails meanwhile raises `rsc.db.session.DatabaseError`, in one line."""
+    """Queries about one run. If the database fails, they raise `rsc.db.session.DatabaseError` with one line."""
 
     def __init__(self, run_id: str, engine: Engine | None) -> None:
         self._run_id = run_id
@@ -23,7 +23,7 @@ class RunRows:
 
     @property
     def known(self) -> bool:
-        """Whether the database knows the run."""
+        """Whether the database has the run."""
         return self._engine is not None
 
     def of_the_run(self) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ class RunRows:
         return None if row is None else dict(row._mapping)
 
     def of_journals(self, run_id: str, journal_ids: Sequence[str]) -> Mapping[str, Row]:
-        """Return rows by journal id: a `journal.ops.dataset.Lookup`."""
+        """Return rows by journal id. This is a `journal.ops.dataset.Lookup`."""
         from rsc.db import episodes
 
         return self._asked(lambda connection: episodes.rows_of_journals(connection, run_id, journal_ids), {})
@@ -64,7 +64,7 @@ class RunRows:
         return self._asked(lambda connection: episodes.status_counts(connection, self._run_id), {})
 
     def numbers_in_words(self) -> str:
-        """Return which numbers there are, for messages."""
+        """Return the range of episode numbers as text for messages."""
         from rsc.db import episodes
 
         found = self._asked(lambda connection: episodes.first_and_last(connection, self._run_id), None)

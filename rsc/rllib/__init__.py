@@ -12,7 +12,7 @@ __all__ = ["RecordedEnvRunner", "Recording"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the env runners at their first use, because they import Ray."""
+    """Import the env runners on first use, because they import Ray."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module("rsc.rllib.runner"), name)

@@ -36,7 +36,7 @@ log = logging.getLogger("rsc")
 
 
 _begun: set[str] = set()
-"""Tokens of the runs that this process began."""
+"""Tokens of the runs that this process started."""
 
 
 class AttachedRun(Run):
@@ -80,36 +80,38 @@ def attach(
 ) -> AttachedRun:
     """Record all episodes of a config's envs in a new run: a journal and a database row for each.
 
-    Sets ``config.env_runner_cls`` and adds plain data to the config. Env, callbacks and all else stay as they are, and
-    may be changed afterwards. A config that is attached again is recorded in the newer run.
+    Sets ``config.env_runner_cls`` and adds plain data to the config. Env, callbacks and all other settings are not changed,
+    and you may change them afterwards. If a config is attached again, its episodes are recorded in the newer run.
 
     Args:
         config: A config of RLlib's new API stack, with an env of one agent.
-        account: Where the env tells what its account is worth. None: the env is known, as TradingEnv is.
+        account: Where the env exposes value, position and costs. None for a known env, such as TradingEnv.
         run_id: None: made from the time.
         journal_root: Folder of the journals. None: $RSC_JOURNAL_ROOT, else rsc-data/journal.
         database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db. Its password stays in this process and in
             the memory of the Ray cluster.
-        durability: What survives a power cut: see docs/reference.md.
+        durability: Which steps survive a power cut: see docs/reference.md.
         checkpoint_every_steps: Steps between the checkpoints in a journal.
-        on_error: What a journal that cannot be written does: a warning, or JournalWriteError from the env's step.
+        on_error: If a journal cannot be written: "warn" logs a warning, "raise" raises JournalWriteError from the env's
+            step.
         parameters: Facts about the run for its row.
-        independent_seeds: Change the seeds that RLlib resets envs with, so that no two envs and no two rounds of
+        independent_seeds: Change the seeds with which RLlib resets envs, so that no two envs and no two rounds of
             evaluation play the same episode.
         observations: Record the env's own observations as extra columns, `observation_0` and so on, before RLlib's
-            connectors change them. `LoadedRun.to_minari` makes a data set of them.
-        parent_run_id: The run whose checkpoint this one goes on from. None: that of the config, if it is a checkpoint's.
-        mirror: URL of an object store, or a folder, to which a process on each node with env runners copies the node's
-            journals while they are written: docs/how-to/mirror.md. None: $RSC_MIRROR, else no mirror; "" is none.
-            Credentials come from the environment of each node.
+            connectors change them. `LoadedRun.to_minari` converts them to a dataset.
+        parent_run_id: The run whose checkpoint this run continues from. None: the run of the config's checkpoint, if the
+            config is from one.
+        mirror: URL of an object store, or a folder. A background process on each node with env runners copies the node's
+            journals to it while they are written: docs/how-to/mirror.md. None: $RSC_MIRROR, else no mirror; "": no
+            mirror. Credentials come from the environment of each node.
         mirror_every_s: Seconds between two looks of a mirror.
 
     Returns:
         The run. End it with `Run.end`, or use it in a `with` statement around the training.
 
     Raises:
-        TypeError, ValueError: The config cannot be recorded. Nothing was made.
-        journal.mirror.MirrorError: The mirror cannot be written, or its URL holds secrets. Nothing was made.
+        TypeError, ValueError: The config cannot be recorded. Nothing was created.
+        journal.mirror.MirrorError: The mirror cannot be written, or its URL holds secrets. Nothing was created.
         JournalExistsError: The run id is taken.
         rsc.db.session.DatabaseError: The database cannot be used.
     """
@@ -155,13 +157,13 @@ def attach(
 
 
 def _parent_of(config: AlgorithmConfig) -> str | None:
-    """Return the run of another process in which this config was recorded: the config is one of its checkpoints'."""
+    """Return the run in which another process recorded this config, if the config is from a checkpoint; else None."""
     earlier = RecordingSettings.of(config)
     return None if earlier is None or earlier.token in _begun else earlier.run_id
 
 
 def _put_on(config: AlgorithmConfig, settings: RecordingSettings) -> None:
-    """Change the config. An evaluation config that is a whole config has an env runner class of its own: change it too."""
+    """Change the config. A whole config as evaluation config has its own env runner class, so change it too."""
     if config.env_runner_cls is None:
         config.env_runners(env_runner_cls=RecordedEnvRunner)
     settings.put_on(config)
@@ -175,12 +177,12 @@ def _put_on(config: AlgorithmConfig, settings: RecordingSettings) -> None:
 
 
 def _require_account(config: AlgorithmConfig, settings: RecordingSettings) -> None:
-    """Make the env once, unless its class shows that it can be recorded, and look for its account and its observations.
+    """Check that account and observations of the env can be recorded. Creates the env if its class does not show it.
 
-    An env that cannot be made here is not refused: an env runner may be able to make it.
+    An env that cannot be created here is accepted, because an env runner may be able to create it.
 
     Raises:
-        ValueError: The env does not tell what its account is worth, or its observations cannot be recorded.
+        ValueError: The env does not expose its account's value, or its observations cannot be recorded.
     """
     if settings.observations and checks.is_vector_mode(config):
         raise checks.UnfitError(
@@ -216,12 +218,12 @@ def _close(env: Any) -> None:
         if env is not None:
             env.close()
     except Exception as error:
-        log.debug("the env that was made to find its account does not close: %s", error)
+        log.debug("the env that was created to find its account cannot be closed: %s", error)
 
 
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    """Give training the same global random numbers, whatever happens inside."""
+    """Restore the global random states afterwards, so that the block does not change the training."""
     of_python, of_numpy = random.getstate(), np.random.get_state()
     try:
         yield
@@ -231,7 +233,7 @@ def _same_random_numbers() -> Iterator[None]:
 
 
 def _facts(config: AlgorithmConfig, settings: RecordingSettings, parent: str | None) -> dict[str, Any]:
-    """Return what the run's row says about where its figures come from."""
+    """Return the columns of the run's row that record the origin of its figures."""
     return {
         **provenance(),
         "algorithm": type(config).__name__.removesuffix("Config"),

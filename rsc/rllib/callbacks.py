@@ -28,17 +28,17 @@ def _never_raising(callback: Callable[..., None]) -> Callable[..., None]:
         try:
             callback(self, *args, **kwargs)
         except Exception:
-            log.exception("%s failed; training goes on, and `reconcile` records what is missed", callback.__name__)
+            log.exception("%s failed; training continues, and `reconcile` writes the missing rows", callback.__name__)
 
     return quiet
 
 
 class EpisodeCallbacks(RLlibCallback):
-    """Hand over a row when an episode starts, and again when it ends.
+    """Callbacks that queue a row when an episode starts, and again when it ends.
 
     Args:
         settings: The run.
-        rows: Writes the rows. None: nothing is written, and `reconcile` records the episodes.
+        rows: Writes the rows. None: no rows are written, and `reconcile` records the episodes.
         trial_id: The Tune trial of this env runner, or None.
     """
 
@@ -52,9 +52,9 @@ class EpisodeCallbacks(RLlibCallback):
 
     @_never_raising
     def on_episode_start(self, *, episode: Any, env_runner: Any, env_index: int, **kwargs: Any) -> None:
-        """Hand over the row of the new episode, and end its predecessor if RLlib did not.
+        """Queue the row of the new episode, and end the previous one if RLlib did not.
 
-        RLlib resets over running episodes, and drops some that ended when it samples by episodes.
+        RLlib resets envs during episodes, and drops some ended episodes when it samples by episodes.
         """
         facts = _facts_of(episode)
         if facts is None:
@@ -67,7 +67,7 @@ class EpisodeCallbacks(RLlibCallback):
 
     @_never_raising
     def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
-        """Hand over the end: by the journal, or by the recorder's own figures if the journal failed."""
+        """Queue the end of the episode: from the journal, or from the recorder's own figures if the journal failed."""
         row = self._running.pop(episode.id_, None)
         if row is not None:
             kept = _last_info(episode).get(FAILED_KEY)
@@ -81,13 +81,13 @@ class EpisodeCallbacks(RLlibCallback):
 
     @_never_raising
     def on_envs_closed(self) -> None:
-        """Hand over the episodes that are not known to have ended: RLlib drops some that did."""
+        """Queue the episodes that are not known to have ended, because RLlib drops some ended ones."""
         for row in self._running.values():
             self._put(row, State.LEFT)
         self._running.clear()
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
-        """Hand over at once that later steps of a running episode are lost: the disk may forget all of its journal."""
+        """Queue at once that later steps of a running episode are lost, because the disk may lose its whole journal."""
         for row in list(self._running.values()):
             if row["journal_id"] == writer.journal_id:
                 row["status_reason"] = reason
@@ -125,7 +125,7 @@ class EpisodeCallbacks(RLlibCallback):
 
 
 def _facts_of(episode: Any) -> dict[str, Any] | None:
-    """Return what the recorder said at the reset; None for an env without a recorder."""
+    """Return the recorder's facts about an episode from its reset; None for an env without a recorder."""
     info = episode.get_infos(0)
     facts = info.get(INFO_KEY) if isinstance(info, dict) else None
     return facts if isinstance(facts, dict) and "id" in facts else None

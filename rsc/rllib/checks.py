@@ -1,4 +1,4 @@
-"""Refuse configs and envs that cannot be recorded, each in one line that says what to do."""
+"""Refuse configs and envs that cannot be recorded, with one line that says what to do."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class UnfitError(ValueError):
 
 
 def require_config(config: Any) -> None:
-    """Check what `attach` needs of a config.
+    """Check that `attach` can use a config.
 
     Raises:
-        TypeError: It is no AlgorithmConfig.
+        TypeError: ``config`` is not an AlgorithmConfig.
         UnfitError: It cannot be recorded, or cannot be changed.
     """
     if not isinstance(config, AlgorithmConfig):
@@ -42,7 +42,7 @@ def require_single_agent(config: Any) -> None:
     """Check that a config uses the new API stack with one agent.
 
     Raises:
-        UnfitError: It does not.
+        UnfitError: It uses the old API stack, or several agents.
     """
     if not config.enable_env_runner_and_connector_v2:
         raise UnfitError(
@@ -50,24 +50,24 @@ def require_single_agent(config: Any) -> None:
             " enable_env_runner_and_connector_v2=True)"
         )
     if config.is_multi_agent or _is_multi_agent(config.env):
-        raise UnfitError("multi-agent configs are not recorded: an episode is one account")
+        raise UnfitError("multi-agent configs cannot be recorded, because an episode is one account")
 
 
 def require_env_class(env: Any, config: Any) -> None:
-    """Check that an env class fits the way in which RLlib makes vector envs. Names and functions pass.
+    """Check that an env class fits the way in which RLlib creates vector envs. Names and functions pass.
 
     Raises:
-        UnfitError: It does not.
+        UnfitError: It is a vector env where RLlib needs a single env, or the reverse.
     """
     if isinstance(env, type):
         require_fit(issubclass(env, gym.vector.VectorEnv), env.__name__, config)
 
 
 def require_fit(is_vector: bool, name: str, config: Any) -> None:
-    """Check that a vector env is made where RLlib wants one, and a single env where it wants that.
+    """Check that a vector env is used where RLlib needs one, and a single env where RLlib needs one.
 
     Raises:
-        UnfitError: It is not so.
+        UnfitError: It is a vector env where RLlib needs a single env, or the reverse.
     """
     mode = _vectorize_mode(config)
     if is_vector and mode != VECTOR_MODE:
@@ -83,13 +83,15 @@ def require_fit(is_vector: bool, name: str, config: Any) -> None:
 
 
 def require_made_env(env: Any, config: Any) -> None:
-    """Check an env that was made from a name or by a function.
+    """Check an env that was created from a name or by a function.
 
     Raises:
-        UnfitError: It has several agents, or does not fit the way in which RLlib makes vector envs.
+        UnfitError: It has several agents, or does not fit the way in which RLlib creates vector envs.
     """
     if isinstance(env, MultiAgentEnv):
-        raise UnfitError(f"{type(env).__name__} is a multi-agent env: an episode must be one account")
+        raise UnfitError(
+            f"{type(env).__name__} is a multi-agent env, which cannot be recorded: an episode must be one account"
+        )
     require_fit(isinstance(env, gym.vector.VectorEnv), type(env.unwrapped).__name__, config)
 
 
@@ -108,7 +110,7 @@ def require_observations(env: Any) -> None:
 
 
 def is_vector_mode(config: Any) -> bool:
-    """Return whether RLlib asks the env's maker for a whole vector env."""
+    """Return whether RLlib expects a whole vector env from the env's function."""
     return _vectorize_mode(config) == VECTOR_MODE
 
 
@@ -122,7 +124,7 @@ def _is_multi_agent(env: Any) -> bool:
 
 
 def require_one_node(database_url: str, config: Any) -> None:
-    """Check that no env runner of another node would have to write into a SQLite file.
+    """Check that no env runner on another node needs to write into a SQLite file.
 
     Raises:
         UnfitError: The Ray cluster has several nodes, and the config has remote env runners.

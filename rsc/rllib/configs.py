@@ -1,4 +1,4 @@
-"""What `rsc train` trains: its options as a plan, and RLlib's config for it."""
+"""The options of `rsc train` as a plan, and RLlib's config for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLACES = {*defaults.OF_EACH_TRAINING, "resume", "changes"}
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What to train; the options of `rsc train`. ``changes`` are those that replace options of the run to resume."""
+    """The options of `rsc train`. ``changes`` are the options that replace those of the run to resume."""
 
     algo: str = "ppo"
     iterations: int = 1
@@ -51,12 +51,12 @@ class TrainingPlan:
         return Split(self.train_until, self.validate_until)
 
     def parameters(self) -> dict[str, Any]:
-        """Return what the run's row and the policy's description hold."""
+        """Return the parameters that the run's row and the policy's description store."""
         return {key: value for key, value in vars(self).items() if key not in _PLACES}
 
 
 def algorithm_config(plan: TrainingPlan) -> Any:
-    """RLlib's config for the plan, on the new API stack."""
+    """Return RLlib's config for the plan, on the new API stack."""
     from ray.rllib.algorithms.dqn import DQNConfig
     from ray.rllib.algorithms.ppo import PPOConfig
 
@@ -79,7 +79,7 @@ def algorithm_config(plan: TrainingPlan) -> Any:
     else:
         config.reporting(min_sample_timesteps_per_iteration=plan.train_batch_size)
         config.training(replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": 50_000})
-        # RLlib learns once a fragment, by default once a step of all envs: with a single env nearly all time goes there.
+        # RLlib learns once per fragment, by default one step of all envs. With a single env, learning would take most time.
         envs = max(plan.num_env_runners, 1) * plan.num_envs_per_env_runner
         config.env_runners(rollout_fragment_length=math.ceil(DQN_STEPS_PER_UPDATE / envs))
     if plan.evaluation_interval:

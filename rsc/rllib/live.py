@@ -1,8 +1,8 @@
-"""Keep the runs that are being recorded now, and the passwords of their databases.
+"""Keep track of the runs that are being recorded, with the passwords of their databases.
 
-The process that called `attach` keeps both in memory and publishes them in the key-value store of its Ray cluster, where
-env runners in other processes look them up. A config that was restored from a checkpoint names a run that is in neither
-place, so it trains without a record.
+The process that called `attach` keeps both in memory and publishes them in the key-value store of its Ray cluster. Env
+runners in other processes read them there. A config from a checkpoint names a run that is in neither place, so it trains
+without a record.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _here: dict[str, LiveRun] = {}  # by the token of its `attach`
 
 
 def begin(token: str, secret: str | None) -> None:
-    """Let env runners record a run, from now until `end`."""
+    """Allow env runners to record a run until `end` is called."""
     _here[token] = LiveRun(secret)
     if _publish not in ray._private.worker._post_init_hooks:
         ray._private.worker._post_init_hooks.append(_publish)
@@ -40,17 +40,17 @@ def begin(token: str, secret: str | None) -> None:
 
 
 def end(token: str) -> None:
-    """Let no further env record the run."""
+    """Stop env runners from recording the run in new envs."""
     _here.pop(token, None)
     try:
         if ray.is_initialized():
             internal_kv._internal_kv_del(token, namespace=_NAMESPACE)
-    except Exception as error:  # the cluster may be going down; the job's id ends the entry too
-        log.debug("the run's entry stays in Ray's key-value store: %s", error)
+    except Exception as error:  # the cluster may be shutting down; the entry becomes invalid with the job anyway
+        log.debug("the run's entry cannot be removed from Ray's key-value store, which is harmless: %s", error)
 
 
 def find(token: str) -> LiveRun | None:
-    """Return the run that `attach` began under this token; None if its driver ended it, or is another one."""
+    """Return the run that `attach` started under this token; None if it has ended, or belongs to another driver."""
     if token in _here:
         return _here[token]
     if not ray.is_initialized():
@@ -69,9 +69,12 @@ def _publish() -> None:
             value = json.dumps({"job": _job(), "secret": run.secret})
             internal_kv._internal_kv_put(token, value.encode(), overwrite=True, namespace=_NAMESPACE)
     except Exception as error:
-        log.warning("env runners in other processes will not record: Ray's key-value store failed (%s)", error)
+        log.warning(
+            "env runners in other processes will not record their episodes, because Ray's key-value store failed (%s)",
+            error,
+        )
 
 
 def _job() -> str:
-    """The id of this process's Ray job, which ends with its driver."""
+    """Return the id of this process's Ray job, which ends with its driver."""
     return str(ray.get_runtime_context().get_job_id())

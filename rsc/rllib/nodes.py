@@ -1,4 +1,4 @@
-"""The Ray node on which this process runs."""
+"""Find the Ray node on which this process runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ray
 
 
 def this_node() -> str:
-    """Return the id of this process's Ray node; empty where Ray is not running. Starts nothing."""
+    """Return the id of this process's Ray node; empty if Ray is not running. Does not start Ray."""
     if not ray.is_initialized():
         return ""
     return str(ray.get_runtime_context().get_node_id())

@@ -1,4 +1,4 @@
-"""Go on with the training of an earlier run: its plan, and the state of its algorithm."""
+"""Continue the training of an earlier run: its plan, and the state of its algorithm."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from rsc.rllib.configs import TrainingPlan
 
 @dataclass(frozen=True)
 class Parent:
-    """The checkpoint that a training goes on from."""
+    """The checkpoint from which a training continues."""
 
     path: Path
     facts: PolicyFacts
 
 
 def resumed(given: TrainingPlan, root: Path) -> tuple[TrainingPlan, Parent]:
-    """Return the plan of the run that is resumed, with what was given in its place, and its last checkpoint.
+    """Return the plan of the resumed run, with the user's changes, and its last checkpoint.
 
     Args:
-        given: ``resume`` names the run, ``iterations`` is 0 for those that it has not done, and ``changes`` are options
-            that replace its own.
+        given: The user's plan. ``resume`` names the run. ``iterations`` 0 means all iterations that the run has not done.
+            ``changes`` are options that replace the run's own.
         root: Folder of all policies.
 
     Raises:
-        PolicyError: It has no policy, or has done all its iterations.
+        PolicyError: The run has no policy, or has done all its iterations.
     """
     path, facts = read_policy(root, run_with_policy(root, str(given.resume)), "last")
     left = given.iterations or facts.target - facts.iteration
@@ -47,7 +47,7 @@ def restore(algorithm: Any, parent: Parent) -> None:
     """Load the state of a checkpoint: weights, optimizers, counters.
 
     Raises:
-        PolicyError: It cannot be loaded.
+        PolicyError: The checkpoint cannot be loaded.
     """
     from rsc.policies.module import versions
     from rsc.policies.split import differing

@@ -1,8 +1,8 @@
 """Write the rows of episodes from a thread, so that training never waits for the database.
 
-Callbacks hand over one entry per episode, its latest state. A thread of the process gathers the entries and writes them in
-batches. An entry that the database refuses is given up; while the database does not answer, entries wait in memory. What
-is given up is recorded by the reconciler, from the journals.
+Callbacks queue one entry per episode, its latest state. A thread of the process writes the entries in batches. An entry
+that the database refuses is dropped. While the database does not answer, entries wait in memory. The reconciler records
+dropped entries from the journals.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rsc")
 
 GATHER_S = 1.0
-"""At most one batch is written in this time, except when it is drained."""
-_FIRST_GATHER_S = 0.1  # the envs of a runner start together
+"""Seconds between two batches, except in `drain`."""
+_FIRST_GATHER_S = 0.1  # the envs of a runner start at the same time
 DRAIN_S = 5.0
 BATCH_ENTRIES = 256
 MOST_ENTRIES = 20_000
@@ -40,10 +40,10 @@ MOST_KEPT_BYTES = 64 << 20
 
 
 class State(IntEnum):
-    """What is known of an episode. A later state replaces an earlier one."""
+    """The state of an episode. A later state replaces an earlier one."""
 
     STARTED = 0
-    LEFT = 1  # its env was closed: its journal says whether the episode had ended before
+    LEFT = 1  # its env was closed; the journal records whether the episode had ended before
     ENDED = 2
 
 
@@ -53,8 +53,8 @@ class Entry:
 
     Args:
         row: The columns of a started episode.
-        journal_root: Where the episode's journal is.
-        kept: For an ended episode whose journal failed: the recorder's own figures, as JSON.
+        journal_root: The folder of all runs' journals.
+        kept: The recorder's own figures as JSON, for an ended episode whose journal failed.
     """
 
     row: dict[str, Any]
@@ -101,16 +101,16 @@ class RowWriter:
         self._drainers = 0
         self._idle = False
         self._attempts = self._failed_attempt = 0
-        self._earliest = 0.0  # no batch is begun before, by the monotonic clock
+        self._earliest = 0.0  # the next batch starts at this monotonic time or later
         self._outage = False
         self._said: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as None. A sub-env in a spawned process gets the env runner by RLlib, and has no use for its rows."""
+        """Pickle as None. RLlib sends the env runner to sub-envs in spawned processes, which do not need its rows."""
         return type(None), ()
 
     def put(self, entry: Entry | TrialEntry) -> None:
-        """Hand over the latest state of an episode, to be written soon."""
+        """Queue the latest state of an episode, to be written soon."""
         if self._engine is None:
             return
         with self._condition:
@@ -127,9 +127,9 @@ class RowWriter:
                 self._condition.notify_all()
 
     def drain(self, timeout_s: float) -> int:
-        """Write what waits now, and return how many entries still wait.
+        """Write the waiting entries, and return the number of those that still wait.
 
-        Returns early when the database does not answer.
+        Returns early if the database does not answer.
         """
         deadline = time.monotonic() + timeout_s
         with self._condition:
@@ -145,13 +145,13 @@ class RowWriter:
             return len(self._entries) + len(self._in_hand)
 
     def _make_room(self) -> None:
-        """Drop the oldest entries; those that hold the only copy of figures last."""
+        """Drop the oldest entries. Drop entries with the only copy of figures last."""
         while len(self._entries) > MOST_ENTRIES or self._kept_bytes > MOST_KEPT_BYTES:
             too_large = self._kept_bytes > MOST_KEPT_BYTES
             found = (key for key, entry in self._entries.items() if bool(entry.kept) is too_large)
             dropped = self._entries.pop(next(found, next(iter(self._entries))))
             self._kept_bytes -= len(dropped.kept or "")
-            self._say("full", "too many rows wait for the database, so the oldest is dropped")
+            self._say("full", "too many rows wait for the database, so the oldest one is dropped")
 
     def _work(self) -> None:
         while True:
@@ -193,15 +193,15 @@ class RowWriter:
 
         from rsc.db.session import DatabaseError, first_line
 
-        # Journals are read before the transaction, which keeps other writers of a SQLite file waiting.
+        # Read journals before the transaction, because other writers of a SQLite file wait during it.
         changes = [self._change(entry) for entry in batch if isinstance(entry, Entry)]
         try:
             self._write_all(changes, [entry for entry in batch if isinstance(entry, TrialEntry)])
         except (SQLAlchemyError, DatabaseError, OSError) as error:
             if not self._outage:
                 log.warning(
-                    "the database does not answer (%s); training goes on, rows wait in memory, and `reconcile` records"
-                    " what is missed", first_line(error),
+                    "the database does not answer (%s); training continues, rows wait in memory, and `reconcile`"
+                    " writes missing ones", first_line(error),
                 )  # fmt: skip
             self._outage = True
             return False
@@ -246,10 +246,10 @@ class RowWriter:
                 engine.dispose()
 
     def _say(self, kind: str, message: str) -> None:
-        """Warn once of each kind."""
+        """Log a warning, once for each kind."""
         if kind not in self._said:
             self._said.add(kind)
-            log.warning("%s; `reconcile` records it, and further ones without a warning", message)
+            log.warning("%s; `reconcile` records it; there are no further warnings of this kind", message)
 
 
 def _name(entry: Entry) -> str:
@@ -257,7 +257,7 @@ def _name(entry: Entry) -> str:
 
 
 def _require_file(engine: Engine) -> None:
-    """Raise DatabaseError for a SQLite file that is gone: connecting would make an empty database."""
+    """Raise DatabaseError if a SQLite file was removed, because connecting would create an empty database."""
     from rsc.db.session import DatabaseError, is_missing_file
 
     if is_missing_file(engine.url.render_as_string(hide_password=False)):
@@ -287,9 +287,9 @@ _of_parent: list[RowWriter] = []
 
 
 def writer_for(database_url: str) -> RowWriter:
-    """Return this process's writer for a database. ``database_url`` may hold a password.
+    """Return this process's writer for a database. ``database_url`` may contain a password.
 
-    Imports here all that the thread needs, so that the thread does not hold the interpreter's import lock.
+    All modules that the thread needs are imported here, so that the thread does not hold the interpreter's import lock.
     """
     if database_url not in _writers:
         from rsc.db.session import DatabaseError, open_engine
@@ -304,7 +304,7 @@ def writer_for(database_url: str) -> RowWriter:
 
 
 def drain(database_url: str) -> int:
-    """Write what this process still holds for a database, and return how many entries still wait."""
+    """Write this process's waiting entries for a database, and return the number of those that still wait."""
     writer = _writers.get(database_url)
     return 0 if writer is None else writer.drain(DRAIN_S)
 
@@ -316,7 +316,7 @@ def _drain_all() -> None:
 
 
 def _drop_in_child() -> None:
-    """In a forked child: drop the queues, and keep the parent's connections from being closed."""
+    """Drop the queues in a forked child, and keep the parent's connections open."""
     _of_parent.extend(_writers.values())
     _writers.clear()
 

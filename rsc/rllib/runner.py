@@ -1,4 +1,4 @@
-"""Env runners that record the episodes of the user's env. They wrap what `make_env` makes, and nothing else."""
+"""Env runners that record the episodes of the user's env. They only wrap the envs that `make_env` creates."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _said: set[str] = set()
 
 
 class Recording:
-    """Makes a single-agent env runner record its episodes, where `rsc.attach` was called on the config.
+    """Mixin: a single-agent env runner records its episodes if `rsc.attach` was called on the config.
 
-    For an env runner class of your own, in a module that workers can import:
+    For your own env runner class, write in a module that workers can import:
 
         class MyRecordedEnvRunner(rsc.rllib.Recording, MyEnvRunner): pass
 
-    The runner of a config whose run is over, as one from a checkpoint, trains without a record, with one warning.
+    If the run has ended, for example with a config from a checkpoint, the runner logs one warning and does not record.
     """
 
     config: Any
@@ -54,7 +54,7 @@ class Recording:
         own_pace = getattr(config, "_dont_auto_sync_env_runner_states", False)
         self.progress = Progress(countable=not (own_pace or config.in_evaluation))
         if config.output and type(self) is RecordedEnvRunner:
-            raise UnfitError("config.output was set after rsc.attach, and would be ignored: call rsc.attach last")
+            raise UnfitError("config.output was set after rsc.attach and would be ignored: call rsc.attach last")
         self._log_folder = kwargs.get("log_dir")
         base: Any = super()
         base.__init__(config=config, **kwargs)
@@ -62,7 +62,7 @@ class Recording:
         self._record_trial()
 
     def make_env(self) -> None:
-        """Make the envs as RLlib does, with a recorder around each."""
+        """Create the envs as RLlib does, with a recorder around each."""
         base: Any = super()
         config, settings = self.config, RecordingSettings.of(self.config)
         run = None if settings is None else _live_run(settings)
@@ -71,7 +71,9 @@ class Recording:
             return
         self._our_callbacks(settings, run)
         _mirror(settings)
-        recorded = config.copy(copy_frozen=False)  # the runner's own is frozen, and the user's callbacks may read it
+        recorded = config.copy(
+            copy_frozen=False
+        )  # a copy: the runner's config is frozen, and the user's callbacks may read it
         recorded.env = RecordedEnvs.of(config, settings, self._notes(settings))
         self.config = recorded
         try:
@@ -83,7 +85,7 @@ class Recording:
             made.set_attr("env_index", list(range(made.num_envs)))
 
     def set_state(self, state: Any) -> None:
-        """Take the algorithm's state, and note how far the training is."""
+        """Apply the algorithm's state, and record the training's progress."""
         base: Any = super()
         base.set_state(state)
         env_steps = state.get(NUM_ENV_STEPS_SAMPLED_LIFETIME)
@@ -91,7 +93,7 @@ class Recording:
             self.progress.note(int(env_steps))
 
     def stop(self) -> None:
-        """Close the envs, and write the rows of all episodes that ended. Waits for at most `rows.DRAIN_S`."""
+        """Close the envs, and write the rows of all ended episodes. Waits `rows.DRAIN_S` seconds at most."""
         base: Any = super()
         try:
             base.stop()
@@ -108,15 +110,15 @@ class Recording:
             log.warning("%d rows of run %s are not written; `reconcile` records them", left, settings.run_id)
 
     def _row_writer(self, settings: RecordingSettings, run: live.LiveRun) -> RowWriter | None:
-        """Return what writes rows; None where the database is a file of another machine."""
+        """Return the writer of rows; None if the database is a file on another machine."""
         if settings.database_url.startswith("sqlite") and not _is_at_home(settings):
-            _say(f"no rows are written here, because {settings.database_url} is a file of the driver's machine")
+            _say(f"no rows are written here, because {settings.database_url} is a file on the driver's machine")
         else:
             self._rows = rows.writer_for(with_password(settings.database_url, run.secret))
         return self._rows
 
     def _our_callbacks(self, settings: RecordingSettings, run: live.LiveRun) -> None:
-        """Append our callbacks once. RLlib makes the envs again after one of them failed."""
+        """Append our callbacks once, since RLlib calls `make_env` again after an env failed."""
         ours = [callbacks for callbacks in self._callbacks if isinstance(callbacks, EpisodeCallbacks)]
         for callbacks in ours:
             callbacks.on_envs_closed()
@@ -125,7 +127,7 @@ class Recording:
             self._callbacks = [*self._callbacks, EpisodeCallbacks(settings, writer, self._trial_id(settings))]
 
     def _notes(self, settings: RecordingSettings) -> dict[str, Any]:
-        """Facts for the header of each journal."""
+        """Return facts for the header of each journal."""
         notes: dict[str, Any] = {
             "worker_index": int(self.worker_index or 0),
             "in_evaluation": bool(self.config.in_evaluation),
@@ -139,7 +141,7 @@ class Recording:
         return trials.of_algorithm(self.tune_trial_id, self._log_folder) or settings.trial_id or trials.current()
 
     def _record_trial(self) -> None:
-        """Hand over the parameters of this Tune trial. One runner of the trial does it: the algorithm's own."""
+        """Queue the parameters of this Tune trial. Only the algorithm's own runner does it."""
         settings = RecordingSettings.of(self.config)
         if settings is None or self.worker_index or self.config.in_evaluation:
             return
@@ -152,18 +154,18 @@ class Recording:
             if writer is not None:
                 writer.put(TrialEntry(settings.run_id, trial_id, parameters))
         except Exception:
-            log.exception("the parameters of trial %s are not recorded; training goes on", trial_id)
+            log.exception("the parameters of trial %s are not recorded; training continues", trial_id)
 
 
 class RecordedEnvRunner(Recording, SingleAgentEnvRunner):
-    """RLlib's env runner, recording."""
+    """RLlib's single-agent env runner with recording."""
 
 
 def require_known_runner(config: Any) -> None:
-    """Check that no env runner class would be replaced.
+    """Check that `attach` would not replace an env runner class of the user.
 
     Raises:
-        UnfitError: The config has an env runner class of its own, or `output`, for which RLlib uses another class.
+        UnfitError: The config has its own env runner class, or `output`, for which RLlib uses another class.
     """
     own = config.env_runner_cls
     for each, where in ((own, "config"), (evaluation_runner(config), "config.evaluation_config")):
@@ -184,7 +186,7 @@ def _runner_hint(what: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class RecordedEnvs:
-    """Makes the user's env as `SingleAgentEnvRunner.make_env` would, with a recorder around it.
+    """Creates the user's env like `SingleAgentEnvRunner.make_env`, with a recorder around it.
 
     Args:
         env: A class, a function of the env context, or the id of a gymnasium env.
@@ -200,14 +202,14 @@ class RecordedEnvs:
 
     @classmethod
     def of(cls, config: Any, settings: RecordingSettings, notes: dict[str, Any]) -> RecordedEnvs:
-        """Return the maker for a config. Resolves a registered name here: in a forked sub-env that would hang."""
+        """Return the maker for a config. A registered name is resolved here, because that would hang in a forked sub-env."""
         env = config.env
         if isinstance(env, str) and _global_registry.contains(ENV_CREATOR, env):
             env = _global_registry.get(ENV_CREATOR, env)
         return cls(env, settings, notes, config)
 
     def __call__(self, context: Any) -> Any:
-        """Make one env, or one vector env."""
+        """Create one env, or one vector env, with a recorder around it."""
         made = self.bare(context)
         require_made_env(made, self.config)
         if self.settings.independent_seeds:
@@ -216,7 +218,7 @@ class RecordedEnvs:
         return self.recorder(made)
 
     def bare(self, context: Any) -> Any:
-        """Make the user's env."""
+        """Create the user's env."""
         if not isinstance(self.env, str):
             return self.env(context)
         arguments = dict(context)
@@ -233,7 +235,7 @@ class RecordedEnvs:
 
 
 def _mirror(settings: RecordingSettings) -> None:
-    """Have this node's journals mirrored, if the run has a mirror. Waits for nothing, and never raises."""
+    """Start to mirror this node's journals, if the run has a mirror. Does not wait, and never raises."""
     try:
         where = (settings.journal_root, settings.run_id, settings.mirror)
         mirror_run(*where, settings.mirror_every_s, this_node_or_none)
@@ -242,19 +244,21 @@ def _mirror(settings: RecordingSettings) -> None:
 
 
 def _live_run(settings: RecordingSettings) -> live.LiveRun | None:
-    """Return the run if its driver keeps it open; warn once if not."""
+    """Return the run if its driver keeps it open. Otherwise log one warning and return None."""
     try:
         run = live.find(settings.token)
     except Exception as error:
-        _say(f"nothing is recorded: Ray's key-value store does not answer ({error})")
+        _say(f"no episode is recorded, because Ray's key-value store does not answer ({error})")
         return None
     if run is None:
-        _say(f"nothing is recorded: run {settings.run_id} is over; call rsc.attach on the config for a new run")
+        _say(
+            f"no episode is recorded, because run {settings.run_id} has ended; call rsc.attach on the config for a new run"
+        )
     return run
 
 
 def evaluation_runner(config: Any) -> Any:
-    """Return the env runner class of the evaluation config: None for no class, `Recording` for that of the config."""
+    """Return the env runner class of the evaluation config; None without one, `Recording` if it uses the config's own."""
     evaluation = config.evaluation_config
     if evaluation is None:
         return Recording
@@ -262,10 +266,13 @@ def evaluation_runner(config: Any) -> Any:
 
 
 def _warn_of_unrecorded_evaluation(config: Any) -> None:
-    """A whole config as `evaluation_config` has an env runner class of its own, so `attach` must come later."""
+    """Log a warning if evaluation is not recorded: a whole `evaluation_config` was set after `attach`."""
     own = evaluation_runner(config)
     if own is None or not issubclass(own, Recording):
-        _say("evaluation is not recorded: config.evaluation(evaluation_config=...) was called after rsc.attach")
+        _say(
+            "evaluation is not recorded, because config.evaluation(evaluation_config=...) was called after rsc.attach;"
+            " call rsc.attach last"
+        )
 
 
 def _is_at_home(settings: RecordingSettings) -> bool:
@@ -275,7 +282,7 @@ def _is_at_home(settings: RecordingSettings) -> bool:
 
 
 def _say(message: str) -> None:
-    """Warn once in each process."""
+    """Log a warning once in each process."""
     if message not in _said:
         _said.add(message)
         log.warning("%s", message)

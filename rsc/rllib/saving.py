@@ -19,16 +19,16 @@ from rsc.trading.game import Game
 
 
 class Saver:
-    """Saves the policy of one run. A save that fails is reported, and the training goes on.
+    """Saves the policy of one run. If saving fails, it is reported, and the training continues.
 
     Args:
         plan: The training.
         root: Folder of all policies.
         game: The training bars.
-        parent: The policy that the training goes on from.
+        parent: The policy from which the training continues.
 
     Attributes:
-        failed: Why the newest policy is not saved; empty if it is.
+        failed: The reason why the newest policy is not saved; empty if it is saved.
         saved: The folder of the newest saved policy, None before the first.
     """
 
@@ -46,7 +46,7 @@ class Saver:
         self._validation = Game(TradingConfig.of(one_pass(settings)), game.market) if settings else None
 
     def begin(self, run_id: str) -> None:
-        """Name the run whose policy is saved."""
+        """Set the run whose policy is saved."""
         self._store = PolicyStore(self._root, run_id)
 
     def due(self, done: int) -> bool:
@@ -54,7 +54,7 @@ class Saver:
         return self._plan.save and done % self._plan.save_every == 0
 
     def save(self, algorithm: Any) -> None:
-        """Save the policy as it is now, unless it was saved in this iteration."""
+        """Save the current policy, unless it was already saved in this iteration."""
         if not self._plan.save or self._store is None or algorithm.iteration == self._iteration:
             return
         facts = self._facts(algorithm, self._store.folder.name)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class IndependentSeeds(gym.Wrapper[Any, Any, Any, Any]):
-    """Mixes each seed of a reset with evaluation or training, the worker, and the number of the reset.
+    """Wrapper that mixes each reset seed with evaluation or training, the worker, and the number of the reset.
 
     RLlib seeds sub-env i of worker w with seed + w + i, so neighbours get equal seeds. When it samples by episodes, it
     gives the same seeds in each round. The pair (seed, worker) is unique, and the number distinguishes the rounds.
@@ -30,7 +30,7 @@ class IndependentSeeds(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class VectorIndependentSeeds(gym.vector.VectorWrapper):
-    """Does for a vector env what `IndependentSeeds` does for each sub-env. A single seed s means s + i for env i."""
+    """The same for a vector env. A single seed s means s + i for env i."""
 
     def __init__(
         self, env: gym.vector.VectorEnv[Any, Any, Any], worker_index: int, in_evaluation: bool = False

@@ -1,4 +1,4 @@
-"""What env runners must know to record a run, as plain data on an RLlib config."""
+"""The settings that env runners need to record a run, as plain data on an RLlib config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ATTRIBUTE = "rsc_recording"
 
 @dataclass(frozen=True)
 class RecordingSettings:
-    """Where and how a run is recorded. RLlib writes it into checkpoints, so it holds no password.
+    """Where and how a run is recorded. RLlib writes it into checkpoints, so it contains no password.
 
     Args:
         token: Identifies the `attach` call. A run is recorded only while the process that called `attach` keeps it open.
@@ -28,7 +28,7 @@ class RecordingSettings:
         driver_boot_id: The boot id of the driver's machine.
         trial_id: The Tune trial in which `attach` was called, or None.
         parameters: The config's plain values by path, at the time of `attach`.
-        observations: Record observations, too.
+        observations: Record observations too.
         driver_node_id: The Ray node on which `attach` was called; empty if Ray was not running then.
         mirror: The URL to which each node mirrors its journals, without secrets; empty for none.
         mirror_every_s: Seconds between two looks of a mirror.
@@ -66,7 +66,7 @@ class RecordingSettings:
         return {ATTRIBUTE: asdict(self)}
 
     def journal_settings(self) -> JournalSettings:
-        """Return what the recorders need."""
+        """Return the recorders' part of the settings."""
         return JournalSettings(
             self.journal_root,
             self.run_id,

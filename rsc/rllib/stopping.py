@@ -1,4 +1,4 @@
-"""End a training in order on SIGINT or SIGTERM, also where Ray replaces the exception that the handler raised."""
+"""End a training cleanly on SIGINT or SIGTERM, even if Ray replaces the exception that the handler raised."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """Ends training in order on the first SIGINT or SIGTERM, and ends the program on the next one.
+    """Ends training cleanly on the first SIGINT or SIGTERM, and ends the program on the next one.
 
     Signals within ``same_request_s`` of the first count as one request. The handler waits that long, and then restores
-    the system's own handlers, so that the next signal ends the program even if the interpreter hangs.
+    the default handlers, so that the next signal ends the program even if the interpreter hangs.
 
-    The handler raises Stopped. Inside `ray.wait` it turns into a SystemError, which RLlib may take for the failure of an
-    env runner. Therefore ``asked`` keeps the signal's number, and `believed` and `check` raise Stopped again.
+    The handler raises Stopped. Inside `ray.wait` this becomes a SystemError, which RLlib may take for the failure of an
+    env runner. So ``asked`` keeps the signal's number, and `believed` and `check` raise Stopped again.
     """
 
     def __init__(self, same_request_s: float = SAME_REQUEST_S) -> None:
@@ -37,7 +37,7 @@ class Signals:
         self._awaits_company = False
 
     def take(self) -> dict[signal.Signals, Any]:
-        """Install the handler. Return the handlers that it replaces."""
+        """Install the handler. Return the replaced handlers."""
         return {number: signal.signal(number, self._stop) for number in _HANDLED}
 
     def _stop(self, number: int, frame: Any) -> None:
@@ -67,7 +67,7 @@ class Signals:
 
     @contextmanager
     def believed(self) -> Iterator[None]:
-        """Raise Stopped in place of any exception that leaves the block after a signal."""
+        """After a signal, raise Stopped in place of any exception that leaves the block."""
         try:
             yield
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""Run the training of `rsc train`: RLlib, signals, progress, and a summary of the episodes that are left."""
+"""Run the training of `rsc train`: RLlib, signals, progress, and a summary of the remaining episodes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _UNRECORDED = "unrecorded"
 
 @dataclass
 class Training:
-    """A training that ended. ``stopped`` is the signal that stopped it, ``episodes`` how many RLlib says it finished."""
+    """The result of a training. ``stopped`` is the signal that stopped it, ``episodes`` RLlib's count of ended ones."""
 
     run: Any
     stopped: int = 0
@@ -51,8 +51,8 @@ class Training:
 def train(plan: TrainingPlan) -> int:
     """Train, and return the exit code.
 
-    128 + the signal that stopped the training, else that of `reconcile` if it was asked for and failed, 3 if the
-    journals are incomplete or the policy is not saved, 1 if the rows cannot be counted, or 0.
+    The exit code is 128 + the signal that stopped the training, else that of a failed `reconcile` if it was requested, 3
+    if the journals are incomplete or the policy is not saved, 1 if the rows cannot be counted, or 0.
     """
     root = defaults.policy_root(plan.policy_root)
     plan, parent = resumed(plan, root) if plan.resume else (plan, None)
@@ -78,7 +78,7 @@ def train(plan: TrainingPlan) -> int:
 
 
 def _concluded(plan: TrainingPlan, training: Training, saver: Saver) -> int:
-    """Print what was saved and what is left, and return the exit code."""
+    """Print what was saved and what remains, and return the exit code."""
     if saver.saved is not None:
         _answer(f"policy saved to {saver.saved}", "saved", path=str(saver.saved))
     counts = _counts(training.run)
@@ -94,7 +94,7 @@ def _concluded(plan: TrainingPlan, training: Training, saver: Saver) -> int:
 
 
 def _try_game(plan: TrainingPlan) -> Game:
-    """Make the training bars before Ray starts and the run has a row, so that an error is one line."""
+    """Create the training bars before Ray starts and the run has a row, so that an error is one line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         game = Game(TradingConfig.of(plan.split.training(plan.env_config)))
@@ -112,7 +112,7 @@ def _require_same_market(facts: PolicyFacts, game: Game) -> None:
 
 
 def _say_split(plan: TrainingPlan, game: Game) -> None:
-    """Say which bars train, which select, and whether any is left to evaluate on."""
+    """Print which bars train, which select, and whether any remain for evaluation."""
     span, market = span_of(game), game.market
     parts = [f"training on {span.bars:,} bars of {market.name}, {span.first[:10]} to {span.last[:10]}"]
     validation = plan.split.validation(plan.env_config)
@@ -121,7 +121,9 @@ def _say_split(plan: TrainingPlan, game: Game) -> None:
         seen = (other := span_of(Game(TradingConfig.of(validation), market))).last
         parts.append(f"validation on {other.bars:,} bars to {seen[:10]}")
     left = bars_after(market, seen)
-    parts.append(f"{left:,} later bars unseen" if left else "no later bars are left to evaluate on (--train-until)")
+    parts.append(
+        f"{left:,} later bars unseen" if left else "no later bars are left to evaluate on (--train-until leaves some)"
+    )
     remark("; ".join(parts))
     if plan.evaluation_interval and validation is None:
         remark("evaluation episodes are IN SAMPLE: they play the training bars; --validate-until gives them others")
@@ -229,15 +231,15 @@ def _in_words(result: dict[str, Any]) -> str:
 def quieten() -> None:
     """Silence the warnings of Ray in this process. Called in the driver and in each worker."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", message="env_config ", category=UserWarning)  # said once, by `_try_game`
-    # The market's remarks, too, are said by `_try_game`.
+    warnings.filterwarnings("ignore", message="env_config ", category=UserWarning)  # `_try_game` prints it once
+    # `_try_game` also prints the market's warnings.
     for name in ("ray", "ray.rllib", "ray.tune", "ray._common.deprecation", "rsc.trading.market"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager
 def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
-    """Start a local Ray that logs errors only, or join a cluster, and shut it down, or leave it, afterwards."""
+    """Start a local Ray that logs only errors, or join a cluster. Shut Ray down, or leave the cluster, afterwards."""
     import ray
 
     if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
@@ -255,7 +257,7 @@ def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
         if not plan.ray:
             raise
         fail(f"the Ray cluster at {plan.ray} cannot be joined: {str(error).splitlines()[0]}", AUTH_HINT)
-    signals.take()  # again: Ray's own handler for SIGTERM, installed by its init, aborts the process
+    signals.take()  # again, since ray.init installs a handler for SIGTERM that aborts the process
     try:
         yield
     finally:
@@ -263,12 +265,12 @@ def _ray(plan: TrainingPlan, signals: Signals) -> Iterator[None]:
 
 
 def _summary(run: Any, plan: TrainingPlan, counts: Mapping[str, int] | None) -> int:
-    """Print how many episodes are left, and the command that ends them, or run it.
+    """Print the number of remaining episodes, and the command that ends them, or run it.
 
     Args:
         run: The run.
-        plan: What was asked for.
-        counts: As `_counts` returns them.
+        plan: The options of the training.
+        counts: The result of `_counts`.
 
     Returns:
         The exit code of that command if it was run. Else 0, or another code if the record is known to be incomplete.
@@ -279,17 +281,17 @@ def _summary(run: Any, plan: TrainingPlan, counts: Mapping[str, int] | None) -> 
         left, unrecorded = counts.get("started", 0), counts[_UNRECORDED]
         finished = {name: count for name, count in counts.items() if name not in ("started", _UNRECORDED)}
         ended = ", ".join(f"{count} {status}" for status, count in sorted(finished.items())) or "none ended"
-        without = f"; {unrecorded} without a row, which the database did not take" if unrecorded else ""
+        without = f"; {unrecorded} without a row, because the database did not accept them" if unrecorded else ""
         words = f"episodes: {ended}; {left} left running by RLlib{without}"
         _answer(words, "episodes", ended=finished, started=left, without_row=unrecorded)
         if not (left + unrecorded or (plan.ray and plan.reconcile)):  # other nodes may have journals without a row
             return 0
     arguments = ["--run-id", run.run_id, *(("--ray", plan.ray) if plan.ray else ())]
     if plan.reconcile:
-        # No grace: envs of this very process closed their journals just now, and no callback comes any more. Env
-        # runners that were told to end still may take long on a busy machine, since Ray makes them nice.
+        # No grace period: this process has closed its journals, and no callback will follow. Env
+        # runners that were asked to end may still take long on a busy machine, since Ray lowers their priority.
         reconcile = [sys.executable, "-m", "reconciler", *arguments, "--grace", "0s", "--wait", "60s"]
-        # By the environment, since every user of the machine can read the arguments of a process.
+        # By environment variable, since every user of the machine can read the arguments of a process.
         environment = {**os.environ, DATABASE_VARIABLE: run.database_url}
         with native_lines():
             return subprocess.run(reconcile, check=False, timeout=RECONCILE_TIMEOUT_S, env=environment).returncode
@@ -312,7 +314,7 @@ def _counts(run: Any) -> dict[str, int] | None:
         with reading(open_engine(run.database_url)) as connection:
             counts = status_counts(connection, run.run_id)
     except SQLAlchemyError as error:
-        remark(f"episodes: not known, the database does not answer ({first_line(error)})")
+        remark(f"episodes: unknown, because the database does not answer ({first_line(error)})")
         return None
     journals = sum(1 for _ in list_journals(run.journal_root, run.run_id))
     return {**counts, _UNRECORDED: max(0, journals - sum(counts.values()))}

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_NO_TRIAL = "default"  # what RLlib calls the trial of an algorithm if it does not know it
+_NO_TRIAL = "default"  # RLlib's trial id of an algorithm without a trial
 _IN_FOLDER = re.compile(r"_([0-9a-f]{5}_[0-9]{5})(?:_|$)")
 _NOT_CHOSEN = ("rsc_recording", "env_runner_cls", "simple_optimizer", "tf_session_args", "local_tf_session_args")
-"""Values that `attach` sets, or RLlib when it builds an algorithm."""
+"""Values that `attach` sets, or that RLlib sets when it builds an algorithm."""
 _PLAIN = (bool, int, float, str)
 
 
 def of_algorithm(trial_id: str | None, log_folder: str | None) -> str | None:
-    """Return the trial of an algorithm that Tune made; None for any other.
+    """Return the trial of an algorithm that Tune built; None for any other.
 
-    RLlib 2.60 drops the id on its new API stack, but the name of the folder that Tune makes for a trial has it.
+    RLlib 2.60 drops the id on its new API stack, but the name of the trial's folder contains it.
     """
     if trial_id not in (None, _NO_TRIAL):
         return trial_id
@@ -26,7 +26,7 @@ def of_algorithm(trial_id: str | None, log_folder: str | None) -> str | None:
 
 
 def current() -> str | None:
-    """Return the trial whose function this process runs; None outside of one."""
+    """Return the trial whose function this process runs; None outside of a trial."""
     from ray import tune
     from ray.tune.trainable.trainable_fn_utils import _in_tune_session
 

@@ -291,7 +291,7 @@ def test_reconcile_ray__no_cluster__one_line_soon(world: World) -> None:
     assert said.startswith("error: the Ray cluster at 127.0.0.1:1 cannot be reached: Connection refused")
     assert "--presume-lost" in said
     assert time.monotonic() - before < 30
-    assert "is no address" in call("reconciler", "--run-id", world.run_id, "--ray", "nonsense", expect=1)
+    assert "is not an address" in call("reconciler", "--run-id", world.run_id, "--ray", "nonsense", expect=1)
 
 
 @pytest.mark.parametrize(

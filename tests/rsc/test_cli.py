@@ -180,7 +180,7 @@ def test_incomplete_journals__failed_writes_and_missing_files__are_counted(run_o
     assert incomplete_journals(root, "r1", 2) == []
     (root / "r1" / "j1.failed").touch()
     failed, missing = incomplete_journals(root, "r1", 5)
-    assert "since a write failed: 1;" in failed
+    assert "because a write failed: 1;" in failed
     assert "without a journal: 3 of 5;" in missing
     run_of_two.end("completed")
 
@@ -196,7 +196,7 @@ def test_summary__database_that_is_gone__one_line_and_the_command_for_later(
     out, err = capfd.readouterr()
     assert out == "to end them: reconcile --run-id r1\n"
     (line,) = err.splitlines()
-    assert line.startswith("episodes: not known, the database does not answer")
+    assert line.startswith("episodes: unknown, because the database does not answer")
 
 
 def test_runs__trials_of_a_sweep__stand_below_their_run(

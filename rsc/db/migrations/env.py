@@ -9,6 +9,6 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     version_table=VERSION_TABLE,
-    transactional_ddl=False,  # the caller's transaction holds the lock, and commits everything at once
+    transactional_ddl=False,  # the caller's transaction holds the lock, and commits all migrations at once
 )
 context.run_migrations()

@@ -28,7 +28,7 @@ def test_info__finished__has_identity_and_the_metrics_of_the_trading_side(world:
         ("finished", 0, "closed, ended as terminated"),
         ("live", 0, "open, its writer is alive (its lock is held)"),
         ("killed", 0, "open, its writer is dead"),
-        ("torn", 0, "Torn: the last write was interrupted"),
+        ("torn", 0, "Torn: the last write was cut"),
         ("cut", 3, "Lost: its tail is missing"),
         ("footer", 0, "damaged (harmless)"),
         ("nosteps", 0, "last step   none"),

@@ -191,7 +191,7 @@ def test_upgrade__server_that_refuses__hint_is_of_its_cause(postgres_server: Pos
         connection.execute(text("CREATE ROLE looker SUPERUSER LOGIN"))
         connection.execute(text("ALTER ROLE looker SET default_transaction_read_only = on"))
         connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
-    assert "CREATE to make them" in complaint_about(url.replace("rsc@", "poor@"))
+    assert "CREATE for creating them" in complaint_about(url.replace("rsc@", "poor@"))
     assert "connect to the primary" in complaint_about(url.replace("rsc@", "looker@"))
     assert "check the names" in complaint_about(url.replace("rsc@", "stranger@"))
     assert "check the names" in complaint_about(url + "_not_there", is_current)
@@ -205,7 +205,7 @@ def test_open_engine__other_urls__are_refused(url):
 
 def test_open_engine__path_that_a_url_cannot_hold__is_refused(tmp_path: Path):
     """What stands behind the mark would be dropped: another file, perhaps another project's, would be made."""
-    with pytest.raises(DatabaseError, match="has no '\\?'"):
+    with pytest.raises(DatabaseError, match="must not contain '\\?'"):
         open_engine(f"sqlite:///{tmp_path}/what?/rsc.db")
     assert not list(tmp_path.iterdir())
 

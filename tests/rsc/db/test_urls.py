@@ -73,7 +73,7 @@ def test_without_password__the_part_to_store_has_none_and_both_make_the_whole(te
         ("postgresql+asyncpg://u:hush@h/d", "without a driver"),
         ("sqlite+aiosqlite:///a.db", "write sqlite:///FILE"),
         ("sqlite://rsc.db", "four slashes"),
-        ("sqlite:////tmp/what?/rsc.db", "has no '?'"),
+        ("sqlite:////tmp/what?/rsc.db", "must not contain '?'"),
         ("sqlite:///a.db?foo=bar", "has the option 'foo', which SQLite does not have: timeout"),
         ("sqlite:///a.db?timeout=abc", "has a value of 'timeout' that is not accepted"),
         ("sqlite:///a.db?timeout=nan", "has a value of 'timeout' that is not accepted"),

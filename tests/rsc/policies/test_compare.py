@@ -147,7 +147,7 @@ def test_compare__what_cannot_be_compared__is_one_line(folder: Path) -> None:
         (("nothing-*",), "no run matches 'nothing-*'"),
         (("a-9",), "run a-9 is not in the database"),
         (("a-1", "a-1"), "have the same name"),
-        (("x=",), "names no run"),
+        (("x=",), "does not name a run"),
     ):
         with reading(open_existing(f"sqlite:///{folder}/rsc-data/rsc.db")) as connection:
             with pytest.raises((PolicyError, UnknownRunError), match=said.replace("*", ".*")) as caught:

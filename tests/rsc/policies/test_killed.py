@@ -134,7 +134,7 @@ def test_evaluate__seen_bars__prints_in_sample(project: Project) -> None:
     assert "IN SAMPLE: 2 of the 9 bars were seen" in said
     said = project.run("rsc", "evaluate", "r1", "--from", "2008-01-02", "--to", "2008-02-01", "--ticker", "IBM")
     assert "IN SAMPLE" not in said
-    assert "other prices than the training's; 22 of the bars are of the time that it saw" in said
+    assert "other prices than in training; 22 of the bars are from the time that training saw" in said
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_evaluate__policy_that_cannot_be_used__says_why_in_one_line(project: Pro
     changed(spoiled, env_config={}, features=features, versions={**good["versions"], "TA-Lib": "0.0.1"})
     assert "TA-Lib 0.0.1 then" in refused(spoiled)
     changed(spoiled, format=2)
-    assert "has format 2, and this version reads format 1" in refused(spoiled)
+    assert "has format 2, but this version reads format 1" in refused(spoiled)
     changed(spoiled, format=1, features=good["features"], versions={**good["versions"], "ray": "9.0"})
     (spoiled / "r1" / "best" / "learner_group/learner/rl_module/default_policy/module_state.pkl").unlink()
     assert "ray 9.0 then" in refused(spoiled)

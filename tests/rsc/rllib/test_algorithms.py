@@ -143,7 +143,7 @@ def test_from_checkpoint__in_a_new_process__trains_on_unrecorded_and_is_recorded
     assert done.returncode == 0, done.stderr
     before, after = json.loads(done.stdout.splitlines()[-1])
     assert after - before >= 100
-    assert done.stderr.count(f"nothing is recorded: run {RUN} is over") == 1
+    assert done.stderr.count(f"no episode is recorded, because run {RUN} has ended") == 1
     assert_on_record(world, RUN, least=2)
     assert_on_record(world, "again", least=2)
 

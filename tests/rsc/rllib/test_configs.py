@@ -270,14 +270,16 @@ def test_runner__its_run_is_over__trains_without_a_record_and_warns_once(
             assert sample(runner, 25)
             runner.stop()
     warnings = [record.getMessage() for record in caplog.records if record.name == "rsc"]
-    assert warnings == [f"nothing is recorded: run {RUN} is over; call rsc.attach on the config for a new run"]
+    assert warnings == [
+        f"no episode is recorded, because run {RUN} has ended; call rsc.attach on the config for a new run"
+    ]
     assert not world.journals()
 
 
 def test_run__with_block_that_recorded_nothing__says_so(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "rsc"), world.attach(config_of()):
         pass
-    assert f"run {RUN} recorded nothing" in caplog.text
+    assert f"run {RUN} recorded no episode" in caplog.text
     assert world.run_row().status == "completed"
 
 

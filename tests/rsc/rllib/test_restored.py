@@ -88,7 +88,7 @@ def test_tuner__killed_and_restored__trains_on_unrecorded_and_the_killed_run_is_
     )
     assert restored.returncode == 0, restored.stderr
     assert "iterations 3 error None" in restored.stdout
-    assert (restored.stdout + restored.stderr).count("nothing is recorded: run sweep is over") == 1
+    assert (restored.stdout + restored.stderr).count("no episode is recorded, because run sweep has ended") == 1
     project.run("reconciler", "--run-id", "sweep", "--wait", "30s")
     project.run("rsc", "check", "sweep")
     rows = project.rows("sweep")

@@ -1,4 +1,4 @@
-"""Make the first tables: runs, episodes, trades, passes."""
+"""Create the first tables: runs, episodes, trades, passes."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute(f"DROP VIEW IF EXISTS {EPISODE_METRICS}")  # the last migration makes it, of all columns
+    op.execute(f"DROP VIEW IF EXISTS {EPISODE_METRICS}")  # the last migration creates it with all columns
     for name in (
         "sharpe_standard_error",
         "skew",

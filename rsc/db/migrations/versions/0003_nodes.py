@@ -1,4 +1,4 @@
-"""Add the Ray node of each episode to `episodes`, and make its view again."""
+"""Add the Ray node of each episode to `episodes`, and create its view again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute(f"DROP VIEW IF EXISTS {EPISODE_METRICS}")  # a view keeps the columns that it was made with
+    op.execute(f"DROP VIEW IF EXISTS {EPISODE_METRICS}")  # a view does not gain the new columns of its table
     op.add_column("episodes", sa.Column("node_id", sa.String(64)))
     op.execute(create_view())
