@@ -1,11 +1,11 @@
-"""`Account` describes where an env, written without this package in mind, exposes the values of its account.
+"""Describe where an env exposes the values of its account: `Account`.
 
-A *figure* says where a number is found:
+A *figure* says where to find a number:
 
 - a key of the step's ``info``: the exact key first, then dots descend ("portfolio.value");
 - "." and an attribute of the env or of a wrapper, outermost first; more dots descend (".portfolio.cash", ".state.0");
 - a function of (env.unwrapped, info);
-- None: the env does not tell. What is not told stays unknown: NaN in the journal, NULL in the database, never 0.0.
+- None: the env does not tell the value. It is recorded as unknown: NaN in the journal, NULL in the database, never 0.0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from journal.format.schema import FILL_PRICE
 RewardKind = Literal["simple", "log", "money"]
 TradesKnown = Literal["told", "derived", "unknown"]
 
-# The figures that have a column of their own in every journal, by the name of that column, in the order of a row.
+# The figures with a column in every journal, by the name of the column, in the order of a row.
 COLUMN_OF = {
     "value": "portfolio_value",
     "price": "price",
@@ -36,19 +36,19 @@ POSITION_AT_RESET = "position at reset"
 
 
 class AccountError(ValueError):
-    """An account that cannot be read. The message says what was found instead, and what to write."""
+    """An account cannot be read. The message says what was found, and what to write instead."""
 
 
 @dataclass(frozen=True)
 class SinceLast:
-    """This step's part of a running total or of a growing list. Made by `since_last`."""
+    """This step's part of a running total or of a growing list. `since_last` returns it."""
 
     figure: Figure
 
 
 @dataclass(frozen=True)
 class Before:
-    """The figure's value after the step before. Made by `before`."""
+    """The figure's value after the previous step. `before` returns it."""
 
     figure: Figure
 
@@ -58,14 +58,14 @@ Figure = str | Callable[[Any, Mapping[str, Any]], Any] | SinceLast | Before | No
 
 @dataclass(frozen=True)
 class Rewards:
-    """A value that is compounded from rewards. Made by `Account.from_rewards`."""
+    """A value that is compounded from rewards. `Account.from_rewards` uses it."""
 
     kind: RewardKind
     scale: float
 
 
 def since_last(figure: Figure) -> SinceLast:
-    """Return a figure that is this step's part of a running total, or the new items of a growing list.
+    """Return a figure for this step's part of a running total, or for the new items of a growing list.
 
     >>> account = Account(value="net_worth", costs=since_last("total_fees"), trades=since_last(".closed_trades"))
     """
@@ -73,7 +73,7 @@ def since_last(figure: Figure) -> SinceLast:
 
 
 def before(figure: Figure) -> Before:
-    """Return a figure with the value that another one had after the previous step; in the first step, after the reset.
+    """Return a figure for another figure's value after the previous step. In the first step, this is after the reset.
 
     >>> account = Account(value="net_worth", position="units", price="close", fill_price=before("close"))
     """
@@ -93,21 +93,25 @@ class Account:
     >>> account = Account(value="portfolio_value", position="units", price="close", periods_per_year=252)
 
     Args:
-        value: What the account is worth after the step. `AccountError` if the env does not tell it.
-        capital: The value before the first step, as a figure or a number. None: the value after reset.
-        position: Signed units that are held after the step, of one asset.
-        weight: Value of the position / value of the account. It becomes an extra column, and derives no trades.
-        price: The price that marks ``value``.
+        value: Value of the account after the step, in its currency. If the env does not tell it, the first reset raises
+            AccountError.
+        capital: The value before the first step, as a figure or a number. None: the value after the reset.
+        position: Signed units held after the step, of one asset.
+        weight: Value of the position / value of the account. It becomes an extra column. Trades are not derived from it.
+        price: The price of one unit that ``value`` is computed with.
         fill_price: The price at which the position changed in this step. None: ``price``.
         cash: Cash after the step.
-        unrealized_pnl: What the open position has gained since it was opened.
+        unrealized_pnl: The gain of the open position since it was opened.
         costs: Fees and other costs of this step. Without them, the pnl of derived trades is gross.
         trades: The trades that this step closed: `journal.Trade` objects, or mappings with direction, quantity,
             entry_price, exit_price and optionally pnl, costs, entry_step, entry_time. "derive": first in, first out
             from changes of ``position`` at ``fill_price``. None: unknown.
-        time: The market's time, as datetime, numpy.datetime64 or ISO text (without a zone: UTC). Never a number.
+        time: The market's time, as datetime, numpy.datetime64 or ISO text (UTC if it has no zone). Numbers are refused.
         extra: More numbers of each step, by the name of their column.
         periods_per_year: Steps per year, to annualise. None: annualised figures are unknown.
+
+    Raises:
+        AccountError: A figure has an invalid type or value.
     """
 
     value: Figure | Rewards
@@ -143,12 +147,15 @@ class Account:
 
     @classmethod
     def from_rewards(cls, kind: RewardKind, *, scale: float = 1.0, capital: float = 1.0) -> Self:
-        """Return an account whose value is compounded from the rewards, for envs that tell nothing else.
+        """Return an account whose value is compounded from the rewards, for envs that do not expose it.
 
         Args:
-            kind: What a reward is: a "simple" return, a "log" return, or "money" that was earned.
-            scale: What the env multiplied it by: reward = scale * return.
-            capital: The value before the first step, in money.
+            kind: The meaning of a reward: a "simple" return, a "log" return, or earned "money".
+            scale: The env's factor: reward = scale * return.
+            capital: The value before the first step, in the account's currency.
+
+        Raises:
+            AccountError: ``kind`` or ``scale`` is invalid.
         """
         if kind not in ("simple", "log", "money"):
             raise AccountError(f"kind must be 'simple', 'log' or 'money', got {kind!r}")
@@ -170,12 +177,12 @@ class Account:
         return (*weight, *self.extra, *((FILL_PRICE,) if self.fill_price is not None else ()))
 
     def unknown(self) -> tuple[str, ...]:
-        """Names of the columns that every journal has and that this account does not tell."""
+        """Names of the columns of every journal that this account does not tell."""
         untold = [column for name, column in COLUMN_OF.items() if getattr(self, name) is None]
         return (*untold, *(("market_time",) if self.time is None else ()))
 
     def described(self) -> dict[str, str]:
-        """Each figure that is told, in words, for the journal's header."""
+        """The description of each told figure, for the journal's header."""
         words = {name: describe(figure) for name, figure in self._all() if figure is not None}
         if self.capital is not None:
             words["capital"] = describe(self.capital)
@@ -183,7 +190,7 @@ class Account:
         return words
 
     def _all(self) -> Iterator[tuple[str, Any]]:
-        """Each figure by its name; of capital and trades those that are no plain value."""
+        """Yield each figure with its name. Capital and trades are included if they are not a plain value."""
         for name in ("value", "position", "weight", "price", "fill_price", "cash", "unrealized_pnl", "costs", "time"):
             yield name, getattr(self, name)
         if isinstance(self.capital, bool) or not isinstance(self.capital, int | float):
@@ -195,7 +202,7 @@ class Account:
 
 
 def describe(figure: Any) -> str:
-    """A figure in words."""
+    """Return a figure as text."""
     if isinstance(figure, SinceLast | Before):
         return f"{'before' if isinstance(figure, Before) else 'since_last'}({describe(figure.figure)})"
     if isinstance(figure, Rewards):

@@ -19,16 +19,16 @@ Flatten = Callable[[Any], list[float]]
 
 
 class ActionColumns:
-    """How the actions of a space are recorded.
+    """Converts the actions of a space to columns of a journal.
 
     Discrete, MultiDiscrete, MultiBinary, Box, Tuple and Dict give their numbers in the order of `gymnasium.spaces`, arrays
-    by rows; OneOf the number of the chosen space, then those of all of them, of which the others are unknown. Text,
-    Graph, Sequence and spaces of more numbers than a journal has columns are unknown: `action` is NaN.
+    by rows. OneOf gives the number of the chosen space, then the numbers of all spaces, with those of the others unknown.
+    For Text, Graph, Sequence and spaces with more numbers than a journal has columns, `action` is unknown (NaN).
 
     Attributes:
         names: Names of the extra columns: `action_1` and so on; `action` is a column of every journal.
-        described: The space and what each column holds, or why it holds nothing, for the journal's header.
-        one_number: For Discrete and for a Box of one number, converts an action fast; raises if it is none.
+        described: The space and the meaning of each column, or why it is unknown, for the journal's header.
+        one_number: Converts an action fast, for Discrete and for a Box of one number. It raises if the action is invalid.
     """
 
     def __init__(self, space: gym.Space[Any], *, taken: int = 0) -> None:
@@ -49,14 +49,14 @@ class ActionColumns:
         self._unknown = [NAN] * max(len(labels), 1)
 
     def in_about(self, about: About) -> About:
-        """The journal's header with these columns."""
+        """Return the journal's header with these columns."""
         columns = (*about.extra_columns, *self.names)
         unknown = about.unknown if self.known else ("action", *about.unknown)
         notes = {**about.notes, "actions": self.described}
         return replace(about, extra_columns=columns, unknown=unknown, notes=notes)
 
     def numbers(self, action: Any) -> list[float]:
-        """Return the action's numbers; NaN for each if the action is none of its space. Never raises."""
+        """Return the action's numbers; all NaN if the action is not in the space. Never raises."""
         if not self.known:
             return self._unknown
         try:
@@ -67,11 +67,11 @@ class ActionColumns:
 
 
 class ObservationColumns:
-    """How the observations of a space are recorded: flattened like actions, as `observation_0`, `observation_1`, ...
+    """Converts the observations of a space to columns, flattened like actions: `observation_0`, `observation_1`, ...
 
     Attributes:
-        names: Names of the extra columns; empty for a space that has no fixed few numbers.
-        described: The space and what each column holds, for the journal's header.
+        names: Names of the extra columns; empty for a space without a fixed, small number of values.
+        described: The space and the meaning of each column, for the journal's header.
     """
 
     def __init__(self, space: gym.Space[Any], *, taken: int = 0) -> None:
@@ -87,7 +87,7 @@ class ObservationColumns:
         self._unknown = [NAN] * len(labels)
 
     def numbers(self, observation: Any) -> list[float]:
-        """Return the observation's numbers; NaN for each if it is none of its space. Never raises."""
+        """Return the observation's numbers; all NaN if it is not in the space. Never raises."""
         if not self.names:
             return self._unknown
         try:
@@ -97,13 +97,13 @@ class ObservationColumns:
         return numbers if len(numbers) == len(self.names) else self._unknown
 
     def in_about(self, about: About, first: Any) -> About:
-        """The journal's header with these columns, and with the observation of the reset."""
+        """Return the journal's header with these columns, and with the observation of the reset."""
         notes = {**about.notes, "observations": {**self.described, "first": self.numbers(first)}}
         return replace(about, extra_columns=(*about.extra_columns, *self.names), notes=notes)
 
 
 def _columns_of(space: gym.Space[Any], label: str) -> tuple[list[str], Flatten]:
-    """A label for each number, and the function that gives them."""
+    """Return a label for each number, and a function that flattens an element to its numbers."""
     if isinstance(space, spaces.Discrete):
         return [label], lambda action: [float(np.asarray(action).item())]
     if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
@@ -125,7 +125,7 @@ def _array_numbers(action: Any) -> list[float]:
 def _labels(label: str, shape: tuple[int, ...]) -> list[str]:
     if not shape:
         return [label]
-    if math.prod(shape) > MAX_EXTRA_COLUMNS + 1:  # only their number matters
+    if math.prod(shape) > MAX_EXTRA_COLUMNS + 1:  # only the count of labels matters
         return [label] * math.prod(shape)
     return [f"{label}[{','.join(map(str, place))}]" for place in np.ndindex(*shape)]
 

@@ -16,7 +16,7 @@ _COLUMNS = 6
 
 
 class CarefulRow(NamedTuple):
-    """A step that `JournalWriter.append` takes; ``account`` is the columns from value to market time."""
+    """A step for `JournalWriter.append`. ``account`` has the columns from value to market time."""
 
     reward: float
     account: tuple[Any, ...]
@@ -27,16 +27,16 @@ class CarefulRow(NamedTuple):
 
 
 def careful_row(source: Any, reader: AccountReader | None, result: Any, extra_count: int) -> CarefulRow:
-    """Return what can be recorded of a step, and unknown for the rest. Never raises.
+    """Return a step with its valid values, and unknown for the rest. Never raises.
 
-    ``extra_count`` is how many columns the account adds to the journal.
+    ``extra_count`` is the number of columns that the account adds to the journal.
     """
     account: tuple[Any, ...] = (*[NAN] * _COLUMNS, UNKNOWN_TIME)
     trades, extra = [UNKNOWN_TRADES], [NAN] * extra_count
     try:
         _, reward, terminated, truncated, _ = result
         terminated, truncated = bool(terminated), bool(truncated)
-    except Exception:  # then nothing was read of this step
+    except Exception:  # then no value of this step was read
         return CarefulRow(NAN, account, False, False, trades, extra)
     if reader is not None:
         reader.clean()

@@ -25,18 +25,18 @@ log = logging.getLogger("rsc")
 INFO_KEY = "journal"
 FAILED_KEY = "journal_failed"
 FACTS = ("in_evaluation", "worker_index", "env_index", "trial_id")
-"""Notes that have a field of their own in a journal's header."""
+"""Notes that are separate fields of a journal's header."""
 
-# These scale or clip rewards, as `gymnasium.RewardWrapper` does, without being one.
+# These wrappers scale or clip rewards, but are not subclasses of `gymnasium.RewardWrapper`.
 _REWARD_WRAPPERS = ("NormalizeReward",)
 _said: set[str] = set()
 
 
 class FailureListener(Protocol):
-    """Learns at once that a journal of its run failed."""
+    """Gets a call when a journal of its run fails."""
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
-        """Record that the episode's later steps are lost. May be called in another thread, and may not block."""
+        """Record that the episode's later steps are lost. May be called in another thread, and must not block."""
         ...
 
 
@@ -44,7 +44,7 @@ _listeners: dict[str, weakref.WeakSet[FailureListener]] = {}
 
 
 def listen_for_failures(run_id: str, listener: FailureListener) -> None:
-    """Tell a listener of each journal of this run that fails in this process, for as long as the listener exists."""
+    """Call a listener for each journal of this run that fails in this process, as long as the listener exists."""
     _listeners.setdefault(run_id, weakref.WeakSet()).add(listener)
 
 
@@ -59,9 +59,10 @@ os.register_at_fork(after_in_child=_listeners.clear)
 
 @dataclass(frozen=True)
 class JournalSettings:
-    """Where and how episodes are journaled; picklable, so that it travels to env runners.
+    """Where and how episodes are journaled. Picklable, so that it can be sent to env runners.
 
-    ``reset_reason`` is how an episode ends over which its env is reset; ``observations`` records them as extra columns.
+    ``reset_reason`` is the end reason of an episode that is still running when its env is reset. If ``observations`` is
+    set, observations are recorded as extra columns.
     """
 
     root: str
@@ -74,7 +75,7 @@ class JournalSettings:
 
 
 def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]) -> JournalWriter:
-    """The open journal of a new episode; ``notes`` join its header: those that it has a field for, and others as notes."""
+    """Open the journal of a new episode. ``notes`` are added to its header, to their fields or as notes."""
     if notes:
         known = {name: notes[name] for name in FACTS if name in notes}
         others = {name: value for name, value in notes.items() if name not in FACTS}
@@ -93,7 +94,7 @@ def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]
 
 
 def told_at_start(writer: JournalWriter, previous: str) -> dict[str, Any]:
-    """For the info of a reset: which journal this is, and which the env began before it."""
+    """Return the entry for the info of a reset: the ids of the new journal and of the env's previous one."""
     header = writer.header
     facts = {
         "id": writer.journal_id,
@@ -109,7 +110,7 @@ def told_at_start(writer: JournalWriter, previous: str) -> dict[str, Any]:
 
 
 def told_by_failed(writer: JournalWriter, reason: EndReason) -> dict[str, Any]:
-    """For the last info of an episode whose journal failed: what the journal would have said, as JSON."""
+    """Return the entry for the last info of an episode whose journal failed: its final figures, as JSON."""
     assert isinstance(writer.fold, RunningMetrics)
     kept = {
         "reason": str(reason),
@@ -121,10 +122,10 @@ def told_by_failed(writer: JournalWriter, reason: EndReason) -> dict[str, Any]:
 
 
 def account_for(env: Any, given: Account | None, info: Mapping[str, Any]) -> tuple[Any, Account | None]:
-    """Return the layer of an env that tells its account itself, or the account to read.
+    """Return the layer of an env that tells its account itself (`Journaled`), and the account to read otherwise.
 
     Raises:
-        AccountError: The env is not known. The message names the keys of its info, and shows what to write.
+        AccountError: The env is not known. The message lists the keys of its info, and shows what to write.
     """
     if given is not None:
         return None, given
@@ -138,25 +139,28 @@ def account_for(env: Any, given: Account | None, info: Mapping[str, Any]) -> tup
         return None, account
     name, key = type(env.unwrapped).__name__, likely_value(info)
     raise AccountError(
-        f"{name} does not tell what its account is worth; {keys_seen(info)}. Say where it is, for example"
+        f"{name} does not tell the value of its account; {keys_seen(info)}. Say where it is, for example"
         f" account=rsc.Account(value={key!r}), or account=rsc.Account.from_rewards('simple') if rewards are returns"
     )
 
 
 def reward_wrappers(env: Any, account: Account | None) -> list[str]:
-    """Names of the wrappers inside of the recorder that change rewards; warn if the account is made of rewards."""
+    """Return the wrappers inside the recorder that change rewards. Warn if the account is compounded from rewards."""
     names, layer = [], env
     while isinstance(layer, gym.Wrapper):
         if isinstance(layer, gym.RewardWrapper) or type(layer).__name__ in _REWARD_WRAPPERS:
             names.append(type(layer).__name__)
         layer = layer.env
     if names and account is not None and isinstance(account.value, Rewards):
-        say_once(f"the account's value is compounded from rewards that {', '.join(names)} changes: record inside of it")
+        say_once(
+            f"the account's value is compounded from rewards that {', '.join(names)} changes, so it may be wrong;"
+            " put the recorder inside that wrapper"
+        )
     return names
 
 
 def could_not_record(settings: JournalSettings, what: str, error: Exception) -> None:
-    """Warn once, or raise JournalWriteError, as ``on_error`` says."""
+    """Log a warning once, or raise JournalWriteError, depending on ``on_error``."""
     reason = words_of(error)
     if settings.on_error == "raise":
         raise JournalWriteError(f"{what} could not be recorded: {reason}") from error
@@ -164,14 +168,14 @@ def could_not_record(settings: JournalSettings, what: str, error: Exception) -> 
 
 
 def say_once(message: str, what: str = "") -> None:
-    """Warn, once in each process: an env repeats itself in every step."""
+    """Log a warning once in each process, because an env repeats the same problem in every step."""
     if message not in _said and len(_said) < 100:
         _said.add(message)
         log.warning("%s", f"{what} {message}".strip())
 
 
 def words_of(error: BaseException) -> str:
-    """Type and message of an exception, whatever its message is."""
+    """Return type and message of an exception, even if its message cannot be formatted."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:

@@ -1,4 +1,4 @@
-"""Put a recorder around an env, or around the envs that a function makes. Worker processes import this and no database."""
+"""Put a recorder around an env, or around the envs of a function. Imports no database, for worker processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def record_env(
     """Return an env of gymnasium or TorchRL with a recorder around it.
 
     Raises:
-        TypeError: It is no such env, or one that is recorded already; the message says what to do.
+        TypeError: ``env`` is not such an env, or is recorded already. The message says what to do.
     """
     layer = env
     while isinstance(layer, gym.Wrapper | gym.vector.VectorWrapper):
@@ -44,7 +44,7 @@ def record_env(
     if isinstance(env, gym.vector.VectorEnv):
         return _remembered(VectorRecorder(env, settings, dict(notes or {}), account), settings)
     if any(cls.__module__.startswith("torchrl.") for cls in type(env).__mro__):
-        from rsc.recording.torchrl import record_torchrl  # torchrl is no requirement of this package
+        from rsc.recording.torchrl import record_torchrl  # torchrl is not a requirement of this package
 
         recorded = record_torchrl(env, settings, account, dict(notes or {}))
         _remembered(recorded.transform.recorder, settings)
@@ -60,7 +60,7 @@ def record_env(
 
 
 def recorders_of(settings: JournalSettings) -> list[Recorder | VectorRecorder]:
-    """Return the recorders that this process made with these settings and still uses."""
+    """Return the recorders in this process that have these settings and are still in use."""
     return [recorder for recorder, own in list(_recorders.items()) if own == settings]
 
 
@@ -71,12 +71,12 @@ def _remembered(recorder: R, settings: JournalSettings) -> R:
 
 @dataclass(frozen=True)
 class RecordedMaker:
-    """Makes recorded envs. It travels to other processes, by cloudpickle if its account or function needs that.
+    """Creates recorded envs. It can be pickled for other processes, by cloudpickle if account or function need it.
 
     Args:
-        make: An env's id or spec, its class, or a function that makes it.
+        make: An env's id or spec, its class, or a function that returns it.
         settings: Where and how to journal.
-        account: Where the env tells what its account holds.
+        account: Where the env exposes value, position and costs.
         notes: Facts for each journal's header.
         kwargs: Arguments for each env.
     """
@@ -88,7 +88,7 @@ class RecordedMaker:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.make, str):  # another process may not have imported what registers the id
+        if isinstance(self.make, str):  # another process may not have imported the module that registers the id
             object.__setattr__(self, "make", gym.spec(self.make))
         elif not callable(self.make) and not isinstance(self.make, EnvSpec):
             raise TypeError(f"expected an env's id, its class, or a function that makes it, got {self.make!r}")

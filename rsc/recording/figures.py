@@ -1,4 +1,4 @@
-"""Read a figure of an account: find it in an env and its info, and convert it to what a journal holds."""
+"""Read a figure of an account: find it in an env and its info, and convert it for a journal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rsc.recording.accounts import Before, Figure, SinceLast
 
 NAN = float("nan")
 _MICROSECONDS = np.dtype("datetime64[us]")
-_REAL = (float, int)  # a tuple: `float | int` would make a new object in each call
+_REAL = (float, int)  # a tuple: `float | int` would create a new object in each call
 
 Getter = Callable[[Mapping[str, Any]], Any]
 _MOST_KEYS = 12
 
 
 class Unreadable:
-    """Stands for a figure that could not be found; it says why."""
+    """Placeholder for a figure that could not be found, with the reason."""
 
     def __init__(self, why: str) -> None:
         self.why = why
@@ -32,8 +32,8 @@ def number(raw: Any) -> float:
     """Convert a number of any type, or an array of one number, to float. Truth values are 0 and 1.
 
     Raises:
-        TypeError: It is no number. Text is none.
-        ValueError: It is an array of several.
+        TypeError: ``raw`` is not a number, for example text.
+        ValueError: It is an array of several numbers.
     """
     if isinstance(raw, _REAL):
         return float(raw)
@@ -50,7 +50,7 @@ def time_us(raw: Any) -> int:
     """Convert a time to microseconds since 1970, UTC; a time without a zone is taken as UTC.
 
     Raises:
-        TypeError: It is no time. Numbers are none, since their unit and origin are unknown.
+        TypeError: ``raw`` is not a time. Numbers are refused, since their unit and origin are unknown.
         ValueError: It is text that is not ISO 8601.
     """
     if isinstance(raw, np.datetime64):
@@ -66,20 +66,20 @@ def time_us(raw: Any) -> int:
 
 
 def getter(figure: Figure, env: gym.Env[Any, Any]) -> Getter:
-    """Return a function of info that finds a figure in this env, and raises whatever happens if it is not there."""
+    """Return a function of info that finds a figure in this env. It may raise any exception if the figure is missing."""
     if isinstance(figure, SinceLast | Before):
         return getter(figure.figure, env)
     if callable(figure):
         unwrapped, function = env.unwrapped, figure
         return lambda info: function(unwrapped, info)
-    assert isinstance(figure, str), "Invariant: accounts are validated when they are made"
+    assert isinstance(figure, str), "Invariant: accounts are validated when they are created"
     if figure.startswith("."):
         return _attribute(env, figure[1:].split("."))
     return _key(figure)
 
 
 def reader(figures: Sequence[Figure], env: gym.Env[Any, Any]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
-    """Return a function of info that finds all figures; where one cannot be found it gives an `Unreadable`."""
+    """Return a function of info that finds all figures. It returns an `Unreadable` for each missing one."""
     getters = [getter(figure, env) for figure in figures]
     keys = [figure for figure in figures if isinstance(figure, str) and "." not in figure]
     fast: Callable[[Mapping[str, Any]], Sequence[Any]]
@@ -123,7 +123,7 @@ def _key(key: str) -> Getter:
 
 
 def _attribute(env: gym.Env[Any, Any], parts: list[str]) -> Getter:
-    """An attribute is looked up anew each time, since an env may make it anew; only its wrapper is remembered."""
+    """Return a function that reads an attribute. Only its wrapper is cached, since an env may replace the attribute."""
     name, rest = parts[0], parts[1:]
     owner: Any = None
 
@@ -140,7 +140,7 @@ def _attribute(env: gym.Env[Any, Any], parts: list[str]) -> Getter:
 
 
 def _owner(env: gym.Env[Any, Any], name: str) -> Any:
-    """The outermost wrapper, or the env, that has the attribute."""
+    """Return the outermost wrapper, or the env, that has the attribute."""
     layer: Any = env
     while not hasattr(layer, name):
         if not isinstance(layer, gym.Wrapper):
@@ -150,14 +150,14 @@ def _owner(env: gym.Env[Any, Any], name: str) -> Any:
 
 
 def _part_of(found: Any, part: str) -> Any:
-    """An item of a mapping or a sequence, or an attribute."""
+    """Return an item of a mapping or a sequence, or an attribute."""
     if isinstance(found, Mapping):
         return found[part]
     return found[int(part)] if part.lstrip("-").isdigit() else getattr(found, part)
 
 
 def keys_seen(info: Mapping[str, Any]) -> str:
-    """The keys of an info, so that a typo shows."""
+    """Return the keys of an info as text, so that a typo is visible in a message."""
     keys = sorted(map(str, info))
     if not keys:
         return "info is empty"

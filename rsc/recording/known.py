@@ -1,6 +1,6 @@
-"""Accounts of environments from public packages, which `attach` and `record` recognise by themselves.
+"""Accounts of environments from public packages, which `attach` and `record` recognise.
 
-Each was compared with what the env itself reports at an episode's end (tests/rsc/test_known.py).
+Tests compare each with the env's own report at an episode's end (tests/rsc/test_known.py).
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ def account_of(env: gym.Env[Any, Any]) -> Account | None:
     return None
 
 
-# What envs call the value of their account, for the example in an error message.
+# Names of the account's value in known envs, for the example in an error message.
 _LIKELY = ("portfolio_value", "net_worth", "account_value", "total_value", "total_asset", "equity", "nav", "balance")
 
 
 def likely_value(info: Info) -> str:
-    """The key of an info that is most likely the account's value."""
+    """Return the key of an info that is most likely the account's value."""
     found = [key for name in _LIKELY for key in info if isinstance(key, str) and name in key.lower()]
     return found[0] if found else "a key of info"
 
 
 def _anytrading_stocks(env: Any) -> Account:
-    """gym-anytrading's StocksEnv: "Long" holds shares, "Short" holds cash.
+    """Return the account of gym-anytrading's StocksEnv: "Long" holds shares, "Short" holds cash.
 
-    The env realises its profit when it sells, and at the last step. In between, the value here is what selling now would
-    leave, so that both agree at each sale.
+    The env realises its profit when it sells, and at the last step. In between, this value assumes a sale now, so that
+    both agree at each sale.
     """
     bid, ask = env.trade_fee_bid_percent, env.trade_fee_ask_percent
 
@@ -61,19 +61,19 @@ def _anytrading_stocks(env: Any) -> Account:
         before, now = _last_two_positions(env)
         sold = before == "Long" and (now == "Short" or env._truncated)
         bought = before == "Short" and now == "Long" and not env._truncated
-        # A sale left profit = shares * price * (1 - bid); a purchase took ask from the profit.
+        # After a sale, profit = shares * price * (1 - bid). A purchase deducts ask from the profit.
         return float(env._total_profit * (bid / (1 - bid) * sold + ask * bought))
 
     return Account(value=value, capital=1.0, position=shares, price=_anytrading_price, cash=cash, costs=costs)
 
 
 def _anytrading_forex(env: Any) -> Account:
-    """gym-anytrading's ForexEnv, in units of `unit_side`: a position holds the other currency, or nothing."""
+    """Return the account of gym-anytrading's ForexEnv, in `unit_side`: a position holds the other currency, or nothing."""
     left, fee = env.unit_side == "left", env.trade_fee
     holding = "Short" if left else "Long"
 
     def rate(price: float) -> float:
-        """The price of the other currency in ours."""
+        """Return the price of the other currency in the account's currency."""
         return 1 / price if left else price
 
     def price(env: Any, info: Info) -> float:
@@ -100,7 +100,7 @@ def _anytrading_forex(env: Any) -> Account:
     def costs(env: Any, info: Info) -> float:
         before, now = _last_two_positions(env)
         profit, at = float(env._total_profit), float(env.prices[env._current_tick])
-        if left:  # the fee is taken when the position is opened
+        if left:  # the env deducts the fee when the position is opened
             opened = now == holding and before != holding and not env._truncated
             return profit * fee / entered(env) if opened else 0.0
         closed = before == holding and (now != holding or env._truncated)
@@ -116,15 +116,16 @@ def _anytrading_price(env: Any, info: Info) -> float:
 
 
 def _last_two_positions(env: Any) -> tuple[str, str]:
-    """The position before the step and after it; the first ones of an episode are the same, or stand for nothing."""
+    """Return the positions before and after the step. The first entries of an episode may be equal, or placeholders."""
     before, now = env._position_history[-2:]
     return before.name if before is not None else "", now.name
 
 
 def _gym_trading_env(env: Any) -> Account:
-    """gym-trading-env's TradingEnv and MultiDatasetTradingEnv. Its "position" is a weight; units are its portfolio's.
+    """Return the account of gym-trading-env's envs. Their "position" is a weight; units are in their portfolio.
 
-    An order fills at the close of the bar before. With limit orders, which the env does not report, fill prices are unknown.
+    An order fills at the close of the previous bar. With limit orders, which the env does not report, fill prices are
+    unknown.
     """
 
     def previous(env: Any) -> float:
@@ -134,7 +135,7 @@ def _gym_trading_env(env: Any) -> Account:
         return NAN if env._limit_orders else previous(env)
 
     def costs(env: Any, info: Info) -> float:
-        """What the position gained and the value did not: fees, and interest as the env books it."""
+        """Return the position's gain minus the value's gain: fees, and interest as the env books it."""
         if not env._step or env._limit_orders or not (env.trading_fees or env.borrow_interest_rate):
             return NAN if env._limit_orders else 0.0
         values = env.historical_info["portfolio_valuation", slice(-2, None)]
@@ -149,9 +150,9 @@ def _gym_trading_env(env: Any) -> Account:
 
 
 def _finrl(env: Any) -> Account:
-    """FinRL's StockTradingEnv: cash, prices and shares stand in its state. Of several stocks, trades are unknown.
+    """Return the account of FinRL's StockTradingEnv, whose state has cash, prices and shares.
 
-    An order fills at the price of the day before the step's.
+    An order fills at the price of the previous day. With several stocks, trades are unknown.
     """
     count = env.stock_dim
     tickers = [str(ticker) for ticker in env.df.tic.unique()]
@@ -176,9 +177,10 @@ def _finrl(env: Any) -> Account:
 
 
 def _torchtrade(env: Any) -> Account:
-    """TorchTrade's offline envs of one asset. An order fills at the close of the bar before; slippage is a cost.
+    """Return the account of TorchTrade's offline envs of one asset.
 
-    The env does not tell its fees, so the pnl of trades is before fees and slippage.
+    An order fills at the close of the previous bar; slippage is a cost. The env does not tell its fees, so the pnl of
+    trades is before fees and slippage.
     """
 
     def value(env: Any, info: Info) -> float:

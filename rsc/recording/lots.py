@@ -1,4 +1,4 @@
-"""The trades of an account: derived from its position (first in, first out), or told by the env."""
+"""Compute the trades of an account: from its position (first in, first out), or from what the env tells."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from journal import Trade
 from journal.format.schema import UNKNOWN_STEP, UNKNOWN_TIME
 from rsc.recording.figures import NAN, number, time_us
 
-# Stands in a journal for trades that could not be told: from its step on, the episode's trades are unknown.
+# A placeholder in a journal for trades that could not be read. From its step on, the episode's trades are unknown.
 UNKNOWN_TRADES = Trade(1, NAN, UNKNOWN_STEP, UNKNOWN_TIME, NAN, NAN, NAN, NAN)
 
-# Positions are sums of floats: what is left of one after it was closed, or moves it by less than this, is rounding.
+# Positions are sums of floats, so a remainder or a change below this is rounding noise.
 _ROUNDING = 1e-9
 _SIDES = {"long": 1, "buy": 1, "short": -1, "sell": -1}
 
 
 class Lots:
-    """Open lots of one asset. `move` closes them first in, first out, as the position changes.
+    """The open lots of one asset. `move` closes them first in, first out, as the position changes.
 
-    A step's costs belong to the units that it traded; those of a step without trading to the units that it held. Where
-    costs are NaN they are unknown, and the pnl of the trades that bear them is gross.
+    The costs of a step are assigned to the units that it traded, or to the held units if it did not trade. Unknown costs
+    are NaN; the pnl of trades with unknown costs is gross.
     """
 
     def __init__(self, position: float, price: float, time_us: int, costs: float) -> None:
-        """``position``, of either sign, was opened at ``price`` before the first step."""
+        """Create the lots of an account. ``position``, of either sign, was opened at ``price`` before the first step."""
         self.position = position
         self._lots: deque[_Lot] = deque()
         if position:
             self._lots.append(_Lot(position, price, 0, time_us, costs / abs(position)))
 
     def move(self, position: float, price: float, step: int, time_us: int, costs: float) -> list[Trade]:
-        """Change the position, and return the trades that this closed. On the hot path."""
+        """Change the position, and return the closed trades. On the hot path."""
         change = position - self.position
         moved = abs(change)
         if moved <= _ROUNDING * (abs(position) + abs(self.position)):
@@ -59,7 +59,7 @@ class Lots:
         return closed
 
     def hold(self, costs: float) -> None:
-        """Spread the costs of a step without trading over what is held."""
+        """Divide the costs of a step without trading among the held units."""
         held = sum(abs(lot.units) for lot in self._lots)
         for lot in self._lots:
             lot.costs_each += costs / held
@@ -83,10 +83,10 @@ class _Lot:
 
 
 def trades_told(raw: Any) -> list[Trade]:
-    """Convert what an env tells: None, one trade, or several, each a `Trade` or a mapping.
+    """Convert an env's trades: None, one trade, or several, each a `Trade` or a mapping.
 
     Raises:
-        TypeError, ValueError, KeyError: It is no trade. The message names what is missing or wrong.
+        TypeError, ValueError, KeyError: A trade is invalid. The message names the missing or wrong value.
     """
     if raw is None:
         return []

@@ -1,4 +1,4 @@
-"""Read an env's account after each step, as the row and the trades that a journal records."""
+"""Read an env's account after each step, as a row and trades for a journal."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from rsc.recording.lots import UNKNOWN_TRADES, Lots, trades_told
 
 log = logging.getLogger("rsc")
 
-_ROW = len(COLUMN_OF)  # a row: the columns of every journal, then those of the account, then the fill price
-_CAPITAL_TOLERANCE = 1e-6  # relative: a capital and a value at the reset that differ by more are told
+_ROW = len(COLUMN_OF)  # a row has the columns of every journal, then those of the account, then the fill price
+_CAPITAL_TOLERANCE = 1e-6  # relative; a larger difference between capital and value at the reset causes a warning
 _VALUE, _PRICE, _, _POSITION, _COSTS = range(5)
 
 
 class AccountState:
-    """The account of one env, episode after episode: after `start` and `step`, what a journal records of the step.
+    """The account of one env over its episodes. After `start` and `step` it has the values to record.
 
     Attributes:
         journal_row: Value, price, cash, position, costs, unrealized pnl, and market time in us. Unknown is NaN, or NaT.
@@ -42,7 +42,7 @@ class AccountState:
         journal_extra: The account's own columns.
     """
 
-    # Beyond 30 attributes each object of a class has a hash table of its own, and reading one takes longer.
+    # An object with more than 30 attributes has its own hash table, which makes reading them slower.
     __slots__ = (
         "_befores", "_blank", "_end", "_fill", "_grows", "_has_time", "_last", "_lots", "_mode", "_names", "_places",
         "_position", "_position_told", "_rewards", "_start_price", "_step", "_tells_costs", "_tells_trades", "_totals",
@@ -75,10 +75,10 @@ class AccountState:
         self._value_seen = False
 
     def start(self, raws: Sequence[Any], capital: Any, info: Mapping[str, Any]) -> None:
-        """Begin an episode with what the figures gave at reset.
+        """Start an episode with the raw figures at the reset.
 
         Raises:
-            AccountError: Neither the value nor the capital is there.
+            AccountError: Neither the value nor the capital can be read.
         """
         self._step = 0
         self._last = dict.fromkeys((*self._totals, *self._befores), NAN)
@@ -98,10 +98,10 @@ class AccountState:
         self._tells_trades = self._mode == "told"
 
     def step(self, raws: Sequence[Any], reward: Any, info: Mapping[str, Any]) -> None:
-        """Take what the figures gave after a step.
+        """Update the row with the raw figures after a step.
 
         Raises:
-            AccountError: The value is not there, and never was.
+            AccountError: The value cannot be read, and never could.
         """
         self._step += 1
         row = self._blank[:]
@@ -130,7 +130,7 @@ class AccountState:
             self.journal_trades = self._told(raws[-1])
 
     def about(self, env: str) -> About:
-        """What the journal's header says of the episode that `start` began."""
+        """Return the journal's header for the episode that `start` began."""
         account = self.account
         told: dict[str, Any] = dict(account.described())
         if self._position or not self._position_told:
@@ -191,7 +191,7 @@ class AccountState:
         )
 
     def _convert_each(self, row: list[float], raws: Sequence[Any], *, quiet: bool = False) -> None:
-        """One by one, so that a figure that cannot be read costs only itself."""
+        """Convert the figures one by one, so that only the unreadable ones are unknown."""
         for name, place, raw in zip(self._names, self._places, raws, strict=False):
             try:
                 row[place] = number(raw)
@@ -201,7 +201,7 @@ class AccountState:
                     _warn(name, f"could not be read and is recorded as unknown: {error}")
 
     def _compare_with_last(self, row: list[float]) -> None:
-        """A total that was not there at reset is taken to have begun at 0."""
+        """Compute the changes of totals. A total that was missing at the reset counts from 0."""
         for index in self._befores:
             place = self._places[index]
             row[place], self._last[index] = self._last[index], row[place]
@@ -280,7 +280,7 @@ class AccountReader(AccountState):
         self._find_capital: Getter | None = None
         if account.capital is not None and not isinstance(account.capital, int | float):
             self._find_capital = getter(account.capital, env)
-        # Of an account of plain info keys, the row is two C calls. `step` would give the same.
+        # For an account of plain info keys, two C calls read the row. `step` gives the same result.
         plain = all(isinstance(figure, str) and "." not in figure for figure in self.figures)
         mode, count = account.trades_known(), len(self._places)
         self._keys = None
@@ -291,10 +291,10 @@ class AccountReader(AccountState):
         self._fast = False
 
     def begin(self, info: Mapping[str, Any]) -> About:
-        """Begin an episode after a reset; return what its journal's header says.
+        """Start an episode after a reset, and return its journal's header.
 
         Raises:
-            AccountError: Neither the value nor the capital is there.
+            AccountError: Neither the value nor the capital can be read.
         """
         capital: Any = self.account.capital
         if self._find_capital is not None:
@@ -322,14 +322,14 @@ class AccountReader(AccountState):
                 if lots is not None:
                     if row[_POSITION] != lots.position:
                         self.journal_trades = self._derived(lots, row, UNKNOWN_TIME)
-                    elif self._tells_costs and row[_COSTS] != 0:  # None, which is unknown, too
+                    elif self._tells_costs and row[_COSTS] != 0:  # also None, which means unknown
                         self.clean()
                         lots.hold(self.journal_row[_COSTS])
                 return
         self.step(self._read(info), reward, info)
 
     def clean(self) -> None:
-        """Replace by NaN what is no number in the row that `read` left, which is as the env gave it."""
+        """Replace values that are not numbers by NaN, in the row that `read` left with the env's own objects."""
         row = self._blank[:]
         self._convert_each(row, [self.journal_row[place] for place in self._places])
         self.journal_row = (*row[:_ROW], self.journal_row[-1])
@@ -343,12 +343,12 @@ def _number_or_nan(raw: Any) -> float:
 
 
 def _packs(raw: Any) -> bool:
-    """Whether a journal takes it as it is."""
+    """Return True if a journal can store the value without conversion."""
     return isinstance(raw, float | int | np.number) and not isinstance(raw, complex)
 
 
 def _numbers_of(account: Account) -> list[tuple[str, int, Figure]]:
-    """Name, place in a row, and figure of each number that is told; the value first."""
+    """Return name, place in a row, and figure of each told number, the value first."""
     columns = [(name, place, getattr(account, name)) for place, name in enumerate(COLUMN_OF)]
     own: list[tuple[str, Figure]] = [("weight", account.weight)] if account.weight is not None else []
     own += [(f"extra {name!r}", figure) for name, figure in account.extra.items()]
@@ -365,7 +365,7 @@ _warned: set[str] = set()
 
 
 def _warn(figure: str, message: str) -> None:
-    """Once for each figure and process: an env repeats itself in every step."""
+    """Log a warning once for each figure and process, because an env repeats the same problem in every step."""
     if figure not in _warned:
         _warned.add(figure)
         log.warning("the account's %s %s", figure, message)

@@ -33,7 +33,7 @@ log = logging.getLogger("rsc")
 
 
 class Journaled(Protocol):
-    """What an env or one of its wrappers offers if it tells its account itself, as TradingEnv does."""
+    """Protocol of an env or wrapper that tells its account itself, such as TradingEnv."""
 
     journal_row: tuple[float, float, float, float, float, float, int]
     """After each step: portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us."""
@@ -43,18 +43,17 @@ class Journaled(Protocol):
     """After each step: the extra columns that `journal_about` names, if it names any."""
 
     def journal_about(self) -> About:
-        """What the journal's header says of the episode; asked after each reset."""
+        """Return the journal's header for the episode. Called after each reset."""
         ...
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Journals each step of any env before it is returned, and changes nothing that the env or the trainer sees.
+    """Wrapper that journals each step of any env before `step` returns it, and returns what the env returned.
 
-    ``reset`` begins a journal and adds ``info["journal"]``: the new journal's id and the id of the journal that it
-    replaced, whose running episode is ended first. A step is journaled, then returned as the env gave it. The last one of
-    an episode whose journal failed also has ``info["journal_failed"]``, JSON of what the journal would have said. An
-    exception that leaves ``step`` ends the journal. Nothing is made before the first reset, since vector envs build
-    dummies.
+    ``reset`` ends a running episode, starts a journal and adds ``info["journal"]``: the id of the new journal and the id
+    of the journal that it replaced. If a journal failed, the last step of its episode has ``info["journal_failed"]``, the
+    final figures as JSON. An exception that leaves ``step`` ends the journal. No file is created before the first reset,
+    since vector envs build dummy envs.
 
     Actions of any space are recorded as `rsc.recording.actions` flattens them. A number that cannot be recorded is
     recorded as unknown, with one warning; with ``settings.on_error="raise"`` it raises JournalWriteError.
@@ -63,8 +62,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         env: The env to record, with any wrappers.
         settings: Where and how to journal.
         notes: Facts for each journal's header.
-        account: Where the env tells what its account holds. None: the env tells it itself (`Journaled`), or is known
-            to `rsc.recording.known`; otherwise the first reset raises AccountError.
+        account: Where the env exposes value, position and costs. None: the env tells them itself (`Journaled`), or is
+            known to `rsc.recording.known`. Otherwise the first reset raises AccountError.
     """
 
     def __init__(
@@ -83,16 +82,16 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._reader: AccountReader | None = None
         self._actions: ActionColumns | None = None
         self._number: Callable[[Any], float] = float
-        self._rest: Sequence[float] = ()  # the numbers of an action behind the first
+        self._rest: Sequence[float] = ()  # the numbers of an action after the first
         self._observations: ObservationColumns | None = None
         self._extra = False
-        self._latest = ""  # the id of the journal that was begun last
+        self._latest = ""  # the id of the newest journal
         self._stopped = False
-        self._unrecorded = ""  # why the steps until the next reset are not recorded
+        self._unrecorded = ""  # the reason why the steps until the next reset are not recorded
 
     @property
     def spec(self) -> Any:  # type: ignore[override]  # gymnasium's own is a property of a wrapper too
-        """The env's own: `gymnasium.make` of it makes an env that is not recorded."""
+        """The env's own spec. `gymnasium.make` with it creates an env without a recorder."""
         return self.env.spec
 
     @property
@@ -104,7 +103,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     def env_index(self) -> int | None:
         """Number of this env in its vector env, for the headers of its journals; None if it was not set.
 
-        A vector env's ``set_attr`` reaches it in other processes, too.
+        A vector env's ``set_attr`` also works for envs in other processes.
         """
         return self._notes.get("env_index")
 
@@ -120,19 +119,19 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return observation, ({**info, **told} if told else info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """The hot path: journal, then return."""
-        try:  # before the env sees the action, which it may change
+        """Play a step, journal it, and return it. On the hot path."""
+        try:  # before the env gets the action, because it may change it
             number_of_action = self._number(action)
         except Exception:
             number_of_action = self._actions.numbers(action)[0] if self._actions is not None else NAN
         try:
             result = self.env.step(action)
         except Exception as error:
-            with contextlib.suppress(Exception):  # the env's error is what the trainer must see
+            with contextlib.suppress(Exception):  # the trainer must get the env's error
                 self._unrecorded = "step() raised an exception, which ended the journal"
                 self._end(EndReason.ERROR, words_of(error))
             raise
-        except BaseException:  # Ctrl-C and sys.exit are no errors of the env
+        except BaseException:  # Ctrl-C and sys.exit are not errors of the env
             self._unrecorded = "step() was interrupted, which ended the journal"
             self._end(EndReason.CLOSED)
             raise
@@ -166,11 +165,11 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     def close(self) -> None:
         self._unrecorded = "the env was closed"
         self._end(EndReason.CLOSED)
-        inner: Any = self.env  # whose close gymnasium does not type
+        inner: Any = self.env  # gymnasium does not type its close
         inner.close()
 
     def stop_recording(self) -> None:
-        """End the running episode's journal, and record no further episode. The env plays on."""
+        """End the running episode's journal, and record no further episode. The env remains usable."""
         self._stopped = True
         self._end(EndReason.CLOSED)
 
@@ -188,7 +187,9 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             self._writer = writer = begin_journal(self._settings, about, self._notes)
         except Exception as error:
             self._writer = None
-            if isinstance(error, AccountError) and not self._latest:  # a typo must not train all night
+            if (
+                isinstance(error, AccountError) and not self._latest
+            ):  # otherwise a typo would be noticed only after the training
                 raise
             could_not_record(self._settings, "the episode", error)
             return {}
@@ -196,7 +197,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return told_at_start(writer, previous)
 
     def _about(self, info: dict[str, Any]) -> About:
-        """What the header says; at the first reset it is found out who tells."""
+        """Return the journal's header. At the first reset, find the layer or the account that tells the values."""
         if self._source is None:
             self._find_source(info)
         actions = self._actions
@@ -225,13 +226,13 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         self._source = self._reader or source
 
     def _split(self, action: Any) -> float:
-        """The first number of an action; keep the rest for the step's extra columns."""
+        """Return the first number of an action. Keep the rest for the step's extra columns."""
         assert self._actions is not None
         first, *self._rest = self._actions.numbers(action)
         return first
 
     def _record_carefully(self, error: Exception, result: Any, number_of_action: float) -> bool:
-        """Record what can be recorded of a step of which something cannot; return whether the episode is over."""
+        """Record the valid values of a step with an invalid one. Return True if the episode is over."""
         writer, reader = self._writer, self._reader
         assert writer is not None
         if isinstance(error, AccountError | JournalWriteError):
@@ -261,7 +262,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     def _finish(
         self, result: tuple[Any, Any, bool, bool, dict[str, Any]]
     ) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Invariant J6: an episode that ends by itself is recorded exactly, even if its journal could not be."""
+        """Invariant J6: the figures of an episode that ends by itself are exact, even if its journal failed."""
         observation, reward, terminated, truncated, info = result
         writer = self._writer
         assert writer is not None
@@ -279,7 +280,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             writer.close(reason, message)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
-        """Return a copy for planning: the journal stays with the original, and the copy records from its next reset on."""
+        """Return a copy for planning. The original keeps the journal; the copy records from its next reset on."""
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         state = {**self.__dict__, "_writer": None, "_source": None, "_reader": None, "_actions": None}
@@ -289,7 +290,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what the next reset finds again."""
+        """Return the state without the parts that the next reset finds again."""
         if self._writer is not None:
             raise TypeError("a recorder with an open journal cannot be pickled; its episode belongs to this process")
         return {

@@ -1,4 +1,4 @@
-"""Record an env of TorchRL: a transform that hands each step to a `Recorder`."""
+"""Record an env of TorchRL: a transform that passes each step to a `Recorder`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from rsc.recording.recorder import Recorder
 def record_torchrl(
     env: EnvBase, settings: JournalSettings, account: Account | None, notes: Mapping[str, Any]
 ) -> TransformedEnv:
-    """Return the env with a transform that records it. What the env gives stays as it is.
+    """Return the env with a transform that records it. The transform does not change the env's output.
 
-    Keys of an account's ``info`` are keys of the step's tensordict; functions get the env that was given.
+    Keys of an account's ``info`` are keys of the step's tensordict. Functions get the given env.
 
     Raises:
         TypeError: The env is a batch of envs.
@@ -31,13 +31,13 @@ def record_torchrl(
 
 
 class RecordSteps(Transform):  # type: ignore[misc]  # torchrl is untyped
-    """Records what passes through it; changes nothing."""
+    """Transform that records each step without changing it."""
 
     def __init__(
         self, env: EnvBase, settings: JournalSettings, account: Account | None, notes: Mapping[str, Any]
     ) -> None:
         super().__init__()
-        self._env = [env]  # in a list, or torch would take it for a module of this one
+        self._env = [env]  # in a list, otherwise torch would register it as a submodule
         self._played = _Played(env)
         self.recorder = Recorder(self._played, settings, dict(notes), account)
 
@@ -61,7 +61,7 @@ class RecordSteps(Transform):  # type: ignore[misc]  # torchrl is untyped
 
 
 class _Played(gym.Env[Any, Any]):
-    """Gives the recorder what the env of TorchRL gave, as an env of gymnasium."""
+    """An env of gymnasium that returns the last step of the env of TorchRL to the recorder."""
 
     observation_space = gym.spaces.Discrete(1)
 
@@ -78,7 +78,7 @@ class _Played(gym.Env[Any, Any]):
 
     @property
     def unwrapped(self) -> Any:
-        """What functions of an account get."""
+        """The env that functions of an account get."""
         return self._torchrl_env
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
@@ -94,7 +94,7 @@ class _Played(gym.Env[Any, Any]):
 
 
 class _Info(Mapping[str, Any]):
-    """A tensordict as the info of a step."""
+    """A tensordict with the interface of a step's info."""
 
     def __init__(self, tensordict: Any) -> None:
         self._tensordict = tensordict

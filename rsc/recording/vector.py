@@ -40,39 +40,40 @@ Flags = NDArray[np.bool_]
 
 
 class VectorJournaled(Protocol):
-    """What a vector env offers if it tells its accounts itself, as TradingVectorEnv does.
+    """Protocol of a vector env that tells its accounts itself, such as TradingVectorEnv.
 
-    Valid until its next ``step`` or ``reset``.
+    The results are valid until its next ``step`` or ``reset``.
     """
 
     journal_played: Flags
-    """Which envs played a step; the others were only reset by it."""
+    """True for each env that played a step. The step only reset the others."""
 
     def journal_figures(self) -> tuple[NDArray[Any], ...]:
-        """The figures of `rsc.recording.recorder.Journaled.journal_row`, an array of shape (n,) for each."""
+        """Return the figures of `rsc.recording.recorder.Journaled.journal_row`, an array of shape (n,) for each."""
         ...
 
     def journal_trades(self) -> Mapping[int, Sequence[Trade]]:
-        """By env, the trades that the step closed; envs that closed none may be left out."""
+        """Return the trades that the step closed, by env. Envs without closed trades may be left out."""
         ...
 
     def journal_about(self, index: int) -> About:
-        """What a journal's header says of the episode of this env; asked after each of its resets."""
+        """Return the journal's header for the episode of this env. Called after each of its resets."""
         ...
 
 
 class VectorRecorder(gym.vector.VectorWrapper):
-    """Records each env of a vector env: the same journals as with a `Recorder` around each env of a `SyncVectorEnv`.
+    """Wrapper that records each env of a vector env, with the same journals as `Recorder` around each sub-env.
 
-    Each env has a journal of its own, from reset to end. Infos are gymnasium's vector form of those that `Recorder` adds.
-    An exception that leaves ``step`` ends every open journal, since it leaves no env usable. Nothing is made before the
-    first reset. All autoreset modes are followed; a vector env whose metadata has none is taken for NEXT_STEP.
+    Each episode of each env has its own journal. Infos are gymnasium's vector form of those that `Recorder` adds. An
+    exception that leaves ``step`` ends every open journal, since no env is usable after it. No file is created before the
+    first reset. All autoreset modes are supported. NEXT_STEP is assumed if the vector env's metadata has none.
 
     Args:
-        env: The vector env to record, with any wrappers. Of `SyncVectorEnv` and `AsyncVectorEnv` rather record each sub-env.
+        env: The vector env to record, with any wrappers. For `SyncVectorEnv` and `AsyncVectorEnv`, record each sub-env
+            instead.
         settings: Where and how to journal.
         notes: Facts for each journal's header.
-        account: Where the vector env tells its accounts (see `VectorAccountReader`). None: it tells them itself
+        account: Where the vector env exposes its accounts (see `VectorAccountReader`). None: it tells them itself
             (`VectorJournaled`).
 
     Raises:
@@ -91,7 +92,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         super().__init__(env)
         self.notes = dict(notes or {})
         if settings.observations:
-            raise ValueError("to record observations, record each env of a vector env")
+            raise ValueError("observations of a vector env cannot be recorded: record each of its envs instead")
         self._settings = settings
         self._account = account
         self._mode = _mode_of(env)
@@ -101,13 +102,13 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self._source: Any = None
         self._actions: ActionColumns | None = None
         self._writers: list[JournalWriter | None] = [None] * self.num_envs
-        self._latest = [""] * self.num_envs  # the id of the journal that each env began last
-        self._over: Flags = np.zeros(self.num_envs, np.bool_)  # which episodes the last step ended
+        self._latest = [""] * self.num_envs  # the id of each env's newest journal
+        self._over: Flags = np.zeros(self.num_envs, np.bool_)  # the episodes that the last step ended
         self._extra = False
-        self._block: VectorAppender | None = None  # made with the first journals
+        self._block: VectorAppender | None = None  # created with the first journals
         self._stopped = False
-        self._unrecorded = ""  # why the steps until the next reset are not recorded
-        self._several = False  # whether an action is several numbers
+        self._unrecorded = ""  # the reason why the steps until the next reset are not recorded
+        self._several = False  # whether an action has several numbers
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -121,16 +122,16 @@ class VectorRecorder(gym.vector.VectorWrapper):
         return observations, self._begin(lanes, info, seeds_of(seed, self.num_envs))
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """The hot path: journal each env's step, then return."""
-        numbers = self._numbers(actions)  # before the env sees the actions, which it may change
+        """Play a step in each env, journal it, and return it. On the hot path."""
+        numbers = self._numbers(actions)  # before the env gets the actions, because it may change them
         try:
             result = self.env.step(actions)
         except Exception as error:
-            with contextlib.suppress(Exception):  # the env's error is what the trainer must see
+            with contextlib.suppress(Exception):  # the trainer must get the env's error
                 self._unrecorded = "step() raised an exception, which ended the journals"
                 self._end(range(self.num_envs), EndReason.ERROR, words_of(error))
             raise
-        except BaseException:  # Ctrl-C and sys.exit are no errors of the env
+        except BaseException:  # Ctrl-C and sys.exit are not errors of the env
             self._unrecorded = "step() was interrupted, which ended the journals"
             self._end(range(self.num_envs), EndReason.CLOSED)
             raise
@@ -158,12 +159,12 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self.env.close(**kwargs)
 
     def stop_recording(self) -> None:
-        """End the running episodes' journals, and record no further episode. The envs play on."""
+        """End the running episodes' journals, and record no further episode. The envs remain usable."""
         self._stopped = True
         self._end(range(self.num_envs), EndReason.CLOSED)
 
     def _record(self, result: Any, numbers: list[Any]) -> Any:
-        """Journal what a step left; return it with the infos of journals that began or failed."""
+        """Journal a step's result. Return it with the infos of started and failed journals."""
         observations, rewards, terminated, truncated, info = result
         over = np.logical_or(terminated, truncated)
         ended = over.nonzero()[0].tolist()
@@ -186,7 +187,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         return [lane for lane, writer in enumerate(self._writers) if writer is not None]
 
     def _append(self, numbers: list[Any], rewards: Any, terminated: Flags, truncated: Flags) -> None:
-        """Invariant J1: every env's step is journaled before any is returned. Idle envs have no open journal."""
+        """Append every env's step before any is returned (invariant J1). Idle envs have no open journal."""
         if self._reader is not None:
             self._append_accounts(self._reader.states, numbers, rewards, terminated, truncated)
             return
@@ -227,7 +228,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
                 )  # fmt: skip
 
     def _numbers(self, actions: Any) -> list[Any]:
-        """Of each env the action's number, or all of its numbers if they are several. Never raises."""
+        """Return each env's action as a number, or as a list if it has several numbers. Never raises."""
         columns = self._actions
         if columns is None:  # never reset
             return []
@@ -241,7 +242,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
             if len(numbers) == self.num_envs:
                 return numbers
         except Exception:
-            log.debug("actions that are none of the space are recorded as unknown", exc_info=True)
+            log.debug("actions that are not in the action space are recorded as unknown", exc_info=True)
         unknown = [NAN] * (1 + len(columns.names)) if columns.names else NAN
         return [unknown] * self.num_envs
 
@@ -254,7 +255,9 @@ class VectorRecorder(gym.vector.VectorWrapper):
         try:
             abouts = self._abouts(lanes, info)
         except Exception as error:
-            if isinstance(error, AccountError) and not any(self._latest):  # a typo must not train all night
+            if isinstance(error, AccountError) and not any(
+                self._latest
+            ):  # otherwise a typo would be noticed only after the training
                 raise
             could_not_record(self._settings, "the episodes", error)
             return info
@@ -272,7 +275,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         return info
 
     def _abouts(self, lanes: Sequence[int], info: dict[str, Any]) -> list[About]:
-        """What the headers say; at the first reset it is found out who tells."""
+        """Return the journals' headers. At the first reset, find the layer or the account that tells the values."""
         if self._source is None:
             source, account = account_for(self.env, self._account, info)
             self._reader = self._reader or self._reader_of(account)
@@ -292,7 +295,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         if self._block is None:
             self._block = VectorAppender(self.num_envs, abouts[0].extra_columns)
         if any(about.extra_columns != self._block.extra_columns for about in abouts):
-            raise ValueError("the envs of a vector env have the same extra columns, in all episodes")
+            raise ValueError("the envs of a vector env must have the same extra columns in all episodes")
         return abouts
 
     def _reader_of(self, account: Account | None) -> VectorAccountReader | None:
@@ -301,7 +304,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         return VectorAccountReader(account, self.env, same_step=self._mode is AutoresetMode.SAME_STEP)
 
     def _finish(self, lanes: Iterable[int], terminated: Flags, info: dict[str, Any]) -> dict[str, Any]:
-        """Invariant J6: an episode that ends by itself is recorded exactly, even if its journal could not be."""
+        """Invariant J6: the figures of an episode that ends by itself are exact, even if its journal failed."""
         for lane in lanes:
             writer = self._writers[lane]
             if writer is None:
@@ -313,7 +316,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
         return info
 
     def _end(self, lanes: Iterable[int], reason: EndReason, message: str = "") -> None:
-        """End the running episodes' journals; one that fails to end does not keep the others open."""
+        """End the running episodes' journals. If one cannot be ended, the others are ended anyway."""
         failed: BaseException | None = None
         for lane in lanes:
             writer, self._writers[lane] = self._writers[lane], None
@@ -326,7 +329,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
             raise failed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> VectorRecorder:
-        """Return a copy for planning: the journals stay with the original, and the copy records from its next reset on."""
+        """Return a copy for planning. The original keeps the journals; the copy records from its next reset on."""
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         state = {**self.__dict__, "_source": None, "_reader": None, "_actions": None}
@@ -341,13 +344,13 @@ class VectorRecorder(gym.vector.VectorWrapper):
         self._reader = self._reader_of(self._account)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what the next reset finds again."""
+        """Return the state without the parts that the next reset finds again."""
         if any(writer is not None for writer in self._writers):
             raise TypeError("a recorder with open journals cannot be pickled; its episodes belong to this process")
         return {**self.__dict__, "_source": None, "_reader": None, "_actions": None}
 
     def __del__(self) -> None:
-        """A recorder that is only forgotten closes nothing: its journals' locks are freed, and their episodes rescued."""
+        """Do not close the env when the recorder is deleted. Its journals' locks are freed, and `reconcile` ends them."""
 
 
 def _mode_of(env: gym.vector.VectorEnv[Any, Any, Any]) -> AutoresetMode:
@@ -355,7 +358,9 @@ def _mode_of(env: gym.vector.VectorEnv[Any, Any, Any]) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
     name = type(env.unwrapped).__name__
-    say_once(f"{name} has no autoreset mode in its metadata, and is taken to reset finished envs in their next step")
+    say_once(
+        f"{name} has no autoreset mode in its metadata; NEXT_STEP is assumed, so a finished env is reset by its next step"
+    )
     return AutoresetMode.NEXT_STEP
 
 

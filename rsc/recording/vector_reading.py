@@ -1,4 +1,4 @@
-"""Read the accounts of a vector env: figures are arrays of one value for each env, with gymnasium's masks."""
+"""Read the accounts of a vector env. Figures are arrays with one value for each env, with gymnasium's masks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ VectorGetter = Callable[[Mapping[str, Any]], Raws]
 
 
 class VectorAccountReader:
-    """`AccountState` of each env of a vector env. After `read`, ``states[index]`` has what to record of env ``index``.
+    """`AccountState` of each env of a vector env. After `read`, ``states[index]`` has the values of env ``index``.
 
     Args:
-        account: Where the vector env tells its accounts. Keys of info are arrays under gymnasium's masks; attributes and
-            functions give arrays of ``num_envs``.
+        account: Where the vector env exposes its accounts. Keys of info are arrays with gymnasium's masks. Attributes and
+            functions return arrays of length ``num_envs``.
         env: The vector env, with any wrappers.
-        same_step: Whether `step` returns finished envs that are reset already. Then the last step's info is in
-            ``info["final_info"]``, and attributes and functions would tell the next episode's figures.
+        same_step: Whether `step` has already reset the finished envs. Then the last step's info is in
+            ``info["final_info"]``, and attributes and functions would return the next episode's figures.
 
     Raises:
         AccountError: An attribute or a function with ``same_step``.
@@ -48,10 +48,10 @@ class VectorAccountReader:
         self._getters = [_vector_getter(figure, env) for figure in self.states[0].figures]
 
     def begin(self, lanes: Sequence[int], info: Mapping[str, Any]) -> list[About]:
-        """Begin an episode in each of these envs after their reset; return what their journals' headers say.
+        """Start an episode in each of these envs after their reset, and return their journals' headers.
 
         Raises:
-            AccountError: Neither the value nor the capital is there.
+            AccountError: Neither the value nor the capital can be read.
         """
         capitals: Raws = [self.account.capital] * len(self.states)
         if self._find_capital is not None:
@@ -62,10 +62,10 @@ class VectorAccountReader:
         return [self.states[lane].about(self._name) for lane in lanes]
 
     def read(self, rewards: Raws, info: Mapping[str, Any], lanes: Sequence[int], final: Sequence[int] = ()) -> None:
-        """Read these envs after a step; those in ``final`` tell it in ``info["final_info"]``.
+        """Read these envs after a step. The values of envs in ``final`` are in ``info["final_info"]``.
 
         Raises:
-            AccountError: The value is not there, and never was.
+            AccountError: The value cannot be read, and never could.
         """
         rows = self._rows(info)
         last = info.get("final_info", {}) if len(final) else info
@@ -76,7 +76,7 @@ class VectorAccountReader:
             self.states[lane].step(last_rows[lane] if ended else rows[lane], rewards[lane], last if ended else info)
 
     def _rows(self, info: Mapping[str, Any]) -> list[Raws]:
-        """What the figures give, by env."""
+        """Return the raw figures by env."""
         if not self._getters:
             return [()] * len(self.states)
         columns = [self._safely(get, info) for get in self._getters]
@@ -120,7 +120,7 @@ def _key(key: str, count: int) -> VectorGetter:
 
 
 def _by_env(values: Any, mask: Any, count: int) -> Raws:
-    """One value for each env; what the mask leaves out is not told."""
+    """Return one value for each env. A value that the mask leaves out is not told."""
     numeric = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "fiu"
     listed = values.tolist() if numeric else list(values)
     if len(listed) != count:

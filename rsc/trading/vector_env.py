@@ -106,7 +106,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
     def step(self, actions: Any) -> tuple[Batch, Floats, Flags, Flags, dict[str, Any]]:
         """Play one bar in each env, or reset it if its episode is over."""
         if len(self._randoms) < self.num_envs:
-            raise ResetNeeded("an env has begun no episode has begun: call reset() first")
+            raise ResetNeeded("no episode has begun in an env: call reset() first")
         accounts, t, bars = self._accounts, self._t, self._bars
         targets = accounts.targets(actions)
         lanes = self._reset_the_finished()

@@ -191,7 +191,7 @@ def test_vector_recorder__typo__names_the_keys(tmp_path: Path) -> None:
     with pytest.raises(AccountError, match="info has equity"):
         env.reset()
     unknown = VectorRecorder(Arrays(), JournalSettings(str(tmp_path), "run"))
-    with pytest.raises(AccountError, match="Arrays does not tell what its account is worth; info has equity"):
+    with pytest.raises(AccountError, match="Arrays does not tell the value of its account; info has equity"):
         unknown.reset()
 
 

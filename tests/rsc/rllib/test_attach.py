@@ -275,7 +275,7 @@ def test_attach__without_an_env__says_so(world: World) -> None:
 
 def test_attach__env_that_cannot_be_journaled__says_so_before_anything_is_made(world: World, tmp_path: Path) -> None:
     """Not by the tracebacks of env runners that die one after the other."""
-    with pytest.raises(ValueError, match="CartPoleEnv does not tell what its account is worth"):
+    with pytest.raises(ValueError, match="CartPoleEnv does not tell the value of its account"):
         world.attach(config_of(CartPoleEnv))
     assert not list(tmp_path.iterdir())
 

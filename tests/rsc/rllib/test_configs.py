@@ -95,7 +95,7 @@ REFUSED = {
         r"class MyOwnRunner\(rsc.rllib.Recording, OwnRunner\): pass",
     ),
     "output": (lambda: config_of().offline_data(output="/tmp/out"), r"OfflineSingleAgentEnvRunner\): pass"),
-    "env without an account": (lambda: config_of(CartPoleEnv), "CartPoleEnv does not tell what its account is worth"),
+    "env without an account": (lambda: config_of(CartPoleEnv), "CartPoleEnv does not tell the value of its account"),
     "gymnasium id without an account": (lambda: config_of("CartPole-v1"), "CartPoleEnv does not tell"),
 }
 
