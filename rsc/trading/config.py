@@ -13,7 +13,7 @@ from rsc.trading.forerunner import FORERUNNER_KEYS, modernised
 from rsc.trading.ledger import Terms
 from rsc.trading.rewards import RewardFunction
 
-_DAYS_A_YEAR = 365.0  # of interest: the day count convention ACT/365
+_DAYS_A_YEAR = 365.0  # for interest: the day count convention ACT/365
 DEFAULT_TICKER = "MSFT"
 DEFAULT_FEATURES = ("return", "rsi", "macd", "bollinger", "volatility", "adx", "aroon", "atr", "volume")
 
@@ -164,7 +164,7 @@ _OPTIONAL = {"periods_per_year", "maintenance_margin", "stop_loss", "take_profit
 
 
 def _problem(config: TradingConfig) -> str | None:
-    """Return a message on the first invalid setting."""
+    """Return a message about the first invalid setting; None if all are valid."""
     given = [name for name in ("ticker", "data", "market") if getattr(config, name) is not None]
     if len(given) > 1:
         return f"give only one of ticker, data and market, got {' and '.join(given)}"
@@ -198,7 +198,7 @@ def _number_problem(config: TradingConfig) -> str | None:
 
 
 def _never_trades(config: TradingConfig) -> str | None:
-    """Return a message if no order can ever be executed."""
+    """Return a message if no order can ever be executed, else None."""
     size, band = config.terms().size, config.rebalance_band
     if config.actions == "continuous" and size <= band:
         return (

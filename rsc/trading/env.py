@@ -1,4 +1,4 @@
-"""TradingEnv: one account that trades one asset. It exposes what happened in each step, and writes nothing."""
+"""TradingEnv: one account that trades one asset. It exposes the details of each step, and writes no files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from rsc.trading.tape import ACCOUNT_COLUMNS
 
 Observation = NDArray[np.float32]
 
-# By discrete action: flat, long, short. The Nones refuse 3 and up, and -1 and down, which count from the end.
+# By discrete action: flat, long, short. The Nones refuse actions from 3 up, and negative ones, which index from the end.
 _SIDES = (0, 1, -1, *[None] * 61)
-_OVER = -1  # no step may follow before the next reset
+_OVER = -1  # a step before the next reset is refused
 _NO_TRADES: tuple[Trade, ...] = ()
 _CLIP_SQUARED = CLIP * CLIP
 _write_account: Callable[..., None] = Struct(f"{ACCOUNT_COLUMNS}f").pack_into
@@ -37,9 +37,9 @@ class TradingEnv(gym.Env[Observation, Any]):
     """One asset, one account.
 
     ## Description
-    Each step is one bar. The action, taken at the close of bar t, fills on bar t + 1: at its open, or at its close; so
-    it never trades at a price that the observation contained. Between open and close, the bar's high and low may
-    reach the stop loss or the take profit. The account is marked at the close.
+    Each step is one bar. The action is chosen at the close of bar t and fills on bar t + 1, at its open or at its close. So
+    it never trades at a price that the observation contained. Between open and close, the bar's high or low may reach the
+    stop loss or the take profit. The account is valued at the close.
 
     ## Action Space
     Discrete(3): flat, long, short; a position is sized when it is opened, and then held. Or Box(-1, 1, (1,)): target
@@ -50,7 +50,7 @@ class TradingEnv(gym.Env[Observation, Any]):
     past bars; then the account: position value / equity, unrealized pnl / equity, total return, drawdown.
 
     ## Starting State
-    A random bar (or the first) that has its features and, if the data allows, a whole episode before it; all cash.
+    A random bar (or the first) that has all features and, if the data allows, a whole episode after it; all cash.
 
     ## Rewards
     Log return, simple return or rolling Sharpe ratio of the portfolio value, or the user's function, less penalties:
@@ -61,7 +61,7 @@ class TradingEnv(gym.Env[Observation, Any]):
     open position is not closed then; its value is in the unrealized pnl.
 
     ## Information
-    Empty. After a step, `journal_row`, `journal_trades` and `journal_extra` hold the details.
+    Empty. After a step, `journal_row`, `journal_trades` and `journal_extra` have the details.
 
     ## Arguments
     ``config``: a TradingConfig or a mapping with its keys (RLlib's env_config); ``market``: bars instead of the
@@ -103,7 +103,16 @@ class TradingEnv(gym.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode. ``seed`` fixes its random start and those of the following episodes."""
+        """Start an episode.
+
+        Args:
+            seed: Fixes the random start of this and the following episodes. None: the config's seed at the first reset,
+                later no new seed.
+            options: Ignored.
+
+        Returns:
+            The observation and an empty info.
+        """
         super().reset(seed=self._seed if seed is None else seed)
         self._seed = None
         config = self.config
@@ -128,7 +137,7 @@ class TradingEnv(gym.Env[Observation, Any]):
             target = _SIDES[action] if self._discrete else exposure_of(action)
         except (IndexError, TypeError):
             target = None
-        if target is None:  # nothing has changed yet, so a refused action consumes no bar
+        if target is None:  # before any change, so that a refused action consumes no bar
             raise ValueError(f"expected an action of {self._game.actions_in_words()}, got {action!r}")
         self._t = t
         opened, high, low, close, time_us, carry, night = self._bars[t]
@@ -155,7 +164,7 @@ class TradingEnv(gym.Env[Observation, Any]):
             if (low <= stop or high >= take) if side > 0 else (high >= stop or low <= take):
                 trades += ledger.close(exit_price(side, stop, take, opened, high, low), carry)
                 side = 0
-                wants = False  # a position closed by a stop is not opened again within the same bar
+                wants = False  # a position that a stop closed is not reopened in the same bar
         if wants and not self._at_open:
             trades = self._order(target, close, t - self._start, time_us, carry)
             side = ledger.side
@@ -211,7 +220,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         return observation, reward, False, t == self._end, {}
 
     def _accrue(self, t: int) -> tuple[Trade, ...]:
-        """Begin bar ``t`` with interest on cash and borrow cost. Return the trades of a liquidation, if it has one."""
+        """Start bar ``t``: add interest on cash and borrow cost. Return the trades of a liquidation, if there is one."""
         ledger, close = self._ledger, self.journal_row[1]
         called = ledger.short_of_margin(self._value, ledger.size * close)
         opened, _, _, _, _, carry, night = self._bars[t]
@@ -221,7 +230,7 @@ class TradingEnv(gym.Env[Observation, Any]):
 
     @property
     def journal_extra(self) -> Sequence[float]:
-        """After a step: the columns of `Game.journal_columns`."""
+        """Return the columns of `Game.journal_columns` after a step."""
         ledger, bar, terms = self._ledger, self._bars[self._t], self._game.terms
         close = bar[3]
         fill = bar[0] if self._at_open else close
@@ -238,7 +247,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         return extra
 
     def journal_about(self) -> About:
-        """Return what the journal's header holds of this episode."""
+        """Return the journal's header for this episode."""
         return self._game.about(type(self).__name__, self._start)
 
     def render(self) -> str | None:  # type: ignore[override]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Key(NamedTuple):
-    """Current key ("" if none), converted value, and a message for the user."""
+    """A translated setting: current key ("" if none), converted value, and a message for the user."""
 
     name: str
     convert: Callable[[Any], Any] = lambda value: value
@@ -20,7 +20,7 @@ def _fraction(percent: float | None) -> float | None:
 
 
 _PERCENT = "was in percent"
-_GONE = "has no effect any more"
+_GONE = "no longer has an effect"
 
 FORERUNNER_KEYS: dict[str, Key] = {
     "df": Key("market"),

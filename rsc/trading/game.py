@@ -21,7 +21,7 @@ _DAY = np.timedelta64(1, "D")
 
 
 class Game:
-    """A validated configuration with its market. Raises ConfigError or MarketError if they do not fit."""
+    """A validated configuration with its market. Raises ConfigError or MarketError if they do not fit together."""
 
     def __init__(self, config: TradingConfig, market: Market | None = None) -> None:
         self.config = config
@@ -40,7 +40,7 @@ class Game:
         return gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def actions_in_words(self) -> str:
-        """Describe the market in messages."""
+        """Describe the valid actions in messages."""
         discrete = self.config.actions == "discrete"
         return "0 (flat), 1 (long) or 2 (short)" if discrete else "one target exposure from -1 to 1, in an array"
 
@@ -52,7 +52,7 @@ class Game:
         return start, min(start + length, self.last)
 
     def about(self, env: str, start: int) -> About:
-        """Return what the journal's header holds of an episode that starts at this bar."""
+        """Return the journal's header for an episode that starts at this bar."""
         return About(
             env=env,
             initial_portfolio_value=float(self.config.capital),
@@ -66,14 +66,14 @@ class Game:
 
     @functools.cached_property
     def journal_columns(self) -> tuple[str, ...]:
-        """Return the names of what `TradingEnv.journal_extra` holds."""
+        """Return the names of the columns of `TradingEnv.journal_extra`."""
         terms = self.terms
         optional = ((COSTS, terms.costs_more_than_fees), (INTEREST, terms.interest), (LIQUIDATED, terms.margin))
         return (FILL_PRICE, EXIT_COSTS, *(name for name, told in optional if told))
 
     @functools.cached_property
     def _config_json(self) -> dict[str, Any]:
-        """Build this once: with short episodes it takes a tenth of a reset."""
+        """The settings as JSON, cached: with short episodes this takes a tenth of a reset."""
         return self.config.to_json()
 
     def _bounds(self) -> tuple[int, int]:

@@ -22,15 +22,15 @@ _LEAST = 2
 _WARM_UP = 39
 _NOISE_OF_BUILT_IN = 1e-7
 _NOISE_OF_OWN = 64 * float(np.finfo(np.float64).eps)
-_DIGITS_LOST = 1e6  # a variance that is smaller than the squared mean by this factor is computed anew
+_DIGITS_LOST = 1e6  # a variance smaller than the squared mean by this factor is recomputed
 _CHUNK = 1 << 20
 
 
 def first_warm_bar(market: Market, features: tuple[str, ...]) -> int:
     """Return the index of the first bar that has all of its features.
 
-    The built-in ones have several values before the 40th bar: TA-Lib's longest here is MACD(12, 26, 9), with 33 bars. A
-    column of the user's own needs two values, because one has no z-score.
+    Built-in features have several values before the 40th bar: the longest warm-up is TA-Lib's MACD(12, 26, 9), with 33
+    bars. A user's column needs two values, because a single one has no z-score.
 
     Raises:
         MarketError: if a feature is unknown, or has no two values.
@@ -46,9 +46,10 @@ def first_warm_bar(market: Market, features: tuple[str, ...]) -> int:
 
 
 def feature_matrix(market: Market, features: tuple[str, ...], normalise: int) -> NDArray[np.float32]:
-    """Shape (bars, features), float32, each column a rolling z-score over its last ``normalise`` bars, clipped to +-5.
+    """Return the features as float32, shape (bars, features).
 
-    Row t depends on bars up to t only. Undefined values are 0.
+    Each column is a rolling z-score over its last ``normalise`` bars, clipped to +-5. Row t depends only on bars up to t.
+    Undefined values are 0.
     """
     columns = [
         _z_score(_column(market, name), normalise, _NOISE_OF_BUILT_IN if name in _INDICATORS else _NOISE_OF_OWN)
@@ -58,7 +59,7 @@ def feature_matrix(market: Market, features: tuple[str, ...], normalise: int) ->
 
 
 def _column(market: Market, name: str) -> Floats:
-    """Return an indicator, or else a column of the user's own, which never replaces an indicator of the same name."""
+    """Return an indicator or a user's column. An indicator has precedence over a column of the same name."""
     if name in _INDICATORS:
         return np.asarray(_INDICATORS[name](market), np.float64)
     if name in market.extra:
@@ -96,8 +97,8 @@ def _z_score(values: Floats, window: int, noise: float) -> Floats:
 
     Args:
         values: Shape (n,); missing values are not finite.
-        window: How many values, fewer at the start.
-        noise: A spread of at most this fraction of the mean is no spread.
+        window: The number of values; fewer at the start.
+        noise: A spread of at most this fraction of the mean counts as 0.
     """
     known = np.isfinite(values)
     moments = _rolling_moments(values, known, window)
@@ -111,7 +112,7 @@ def _z_score(values: Floats, window: int, noise: float) -> Floats:
 
 
 class _Moments(NamedTuple):
-    """Of each window: how many values are known, their mean less ``shift``, and their variance (ddof 0)."""
+    """For each window: the number of known values, their mean minus ``shift``, and their variance (ddof 0)."""
 
     counts: Floats
     mean: Floats
@@ -123,8 +124,8 @@ def _rolling_moments(values: Floats, known: Flags, window: int) -> _Moments:
     """Return the moments of the last ``window`` values of each position, in linear time.
 
     The values are cut into blocks of ``window``. Each window is the end of one block and the start of the next, so its
-    sums are two cumulative sums, without a running total's rounding. The values of a window are shifted by the last one
-    before its second block, so that a large mean costs no digits. Only earlier values are used.
+    sums are two cumulative sums, without the rounding of a running total. The values of a window are shifted by the last
+    value before its second block, so that a large mean loses no digits. Only earlier values are used.
     """
     n = len(values)
     blocks = np.pad(np.where(known, values, 0.0), (0, -n % window)).reshape(-1, window)
@@ -144,7 +145,7 @@ def _rolling_moments(values: Floats, known: Flags, window: int) -> _Moments:
 
 
 def _joined(starts: Floats, ends: Floats, n: int) -> Floats:
-    """Return the sum of each window, from the blocks that it starts in and those that it ends in, shape (n,)."""
+    """Return the sum of each window, shape (n,), from its part in the first and its part in the second block."""
     sums = np.cumsum(starts, axis=1)
     sums[1:, :-1] += np.cumsum(ends[:, ::-1], axis=1)[:, ::-1][:, 1:]
     return np.asarray(sums.reshape(-1)[:n])
@@ -160,7 +161,7 @@ def _values_before_blocks(values: Floats, known: Flags, window: int, blocks: int
 
 
 def _compute_anew(rows: Integers, values: Floats, known: Flags, window: int, moments: _Moments) -> None:
-    """Replace the moments of windows that end at these rows, whose mean is so large that their variance is rounded."""
+    """Recompute the moments of windows that end at these rows, because their large mean makes the variance inexact."""
     step = max(_CHUNK // window, 1)
     for i in range(0, len(rows), step):
         some = rows[i : i + step]

@@ -3,8 +3,8 @@
 Prices are market prices. Fees, slippage and borrow cost are separate costs, so each trade has
 ``pnl = direction * quantity * (exit_price - entry_price) - costs`` exactly.
 
-The stop and the take-profit of a position are in `Ledger`; `exit_price` tells at which price they close it.
-docs/environment.md has the rules in prose.
+`Ledger` has the stop and the take-profit of a position; `exit_price` returns the price at which they close it.
+docs/environment.md explains the rules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from journal.format.schema import Trade
 
-# A smaller part of a position is rounding noise: it is not traded, and makes no trade.
+# A smaller part of a position is rounding noise: it is not traded, and creates no trade.
 DUST = 1e-12
 _NO_TRADES: tuple[Trade, ...] = ()
 _new = tuple.__new__  # takes half the time of Trade(...)
@@ -23,9 +23,9 @@ _new = tuple.__new__  # takes half the time of Trade(...)
 
 @dataclass(frozen=True)
 class Terms:
-    """Costs of trading and size of a full position; fractions, unless stated.
+    """Costs of trading and size of a full position, as fractions unless stated otherwise.
 
-    ``borrow`` is the cost of one unit of short value for a calendar day, ``interest`` what one unit of cash earns in a
+    ``borrow`` is the cost of one unit of short value for a calendar day, ``interest`` the income of one unit of cash in a
     day. ``stop_loss`` and ``take_profit`` are distances from the average entry price, None if there is none.
     ``fee_per_share`` and ``fee_minimum`` (of a fill) are amounts of money. ``margin`` is the maintenance margin: the
     least equity, as a fraction of the position's value.
@@ -51,7 +51,7 @@ class Terms:
 
     @functools.cached_property
     def costs_more_than_fees(self) -> bool:
-        """Return whether there can be costs that are no fees."""
+        """Return whether there can be costs other than fees."""
         return self.slippage > 0.0 or self.borrow > 0.0
 
     @property
@@ -78,7 +78,7 @@ class Terms:
         return 1.0 - side * stop, 1.0 + side * take
 
 
-# The open part of one fill: size, price, step, time in us, costs so far, carry index at entry.
+# The open part of a fill: size, price, step, time in us, costs so far, carry index at entry.
 Lot = tuple[float, float, int, int, float, float]
 
 
@@ -86,13 +86,12 @@ class Ledger:
     """One account in one asset.
 
     ``side`` is +1 long, -1 short, 0 flat; ``size`` the position's absolute quantity. ``stop`` and ``take`` are the
-    prices at which the position is to be closed, ``average`` the average price of its purchases (for a short, of its
-    sales), which reductions do not change. ``fees`` accumulates until it is set to 0, and
-    so does ``spent``: fees and slippage. ``owed`` is the borrow cost of the last bar. ``interest`` and ``liquidated`` are
-    kept here for the env, which sets them.
+    prices at which the position is closed. ``average`` is the average price of its purchases (for a short, of its sales);
+    reductions do not change it. ``fees`` accumulates until it is set to 0, and so does ``spent``, the sum of fees and
+    slippage. ``owed`` is the borrow cost of the last bar. The env sets ``interest`` and ``liquidated``.
 
-    The carry index of a bar is the sum of close * days to the next bar, over all bars before it: a lot that was short
-    from bar a to bar b owes ``size * borrow * (carry[b] - carry[a])``. So borrow cost needs no work per lot and bar.
+    The carry index of a bar is the sum of close * days to the next bar, over all bars before it. A lot that was short
+    from bar a to bar b owes ``size * borrow * (carry[b] - carry[a])``, so borrow cost needs no work per lot and bar.
 
     Invariant: entry value, costs and carry are sums over the open lots, so `unrealized` needs no cash and no history.
     """
@@ -159,18 +158,18 @@ class Ledger:
         return self.entry_value - self.size * price - self.costs - self.borrow * (self.size * carry - self.carries)
 
     def exit_costs(self, price: float) -> float:
-        """Return what closing the position at this price would cost; 0 without a position."""
+        """Return the costs of closing the position at this price; 0 without a position."""
         if not self.side:
             return 0.0
         value = self.size * price
         return value * self._cost_rate if self._plain else self._costs_of(self.size, value)[1]
 
     def accrue(self, days: float, night: float) -> float:
-        """Pay borrow cost and earn interest for the time since the bar before; return the interest.
+        """Pay borrow cost and add interest for the time since the previous bar. Return the interest.
 
         Args:
-            days: Calendar days since the bar before.
-            night: The close of the bar before, times ``days``.
+            days: Calendar days since the previous bar.
+            night: The close of the previous bar, times ``days``.
         """
         short = self.size * night if self.side < 0 else 0.0
         earned = self._terms.interest * max(self.cash * days - short, 0.0)
@@ -180,12 +179,12 @@ class Ledger:
         return earned
 
     def short_of_margin(self, equity: float, worth: float) -> bool:
-        """Return whether equity is below the maintenance margin of an open position that is worth this."""
+        """Return whether equity is below the maintenance margin of an open position of value ``worth``."""
         margin = self._terms.margin
         return margin is not None and self.side != 0 and equity < margin * worth
 
     def turn(self, side: int, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
-        """Close what is open, then open a full position on ``side`` (0: none). Return the trades closed.
+        """Close the position, then open a full one on ``side`` (0: none). Return the closed trades.
 
         Inlined `close` and `open` for at most one lot: a function call is measurable here.
         """
@@ -244,7 +243,7 @@ class Ledger:
         return trades
 
     def _turn_by_parts(self, side: int, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
-        """`turn` for fees that are not just a fraction of the traded value."""
+        """Do `turn` for fees that are not only a fraction of the traded value."""
         trades = self.close(price, carry) if self.side else _NO_TRADES
         if side and self.cash > 0.0:
             size = self._terms.full_size(self.cash, price)
@@ -311,7 +310,7 @@ class Ledger:
     def aim(self, target: float, price: float, step: int, time_us: int, carry: float) -> tuple[Trade, ...]:
         """Trade to a signed exposure of ``target`` full positions, unless the change is at most the band.
 
-        The band is a fraction of equity. A target of 0 always closes. Return the trades closed.
+        The band is a fraction of equity. A target of 0 always closes. Return the closed trades.
         """
         equity = self.cash + self.side * self.size * price
         held = self.side * self.size
@@ -374,7 +373,7 @@ class Ledger:
         return size, price, step, time_us, share, carry
 
     def _closed(self, side: int, lot: Lot, price: float, carry: float, rate: float) -> Trade:
-        """Return the trade of a closed lot; ``rate`` is the costs of the exit, as a fraction of its value."""
+        """Return the trade of a closed lot. ``rate`` is the exit's costs as a fraction of its value."""
         size, entry_price, entry_step, entry_time_us, costs, entry_carry = lot
         costs += size * price * rate
         if side > 0:

@@ -1,4 +1,4 @@
-"""A market: one asset's bars, from a ticker, a file, or a data frame."""
+"""Create a market, one asset's bars, from a ticker, a file, or a data frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rsc.trading.prices import Bars, MarketError, read_columns, read_file, read_
 Floats = NDArray[np.float64]
 
 OWN = "own_"
-"""Before the name of a column of the user's that is named like a built-in feature."""
+"""Prefix for a user's column with the name of a built-in feature."""
 _USUAL_PERIODS = 252.0
 _DOUBTFUL = 2.0
 _log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 class Market:
     """One asset's bars, oldest first. ``times_us`` are microseconds since the epoch, UTC; all arrays have shape (n,).
 
-    ``extra`` holds the other numeric columns, by their names in lower case. ``remarks`` say what was assumed when the
-    bars were read, one line each. Markets with the same bars, name and periods are equal.
+    ``extra`` has the other numeric columns, by their names in lower case. ``remarks`` has one line for each assumption
+    that was made when the bars were read. Markets with the same bars, name and periods are equal.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Market:
 
     @functools.cached_property
     def fingerprint(self) -> bytes:
-        """A digest of everything that an env can see."""
+        """A digest of all values that an env can see."""
         digest = hashlib.blake2b(repr((self.name, self.periods_per_year, list(self.extra))).encode(), digest_size=16)
         for column in (self.times_us, self.open, self.high, self.low, self.close, self.volume, *self.extra.values()):
             digest.update(np.ascontiguousarray(column).tobytes())
@@ -65,10 +65,10 @@ class Market:
         return hash(self.fingerprint)
 
     def __deepcopy__(self, memo: Any) -> Market:
-        return self  # it is never changed, and the copies of a config must not copy its prices
+        return self  # it never changes, and copies of a config must not copy its prices
 
     def described(self) -> dict[str, Any]:
-        """Return what a run's record says of its prices, as plain JSON."""
+        """Return the facts about the prices for a run's record, as plain JSON."""
         first, last = (str(np.datetime64(int(time), "us").astype("datetime64[s]")) for time in self.times_us[[0, -1]])
         return {
             "name": self.name,
@@ -92,10 +92,13 @@ def load_market(
         ticker: A bundled symbol, or one to fetch from the network.
         path: A file, see docs/how-to/prices.md. Exactly one of ``ticker`` and ``path`` must be given.
         periods_per_year: Bars in a year; by default estimated from the times of the bars.
-        symbol: Which asset to read, of a file that holds several.
+        symbol: The asset to read, if the file holds several.
+
+    Returns:
+        The market. Its ``remarks`` list the assumptions.
 
     Raises:
-        MarketError: if the bars cannot be read in one sound way; one line that says what to do.
+        MarketError: The bars cannot be read, or can be read in two ways. The message is one line that says what to do.
     """
     if path is not None and ticker is None:
         market = _from_file(Path(path), price_sources.version_of(Path(path)), periods_per_year, symbol)
@@ -111,10 +114,18 @@ def load_market(
 def market_from_frame(frame: Any, periods_per_year: float | None = None, symbol: str | None = None) -> Market:
     """Return the bars of a data frame of pandas or polars, or of an Arrow table.
 
-    The columns may have any of the names that a file may have; the index of pandas is a column like the others.
+    The columns may have the same names as in files. The index of pandas is read like a column.
+
+    Args:
+        frame: The data frame.
+        periods_per_year: Bars in a year; by default estimated from the times of the bars.
+        symbol: The asset to read, if the frame holds several.
+
+    Returns:
+        The market. Its ``remarks`` list the assumptions.
 
     Raises:
-        MarketError: if the bars cannot be read in one sound way.
+        MarketError: The bars cannot be read, or can be read in two ways. The message is one line that says what to do.
     """
     try:
         market = market_from_bars("data frame", read_frame(frame, symbol), periods_per_year)
@@ -151,8 +162,8 @@ def market_from_bars(name: str, bars: Bars, periods_per_year: float | None = Non
     """Return bars as a market.
 
     Raises:
-        MarketError: if ``periods_per_year`` is impossible, or is None and the bars do not tell it; or if two columns of
-            the user's own have the same name as a feature.
+        MarketError: if ``periods_per_year`` is invalid, or is None and cannot be estimated; or if two of the user's
+            columns have the same name as a feature.
     """
     periods, remark = _periods(bars.times_us, periods_per_year)
     renamed = {key: f"{OWN}{key}" for key in bars.extra if key in DEFAULT_FEATURES}
@@ -184,9 +195,7 @@ def _periods(times_us: NDArray[np.int64], given: float | None) -> tuple[float, t
     rhythm = rhythm_of(times_us)
     if given is None:
         if rhythm.periods is None:
-            raise MarketError(
-                f"{rhythm.words}, and not a whole week of them: say how many make a year with --periods-per-year"
-            )
+            raise MarketError(f"{rhythm.words}, but less than a whole week of them: give --periods-per-year")
         remark = f"periods per year: {rhythm.periods:.6g}, from {rhythm.words}; --periods-per-year overrides"
         return rhythm.periods, () if rhythm.periods == _USUAL_PERIODS else (remark,)
     if not 0 < given < float("inf"):
@@ -204,12 +213,12 @@ def _say(market: Market) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def _say_once(text: str) -> None:
-    """Log a line once in a process, however many envs load the same market."""
+    """Log a line once in a process, even if many envs load the same market."""
     _log.warning("%s", text)
 
 
 def _symbol(ticker: Any) -> str:
-    """Return a ticker as exchanges write it. It becomes part of a file's name, so nothing else may pass."""
+    """Return a ticker in upper case. Refuse other characters, since it becomes part of a file's name."""
     symbol = str(ticker).strip().upper()
     if not re.fullmatch(r"[A-Z0-9^][A-Z0-9.^=-]{0,31}", symbol):
         raise MarketError(f"{ticker!r} is no ticker; use letters, digits and '.^=-', for example BRK-B")

@@ -21,7 +21,7 @@ _BUNDLED = Path(__file__).with_name("data") / "wiki4_adj_ohlcv.csv.gz"
 
 @functools.cache
 def bundled() -> dict[str, Columns]:
-    """Return columns by symbol."""
+    """Return the columns of the bundled prices by symbol."""
     from pyarrow import csv
 
     table = csv.read_csv(_BUNDLED)
@@ -34,7 +34,7 @@ def bundled() -> dict[str, Columns]:
 
 
 def version_of(path: Path) -> tuple[int, int]:
-    """Return what changes when a file does: its time of modification and its size."""
+    """Return a file's modification time and size, to notice changes."""
     try:
         status = path.stat()
     except OSError as error:
@@ -43,7 +43,7 @@ def version_of(path: Path) -> tuple[int, int]:
 
 
 def fetched(ticker: str) -> Bars:
-    """Return daily bars from the network, adjusted; kept for the day, so that all processes of a training see the same."""
+    """Return adjusted daily bars from the network. Cached for the day, so that all processes of a training get the same."""
     kept = _cache_directory() / f"{ticker}-{datetime.now(UTC):%Y-%m-%d}.parquet"
     if not kept.exists():
         _keep(_download(ticker), kept)
@@ -58,10 +58,10 @@ def _download(ticker: str) -> Columns:
         raise MarketError(
             f"{ticker} is not bundled ({known} are); to fetch it: pip install 'reinforce-strategy-creator[market]'"
         ) from error
-    logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # what it says is in the error below
+    logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # its messages are in the error below
     try:
         frame: Any = yfinance.Ticker(ticker).history(period="max", auto_adjust=True)
-    except Exception as error:  # yfinance raises whatever its transport does
+    except Exception as error:  # yfinance passes on any exception of its transport
         raise MarketError(
             f"{ticker} could not be fetched ({_first_line(error)}); use --data FILE, or one of {known}"
         ) from error

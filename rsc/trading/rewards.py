@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from rsc.metrics.kernels import NOISE
 
-# The log reward of a step that leaves less than this fraction of the equity, bankruptcy included.
+# The log reward is bounded as if at least this fraction of the equity remained, even in bankruptcy.
 LOG_FLOOR = 1e-4
 # The largest absolute value of the Sharpe reward.
 SHARPE_BOUND = 10.0
-# Running moments are computed anew after their spread (sum of squares) has fallen to this fraction of its largest value.
+# Running moments are recomputed after their spread (sum of squares) fell to this fraction of its largest value.
 FALL = 1e-4
 _LEAST = 2
 
@@ -33,7 +33,7 @@ RewardFunction = Callable[[StepOutcome], float]
 
 
 class Reward:
-    """Reward of one episode's steps: a kind, less penalties."""
+    """The rewards of one episode: a kind of reward, minus penalties."""
 
     def __init__(
         self, kind: str | RewardFunction, sharpe_window: int, trade_penalty: float, drawdown_penalty: float
@@ -61,21 +61,21 @@ def _function_of(kind: str | RewardFunction, sharpe_window: int) -> RewardFuncti
 
 
 def log_return(outcome: StepOutcome) -> float:
-    """ln(value / value before), not below ln(LOG_FLOOR)."""
+    """Return ln(value / previous value), at least ln(LOG_FLOOR)."""
     return math.log(max(outcome.value / outcome.value_before, LOG_FLOOR))
 
 
 def simple_return(outcome: StepOutcome) -> float:
-    """value / value before - 1."""
+    """Return value / previous value - 1."""
     return outcome.value / outcome.value_before - 1.0
 
 
 class RollingSharpe:
     """Mean / standard deviation (ddof 1) of the last ``window`` simple returns, not annualised.
 
-    At least -SHARPE_BOUND and at most SHARPE_BOUND; 0 for fewer than two returns, and for returns whose spread is
-    rounding noise, as for the metrics. Running moments make the cost of a step independent of the window. They are
-    computed anew once their rounding could show: after the spread has fallen a lot.
+    It is limited to +-SHARPE_BOUND. It is 0 for fewer than two returns, and for returns whose spread is rounding noise, as
+    in the metrics. Running moments make the time of a step independent of the window. They are recomputed after the spread
+    has fallen a lot, when rounding errors could matter.
     """
 
     def __init__(self, window: int) -> None:
@@ -117,6 +117,6 @@ class RollingSharpe:
 
 
 def moments(returns: Collection[float]) -> tuple[float, float]:
-    """Return the mean and the sum of squared deviations, whatever the order of the returns."""
+    """Return the mean and the sum of squared deviations. The result does not depend on the order of the returns."""
     mean = math.fsum(returns) / len(returns)
     return mean, math.fsum([(each - mean) ** 2 for each in returns])

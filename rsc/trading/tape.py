@@ -51,8 +51,8 @@ class Tape:
 
     @functools.cached_property
     def bars(self) -> Sequence[Bar]:
-        """Per bar: open, high, low, close, time in us, carry, night. Python numbers, since reading an element of a numpy
-        array costs more than the arithmetic on it.
+        """For each bar: open, high, low, close, time in us, carry, night. These are Python numbers, because reading an
+        element of a numpy array takes longer than the arithmetic on it.
         """
         market = self.market
         columns = (market.open, market.high, market.low, market.close, market.times_us, self.carry, self.nights)
@@ -60,17 +60,17 @@ class Tape:
 
     @functools.cached_property
     def prices(self) -> NDArray[np.float64]:
-        """Shape (7, bars): open, high, low, close, carry, night, days."""
+        """Open, high, low, close, carry, night and days, shape (7, bars)."""
         market = self.market
         return np.stack((market.open, market.high, market.low, market.close, self.carry, self.nights, self.days))
 
     @functools.cached_property
     def rows(self) -> Sequence[NDArray[np.float32]]:
-        """`windows` as a list of arrays, for the same reason."""
+        """`windows` as a list of arrays, because indexing a list is faster."""
         return list(self.windows)
 
     def of_market(self, market: Market) -> Tape:
-        """Return the tape of a market with the same bars, such as one with other periods per year."""
+        """Return the tape for a market with the same bars, for example with other periods per year."""
         return (
             self if market is self.market else _shared(market, self.features, self.window, self.normalise, self._flat)
         )

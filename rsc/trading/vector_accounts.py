@@ -1,7 +1,7 @@
-"""Play many accounts at once: the rules of rsc.trading.env and rsc.trading.ledger, over arrays.
+"""Play many accounts at once: the rules of rsc.trading.env and rsc.trading.ledger, with arrays.
 
 Each expression repeats the single env's operations in the same order, so each account has the same bits. Sides are
-factors of +-1 and costs that do not apply are terms of 0; neither rounds. Adding 0.0 turns -0.0 into 0.0.
+factors of +-1, and costs that do not apply are terms of 0, so neither causes rounding. Adding 0.0 turns -0.0 into 0.0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Trades = dict[int, tuple[Trade, ...]]
 
-# Rows of the bars that `play` is given, one column for each account.
+# Rows of the array of bars for `play`, which has one column for each account.
 OPEN, HIGH, LOW, CLOSE, CARRY, NIGHT, DAYS = range(7)
 
 
@@ -30,7 +30,7 @@ class Accounts(Protocol):
     """n accounts. After `play`, arrays of shape (n,) hold the result of the step, until the next one."""
 
     bar_rows: int
-    """How many rows of the bars `play` needs."""
+    """The number of rows of bars that `play` needs."""
 
     @property
     def cash(self) -> Floats: ...
@@ -40,11 +40,11 @@ class Accounts(Protocol):
     unrealized: Floats
     fees: Floats
     spent: Floats
-    """All costs, if `Terms.costs_more_than_fees`."""
+    """All costs, used if `Terms.costs_more_than_fees`."""
 
     @property
     def exit_costs(self) -> Floats:
-        """Return what closing each position at the close would cost."""
+        """Return the costs of closing each position at the close."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class Accounts(Protocol):
     def play(self, targets: Floats, idle: Flags | None, bars: Floats, steps: Integers) -> None:
         """Play one bar per account, shape (bar_rows, n). ``steps`` count from 1.
 
-        Idle accounts, which were just reset, are left out.
+        Idle accounts, which were just reset, do not play.
         """
         ...
 
@@ -72,7 +72,7 @@ class Accounts(Protocol):
         ...
 
 
-# Rows of the lots, one column per account: the fields of the `Ledger`'s only lot.
+# Rows of the array of lots, which has one column for each account: the fields of the `Ledger`'s only lot.
 _SIDE, _SIZE, _VALUE, _COSTS, _CASH, _ENTRY, _CARRIED, _STEP, _LOWER, _UPPER = range(10)
 _ROWS = 10
 _EMPTIED = slice(_SIDE, _COSTS + 1)
@@ -149,7 +149,7 @@ class DiscreteAccounts:
             self._turn(targets, bars[OPEN], bars[CARRY], steps)
         stopped = self._stopped = self._stop(bars) if self._has_stops else None
         if not self._at_open:
-            if stopped is not None:  # a position closed by a stop is not opened again within the same bar
+            if stopped is not None:  # a position that a stop closed is not reopened in the same bar
                 targets[stopped.lanes] = 0.0
             self._turn(targets, bars[CLOSE], bars[CARRY], steps)
         if stopped is not None:
@@ -169,7 +169,7 @@ class DiscreteAccounts:
         cash -= owed
 
     def _turn(self, targets: Floats, price: Floats, carry: Floats, steps: Integers) -> None:
-        """`Ledger.turn` for the accounts whose side changes. Their previous lots stay readable in the spare arrays."""
+        """Do `Ledger.turn` for the accounts whose side changes. Their previous lots stay readable in the spare arrays."""
         old, new = self._lots, self._spare
         held, had, _, _, cash, _, _, _, _, _ = old
         side, size, value, costs, money, entry, carried, step, lower, upper = new
@@ -261,7 +261,7 @@ class DiscreteAccounts:
         return found
 
     def _closed(self, closing: _Closing, times_us: Integers, starts: Integers) -> Iterator[Trade]:
-        """Return what `Ledger.turn` returns for the lots that it closes."""
+        """Yield the trades of the closed lots, as `Ledger.turn` returns them."""
         side, size, _, entry_costs, _, entry, carried, step, _, _ = closing.lots
         price, steps = closing.price, step.astype(np.int64)
         costs = entry_costs + size * price * self._terms.cost_rate

@@ -42,15 +42,15 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
     ``gym_env_vectorize_mode="vector_entry_point"``, which adds ``num_envs`` to the config.
 
     An env whose episode ended is reset by the next step, which ignores its action and returns a reward of 0
-    (gymnasium's autoreset NEXT_STEP). ``reset(seed=s)`` seeds env i with s + i. Discrete actions are played by numpy
-    over the envs; continuous ones account by account, since each may hold any number of lots, and so are accounts with
-    fees per share, minimum fees, interest on cash or a maintenance margin.
+    (gymnasium's autoreset NEXT_STEP). ``reset(seed=s)`` seeds env i with s + i. Discrete actions are computed by numpy for
+    all envs at once. Continuous actions are computed account by account, since each account may hold any number of lots;
+    so are accounts with fees per share, minimum fees, interest on cash or a maintenance margin.
 
     For a recorder, valid until the next call of ``step`` or ``reset``:
 
-    - ``journal_played``: bool, shape (n,): the envs that played a step (the others were reset by it);
+    - ``journal_played``: bool, shape (n,): True for envs that played a step (the step reset the others);
     - ``journal_figures()``: the figures of `rsc.recording.recorder.Journaled.journal_row`, an array of each;
-    - ``journal_extras()``: those of its `journal_extra`;
+    - ``journal_extras()``: the figures of `journal_extra`, an array of each;
     - ``journal_trades()``: by env, the trades that the step closed, for envs that closed any;
     - ``journal_about(i)``: the `Journaled.journal_about` of env i.
     """
@@ -153,7 +153,7 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
         return observations
 
     def _reset_the_finished(self) -> Integers:
-        """Reset the envs whose episode is over, and return which. ``_idle`` holds them too (None if there are none)."""
+        """Reset the envs whose episode is over, and return their indices. ``_idle`` marks them (None if there are none)."""
         lanes = self._over.nonzero()[0]
         self._idle = self._over if len(lanes) else None
         if len(lanes):
@@ -182,21 +182,21 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
 
     @property
     def journal_played(self) -> Flags:
-        """Which envs played a step; the others were only reset."""
+        """True for each env that played a step. The others were only reset."""
         return np.ones(self.num_envs, np.bool_) if self._idle is None else ~self._idle
 
     def journal_about(self, index: int) -> About:
-        """Return what the journal's header holds of this env's episode."""
+        """Return the journal's header for this env's episode."""
         return self._game.about("TradingEnv", int(self._starts[index]))
 
     def journal_figures(self) -> tuple[NDArray[Any], ...]:
-        """Portfolio value, price, cash, position, fees of the step, unrealized pnl, market time in us; each shape (n,)."""
+        """Return portfolio value, price, cash, position, fees, unrealized pnl, market time in us; each of shape (n,)."""
         accounts = self._accounts
         figures = (self._value, self._bars[CLOSE], accounts.cash, accounts.position, accounts.fees, accounts.unrealized)
         return (*figures, self.market.times_us[self._t])
 
     def journal_extras(self) -> list[NDArray[Any]]:
-        """What `Game.journal_columns` names, as `TradingEnv.journal_extra`; each shape (n,)."""
+        """Return the columns of `Game.journal_columns`, each of shape (n,)."""
         accounts, terms = self._accounts, self._game.terms
         fill = self._bars[OPEN if self.config.fill == "open" else CLOSE]
         columns = [fill, accounts.exit_costs]

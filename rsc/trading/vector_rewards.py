@@ -21,7 +21,7 @@ FEW = 100
 
 
 class Rewards:
-    """Rewards of n accounts' steps: a kind, less penalties."""
+    """The rewards of n accounts: a kind of reward, minus penalties."""
 
     def __init__(self, config: TradingConfig, n: int) -> None:
         self._trade_penalty, self._drawdown_penalty = config.trade_penalty, config.drawdown_penalty
@@ -57,7 +57,7 @@ class Rewards:
 def _each(
     function: RewardFunction, before: Floats, value: Floats, drawdown: Floats, accounts: Accounts, idle: Flags | None
 ) -> Floats:
-    """Call a user's function per account, except for accounts that were just reset."""
+    """Call the user's function for each account, except for accounts that were just reset."""
     columns = (before, value, accounts.worth, drawdown, accounts.fees, accounts.traded)
     outcomes = map(StepOutcome._make, zip(*(column.tolist() for column in columns), strict=True))
     idles = [False] * len(value) if idle is None else idle.tolist()
@@ -106,7 +106,7 @@ class _RollingSharpes:
         defined = spread > bound
         defined &= count >= _LEAST
         ratio: Floats = np.divide(moved, spread, out=np.zeros(len(moved)), where=defined)
-        if idle is not None:  # these were only reset by this step
+        if idle is not None:  # this step only reset these
             self.reset(idle.nonzero()[0])
         np.maximum(ratio, -SHARPE_BOUND, out=ratio)
         np.minimum(ratio, SHARPE_BOUND, out=ratio)
@@ -114,13 +114,13 @@ class _RollingSharpes:
 
 
 def logarithms(values: Floats) -> Floats:
-    """`math.log` of each, in a new array."""
+    """Return `math.log` of each value in a new array."""
     return _one_by_one(values) if len(values) < FEW else _same_as_math_log()(values)
 
 
 @functools.cache
 def _same_as_math_log() -> Callable[[Floats], Floats]:
-    """Use the fastest way with the C library's bits: numpy has its own logarithm on some processors, Arrow does not."""
+    """Return the fastest function with the bits of `math.log`. On some processors numpy has its own logarithm."""
     sample = np.exp(np.random.default_rng(0).normal(0.0, 0.05, 20_000))
     expected = _one_by_one(sample)
     for candidate in (_by_numpy, _by_arrow):

@@ -29,7 +29,7 @@ def adjusted(numbers: dict[str, Floats], remarks: list[str]) -> dict[str, Floats
     Args:
         numbers: open, high, low, close and volume, shape (n,); adj_close, adj_volume and split where the file has them.
             A split is the number of new shares for an old one, at the first bar of the new shares; else 0 or 1.
-        remarks: where assumptions are added.
+        remarks: Assumptions are appended to this list.
 
     Returns:
         Open, high, low, close and volume.

@@ -1,4 +1,4 @@
-"""Make bars from a sheet: leave out rows without prices, and check order and values."""
+"""Read bars from a sheet: leave out rows without prices, and check order and values."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from rsc.trading.prices.sheet import Sheet, distinct
 
 MIN_BARS = 100
 _MAX_EMPTY = 1 / 3
-"""Of the rows between the first and the last with prices, this part may be without."""
+"""The largest fraction of rows without prices, between the first and the last row with prices."""
 _RANGE_ERROR, _RANGE_ERRORS = 0.01, 0.05
-"""Open or close may be outside of low to high by this part of the price, in this part of the bars."""
+"""Open or close may be outside of low to high by this fraction of the price, in this fraction of the bars."""
 _EXACT = 1e-9
 _MANY_FLAT = 0.1
 _MAX_ENDS = 20
@@ -31,8 +31,8 @@ _MAX_ENDS = 20
 class Bars:
     """Bars of one asset, oldest first, all arrays of shape (n,).
 
-    ``times_us`` are microseconds since 1970, UTC; ``extra`` the other columns of numbers, by their names in lower case;
-    ``remarks`` has one line for each assumption; ``columns`` says which column of the file each field is.
+    ``times_us`` are microseconds since 1970, UTC. ``extra`` has the other columns of numbers, by their names in lower case.
+    ``remarks`` has one line for each assumption. ``columns`` maps each field to its column in the file.
     """
 
     times_us: Ints
@@ -81,14 +81,14 @@ def bars_of(sheet: Sheet, symbol: str | None = None, remarks: list[str] | None =
 
 
 def _remark_flat_bars(numbers: Mapping[str, Floats], remarks: list[str]) -> None:
-    """Remark bars without a trade, which some vendors fill in on weekends."""
+    """Add a remark about bars without trading, which some vendors add on weekends."""
     flat = (numbers["high"] == numbers["low"]) & (numbers["volume"] == 0)
     if flat.mean() > _MANY_FLAT:
         remarks.append(f"{int(flat.sum())} of {len(flat)} bars do not move and have no volume")
 
 
 def _without_footers(sheet: Sheet, times: Times, remarks: list[str]) -> tuple[Sheet, Times]:
-    """Leave out rows above and below the bars whose date is words, such as units or a sum, and empty rows.
+    """Leave out empty rows, and rows above and below the bars with text as date, such as units or a sum.
 
     Raises:
         MarketError: if another row has no date.
@@ -222,7 +222,7 @@ def _is_an_hour(us: Ints, bad: Ints) -> bool:
 
 
 def _column_of_assets(us: Ints, sheet: Sheet) -> str | None:
-    """Return the column of text whose values have ascending times each, and so may name assets."""
+    """Return a text column that may name assets: the rows of each of its values have ascending times."""
     if len(us) != len(sheet):
         return None
     for column in sheet.columns:
@@ -234,7 +234,7 @@ def _column_of_assets(us: Ints, sheet: Sheet) -> str | None:
 
 
 def _known_volume(volume: Floats, remarks: list[str]) -> Floats:
-    """Return the volume with 0 where it is unknown, which some write as -1.
+    """Return the volume with 0 where it is unknown. Some files write -1 for unknown.
 
     Raises:
         MarketError: if it is negative or infinite otherwise.
@@ -252,7 +252,7 @@ def _known_volume(volume: Floats, remarks: list[str]) -> Floats:
 
 
 def _check_prices(numbers: dict[str, Floats], remarks: list[str]) -> None:
-    """Check that prices are positive and high and low the extremes; widen a range that rounding made too small."""
+    """Check that prices are positive, and that high and low are the extremes. Widen a range that rounding made too small."""
     for key in PRICES:
         if not 0 < numbers[key].min() <= numbers[key].max() < np.inf:
             bad = ~(np.isfinite(numbers[key]) & (numbers[key] > 0))

@@ -20,15 +20,15 @@ Order = tuple[str, Ints, Ints, Ints]
 
 
 class DateError(MarketError):
-    """A column that holds no dates, or dates that can be read in two ways."""
+    """A column has no dates, or its dates can be read in two ways."""
 
 
 @dataclass(frozen=True)
 class Moments:
     """Times of a column, shape (n,) each.
 
-    ``wall`` are microseconds since 1970 by the clock of the file; ``offset``, where ``zoned``, how far that clock is ahead
-    of UTC; ``known`` is False where there is no date; ``remark`` says how the dates were read if it is worth saying.
+    ``wall`` is microseconds since 1970 by the file's clock. ``offset`` is the microseconds by which that clock is ahead of
+    UTC, where ``zoned`` is True. ``known`` is False where there is no date. ``remark`` describes a notable way of reading.
     """
 
     wall: Ints
@@ -44,7 +44,7 @@ class Moments:
 
 
 def spread(moments: Moments, known: Bools) -> Moments:
-    """Give the moments of the known rows their places among all rows."""
+    """Put the moments of the known rows at their places among all rows."""
     if known.all():
         return replace(moments, known=known)
     wall = np.zeros(len(known), np.int64)
@@ -57,7 +57,7 @@ def spread(moments: Moments, known: Bools) -> Moments:
 
 
 def only_order(orders: Iterable[Order], clock: Ints, known: Bools, example: str) -> Moments | None:
-    """Return the one order of year, month and day that fits all rows, by calendar first and by monotonic time then.
+    """Return the only order of year, month and day that fits all rows: by the calendar, then by monotonic time.
 
     Raises:
         DateError: if several do.
@@ -106,6 +106,6 @@ def is_monotonic(wall: Ints) -> bool:
 
 
 def century(years: Ints) -> Ints:
-    """Return the years of two digits as those that are not in the future."""
+    """Return four-digit years for two-digit ones, so that none is in the future."""
     this_year = datetime.now(UTC).year
     return np.where(years + 2000 > this_year + 1, years + 1900, years + 2000)

@@ -16,12 +16,12 @@ from rsc.trading.prices.names import CLOSING_TIMES, WEAK, is_unnamed, normalised
 from rsc.trading.prices.sheet import Column, Sheet
 
 _DAILY = 0.95
-"""Bars are daily if this part of them has no time of day: the last one may be of a session that goes on."""
+"""Bars are daily if this fraction of them has no time of day. The last bar may be of a running session."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Microseconds since 1970 of each row, where ``known``; ``columns`` are those that told it."""
+    """Microseconds since 1970 of each row, valid where ``known``. ``columns`` are the source columns."""
 
     us: Ints
     known: Bools
@@ -29,7 +29,7 @@ class Times:
 
 
 def times_of(sheet: Sheet, remarks: list[str]) -> Times:
-    """Find the column of dates, join a column of times of day to it, and turn times with a zone to UTC.
+    """Find the column of dates, join a column of times of day to it, and convert times with a zone to UTC.
 
     Raises:
         MarketError: if no column holds dates, or they can be read in two ways.
@@ -53,7 +53,7 @@ def times_of(sheet: Sheet, remarks: list[str]) -> Times:
 
 
 def _candidates(sheet: Sheet) -> list[list[Column]]:
-    """Return columns that may hold dates in groups, and by their names within: named, without a name, closing times."""
+    """Return groups of columns that may hold dates: columns with a known name, without a name, closing times."""
     ranked = [(rank, column) for column in sheet.columns if (rank := rank_of(column.name, "date")) is not None]
     named = [column for _, column in sorted(ranked, key=lambda pair: pair[0])]
     closing = [column for column in named if normalised(column.name) in CLOSING_TIMES]
@@ -62,9 +62,9 @@ def _candidates(sheet: Sheet) -> list[list[Column]]:
 
 
 def _dates(sheet: Sheet) -> tuple[Column, Moments]:
-    """Return the first column that holds a date for each bar; else the first that holds dates at all.
+    """Return the first column that has a date for each bar, else the first that has any dates.
 
-    Closing times are taken only if no other column can be meant.
+    Closing times are used only if there is no other column.
     """
     refusals: list[DateError] = []
     for columns in _candidates(sheet):
@@ -110,7 +110,7 @@ def _is_running(moments: Moments) -> bool:
 
 
 def _time_column(sheet: Sheet, dates: Column, moments: Moments) -> tuple[Moments | None, Column | None]:
-    """Return the times of day that belong to dates without any."""
+    """Return the times of day for dates without one, with their column."""
     if not moments.all_dates:
         return None, None
     for column in sheet.columns:
@@ -124,7 +124,7 @@ def _time_column(sheet: Sheet, dates: Column, moments: Moments) -> tuple[Moments
 
 
 def _joined(column: Column, dates: Moments, time: Column, clock: Moments, remarks: list[str]) -> Moments:
-    """Add times of day to dates, unless each date has one bar: then the dates alone tell the day of a bar."""
+    """Add times of day to dates, unless each date has only one bar."""
     both = dates.known & clock.known
     if _is_running(dates):
         if clock.wall[both].any():
@@ -139,7 +139,7 @@ def _joined(column: Column, dates: Moments, time: Column, clock: Moments, remark
 
 
 def _utc_or_dates(moments: Moments, remarks: list[str]) -> Ints:
-    """Daily bars keep the date that the file gives them; times of day with a zone are turned to UTC."""
+    """Return microseconds: the file's own date for daily bars, UTC for times of day with a zone."""
     wall, known = moments.wall, moments.known
     midnights = (wall[known] % DAY_US == 0).mean() if known.any() else 1.0
     if moments.offset is None or moments.zoned is None:

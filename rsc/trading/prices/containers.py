@@ -33,7 +33,7 @@ _REFUSED = (
     (b"Obj\x01", "Avro, which is not read; write Parquet"),
     (b"RDX", f"a workspace of R, which is not read; {_AS_CSV}"),
 )
-# What pyarrow and the standard library raise for files that are damaged. MarketError is a ValueError, too.
+# Exceptions of pyarrow and the standard library for damaged files. MarketError is also a ValueError.
 _DAMAGE = (
     pa.ArrowException,
     EOFError,
@@ -67,7 +67,7 @@ def open_file(path: Path) -> Any:
         table = _table(path, head)
         if table is None:
             return _text(path.read_bytes())
-        table.validate(full=True)  # text that is no UTF-8
+        table.validate(full=True)  # text that is not UTF-8
         return table
     except MarketError:
         raise

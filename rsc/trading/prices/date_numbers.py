@@ -46,7 +46,7 @@ def moments_of_numbers(values: Any) -> Moments:
 
 
 def _of_digits(digits: Any) -> Moments | None:
-    """Dates of digits only: 20240131, 31012024, 240131, and the first two with hours and minutes behind them."""
+    """Read dates of digits only: 20240131, 31012024, 240131, and the first two followed by hours and minutes."""
     widest = int(pc.max(pc.binary_length(digits)).as_py())
     width = next((each for each in (6, 8, 12, 14) if each >= widest), 0)
     if not width or (width == 6 and widest < 3) or (width == 14 and widest < 14) or (width == 12 and widest < 11):
@@ -84,7 +84,7 @@ def _of_digits(digits: Any) -> Moments | None:
 
 
 def _of_epochs(numbers: Any) -> Moments:
-    """Time since 1970 in the unit that the size of the numbers shows."""
+    """Read times since 1970, in the unit that follows from the size of the numbers."""
     size = np.abs(numbers.astype(np.float64))
     units = [(name, scale) for name, low, high, scale in _EPOCHS if ((size >= low) & (size < high)).any()]
     if not units or size.max() >= 1e19:
@@ -120,7 +120,7 @@ def _scaled(numbers: Any, scale: float) -> Ints:
 
 
 def _largest_step(wall: Ints) -> float:
-    """Return the largest step as a part of the whole time."""
+    """Return the largest step as a fraction of the whole time."""
     return float(np.abs(np.diff(wall)).max(initial=0) / max(abs(int(wall[-1]) - int(wall[0])), 1))
 
 

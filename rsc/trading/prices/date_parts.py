@@ -19,7 +19,7 @@ _SAMPLE = 200
 _LONGEST = 100
 _FEW_DISTINCT = 0.5
 _MAX_UNIFORM_WIDTH = 64
-# What Python's regular expressions and RE2 both understand. Letters: no digit, no blank, no punctuation of dates.
+# Syntax that both Python's regular expressions and RE2 accept. Letters: no digit, no blank, no punctuation of dates.
 _LETTERS = r"[^\d\s.,/()+:-]+"
 _WEEKDAY = rf"(?:{_LETTERS}\.?,? +)?"
 _CLOCK = (
@@ -53,11 +53,11 @@ _TIME_OF_DAY = rf"^{_CLOCK}{_ZONE}$"
 
 @dataclass(frozen=True)
 class Parts:
-    """What the values of a column hold, each an array of shape (n,); ``known`` is False where a value has another layout.
+    """The parts of a column's values, arrays of shape (n,). ``known`` is False where a value has another layout.
 
     ``numbers`` has keys y m d a b c H M S (integers, 0 where missing), F (microseconds), Z (microseconds east of UTC),
-    P (1 for PM). ``has`` says which groups a value has; ``words`` are the names of months (mon) and of zones (ZN): for
-    each value the place of its name in a list.
+    P (1 for PM). ``has`` is True where a value has the group. ``words`` are the names of months (mon) and of zones (ZN):
+    for each value the index of its name in a list.
     """
 
     layout: str
@@ -94,7 +94,7 @@ def time_of_day(text: Any) -> Parts | None:
 
 
 def _uniform(text: Any, example: str) -> NDArray[np.uint8] | None:
-    """Return the letters of values that differ in digits and in AM or PM only, shape (width, n); else None."""
+    """Return the letters of values that differ only in digits and in AM or PM, shape (width, n); else None."""
     width = len(example)
     if text.null_count or not example.isascii() or width > _MAX_UNIFORM_WIDTH:
         return None
@@ -109,7 +109,7 @@ def _uniform(text: Any, example: str) -> NDArray[np.uint8] | None:
 
 
 def _alike(letters: NDArray[np.uint8], letter: int) -> bool:
-    """Return True if all letters are digits as this one is, A or P as this one is, or this one."""
+    """Return True if all letters are of the kind of this one: a digit, A or P, or the same letter."""
     if 48 <= letter <= 57:
         return bool((letters - np.uint8(48)).max(initial=0) <= 9)
     if letter in b"AaPp":
@@ -118,7 +118,7 @@ def _alike(letters: NDArray[np.uint8], letter: int) -> bool:
 
 
 def _from_letters(name: str, layout: str, letters: NDArray[np.uint8], example: str) -> Parts:
-    """Read the groups at the places that they have in the example."""
+    """Read the groups at their places in the example."""
     found = re.match(layout, example)
     assert found is not None
     size = letters.shape[1]

@@ -70,7 +70,7 @@ def moments_of_text(text: Any) -> Moments:
     if moments is None:
         raise DateError(f"dates such as {quoted(parts.example)} are not all dates of a calendar; {CURE}")
     if "a" not in parts.numbers and not parts.two_digit_year:
-        moments = replace(moments, remark="")  # nothing else could be meant
+        moments = replace(moments, remark="")  # other orders do not fit this layout
     return with_zones(moments, parts)
 
 

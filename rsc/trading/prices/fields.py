@@ -1,4 +1,4 @@
-"""Find which column of a sheet holds which field of a bar."""
+"""Find the column of a sheet for each field of a bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_EXTRA = ("date", "time", "symbol", *_OPTIONAL, "adj_open", "adj_high", "adj_
 
 @dataclass(frozen=True)
 class Fields:
-    """``columns`` by field; ``others`` are the user's own, by names in lower case; ``remarks`` on choices among several."""
+    """The columns by field. ``others`` are the user's columns by name in lower case, ``remarks`` explain choices."""
 
     columns: Mapping[str, Column]
     others: Mapping[str, Column]
@@ -30,7 +30,7 @@ class Fields:
 
 
 def fields_of(sheet: Sheet) -> Fields:
-    """Find open, high, low, close, volume and what adjusts them.
+    """Find open, high, low, close, volume and the columns that adjust them.
 
     Raises:
         MarketError: if a price is missing, or two columns with different values have its name.
@@ -81,13 +81,13 @@ def _best(columns: list[Column], field: str, remarks: list[str]) -> Column | Non
 
 
 def _is_twin(name: str, other: str) -> bool:
-    """Return True if a name is what pandas and polars make of another one that stands twice."""
+    """Return True if a name is the one that pandas or polars gives to a repeated ``other``."""
     suffix = name.strip().removeprefix(other.strip())
     return suffix != name.strip() and bool(re.fullmatch(r"\.\d+|_duplicated_\d+", suffix))
 
 
 def _volume(columns: list[Column], remarks: list[str]) -> Column | None:
-    """Return the column of volume; of several, the first that is not 0 throughout."""
+    """Return the column of volume. If there are several, return the first that is not always 0."""
     named = [column for column in columns if rank_of(column.name, "volume") is not None]
     named.sort(key=lambda column: rank_of(column.name, "volume") or 0)
     loose = [column for column in columns if re.match(r"(volume|vol)_|.*_(volume|vol)$", normalised(column.name))]
@@ -110,7 +110,7 @@ def _is_told(column: Column) -> bool:
 
 
 def _others(columns: list[Column], used: Mapping[str, Column]) -> dict[str, Column]:
-    """Return the user's own columns by their names in lower case, repeated names with a number."""
+    """Return the user's columns by their names in lower case. Repeated names get a number."""
     others: dict[str, Column] = {}
     for column in columns:
         if any(column is each for each in used.values()) or is_unnamed(column.name):

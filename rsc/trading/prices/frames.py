@@ -1,4 +1,4 @@
-"""Make sheets from data frames of pandas and polars, without importing either."""
+"""Convert data frames of pandas and polars to sheets, without importing either."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FIELD_LEVELS = 2
 
 
 def sheet_of_frame(frame: Any) -> Sheet:
-    """Read a data frame of pandas or polars, or an Arrow table; the index of pandas is a column like the others.
+    """Read a data frame of pandas or polars, or an Arrow table. The index of pandas is read like a column.
 
     Raises:
-        MarketError: if it is nothing of these.
+        MarketError: if ``frame`` is none of these.
     """
     if isinstance(frame, pa.Table):
         return sheet_of_table(frame)
@@ -38,7 +38,7 @@ def _of_pandas(frame: Any) -> Sheet:
 
 
 def _index_columns(index: Any) -> list[Column]:
-    """Return the levels of an index as columns, unless it only counts the rows."""
+    """Return the levels of an index as columns, unless it is a range of row numbers."""
     if type(index).__name__ == "RangeIndex":
         return []
     levels = [index.get_level_values(level) for level in range(index.nlevels)]
@@ -47,7 +47,7 @@ def _index_columns(index: Any) -> list[Column]:
 
 
 def _column(label: Any, values: Any) -> Column:
-    """Return a column; of a label of several levels, the level that names a field names it and another the asset."""
+    """Return a column. If its label has several levels, one names the field and another the asset."""
     if not isinstance(label, tuple):
         return Column(str(label), values)
     parts = [str(part) for part in label if str(part)]

@@ -19,7 +19,7 @@ _CURE = "put a line of names on top, such as date,open,high,low,close,volume"
 _MAX_LABELS = 2
 _LIKE_A_PRICE = 0.9
 _MAX_RANGE = 2.0
-"""High over low of a usual bar. Where it is more, one of the columns is something else, such as volume."""
+"""The largest ratio high / low of a usual bar. If it is larger, a column is not a price, but for example volume."""
 
 
 def named(sheet: Sheet, remarks: list[str]) -> Sheet:
@@ -29,7 +29,7 @@ def named(sheet: Sheet, remarks: list[str]) -> Sheet:
     of the other two the first is open.
 
     Raises:
-        MarketError: if a row disagrees with the others about that.
+        MarketError: if the rows do not agree on one assignment.
     """
     columns = list(sheet.columns)
     names: list[str] = []
@@ -56,7 +56,7 @@ def named(sheet: Sheet, remarks: list[str]) -> Sheet:
 
 
 def _first_dates(columns: list[Column]) -> tuple[int, Moments]:
-    """Return the first column of dates; only labels, such as a symbol, may stand before it."""
+    """Return the first column of dates. Only labels, such as a symbol, may precede it."""
     refusal: DateError | None = None
     for at, column in enumerate(columns[: _MAX_LABELS + 1]):
         try:
@@ -84,7 +84,7 @@ def _is_time(column: Column, dates: Moments) -> bool:
 
 
 def _order(prices: list[Floats], dates: Moments) -> list[str]:
-    """Return which of four columns are open, high, low and close."""
+    """Return the fields of four columns: open, high, low and close."""
     if not all((each[np.isfinite(each)] > 0).any() and (each[np.isfinite(each)] > 0).all() for each in prices):
         raise MarketError(
             f"there is no line of names, and one of the first four columns of numbers is no price; {_CURE}"
@@ -118,12 +118,12 @@ def _extreme(prices: list[Floats], ufunc: Any) -> list[int]:
 
 
 def _jump(opened: Floats, closed: Floats) -> float:
-    """Return how far bars open from the close before, by the median."""
+    """Return the median distance between a bar's open and the previous close."""
     return float(np.median(np.abs(opened[1:] - closed[:-1]))) if len(opened) > 1 else 0.0
 
 
 def _behind(columns: list[Column], low: Floats, high: Floats) -> list[str]:
-    """Return names for the columns behind the prices: an average price, if one stands there, and volume; else ''."""
+    """Return names for the columns after the prices: an average price, volume, or '' for others."""
     names: list[str] = []
     for column in columns:
         numbers, refused = floats_of({"x": column.values})

@@ -1,4 +1,4 @@
-"""Find where a text file has its names and rows, and what separates its fields."""
+"""Find the line of names, the rows, and the separator of a text file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rsc.trading.prices.errors import MarketError, listed, quoted
 from rsc.trading.prices.names import is_header, rank_of
 
 _SEPARATORS = (";", "\t", "|", ",")
-"""The comma last: it may stand in numbers and dates that something else separates."""
+"""The comma is last, because it may be part of numbers and dates in a file with another separator."""
 BLANKS = " "
 """The separator of columns that are aligned by blanks."""
 _LINES = 200
 _HEADER_WITHIN = 60
 _MIN_WIDTH = 2
 _BLANKS_WEIGH = 0.9
-"""Blanks stand in dates and titles, too."""
+"""Blanks are also part of dates and titles."""
 _LONGEST_LINE = 100_000
 _LONGEST_NUMBER = 64
 _LABELS = {"ticker", "tickers", "symbol", "symbols", "price", "attributes", ""}
@@ -29,8 +29,8 @@ _NUMBER = re.compile(r"[+-]?[$€£¥]?[\d.,'\s]*\d[\d.,'\s]*(?:[KMBT%]|[$€£�
 class Layout:
     """The shape of a text file.
 
-    ``names`` is None without a line of names. ``assets`` has the asset of each column if lines below or above the names
-    tell it. ``first_line`` is the number of the first line of rows, from 0; ``skipped`` are the lines before the names.
+    ``names`` is None without a line of names. ``assets`` has the asset of each column, if lines below or above the names
+    have them. ``first_line`` is the number of the first line of rows, from 0. ``skipped`` are the lines before the names.
     """
 
     separator: str
@@ -45,7 +45,7 @@ def layout_of(lines: list[str]) -> Layout:
     """Find the layout of a file by its first lines.
 
     Raises:
-        MarketError: if there is no line of names and the first line is none of numbers, or rows and names differ.
+        MarketError: if there is no line of names and the first line is not a row, or if rows and names differ in length.
     """
     lines = lines[:_LINES]
     declared = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", lines[0]) if lines else None
@@ -67,7 +67,7 @@ def fields_of(line: str, separator: str) -> list[str]:
 
 
 def _without_bars(lines: list[str], separators: tuple[str, ...]) -> Layout:
-    """Find the layout of a file whose names are not those of bars, or that has none."""
+    """Find the layout of a file without the usual names of bars, or without names."""
     separator = max((*separators, BLANKS), key=lambda each: _regularity(lines, each))
     table = [fields_of(line, separator) for line in lines]
     width = max(Counter(map(len, filter(None, table))).items(), key=lambda item: item[1], default=(0, 0))[0]
@@ -84,7 +84,7 @@ def _without_bars(lines: list[str], separators: tuple[str, ...]) -> Layout:
 
 
 def _regularity(lines: list[str], separator: str) -> tuple[float, int]:
-    """Return how many lines a separator splits into the same number of fields, and that number."""
+    """Return the weight of a separator, by the lines it splits into the same number of fields, and that number."""
     widths = Counter(len(fields_of(line, separator)) for line in lines if line.strip())
     width, count = max(widths.items(), key=lambda item: (item[1] if item[0] > 1 else 0, item[0]), default=(0, 0))
     if width < _MIN_WIDTH:
@@ -153,7 +153,7 @@ def _is_symbol_row(row: list[str], names: list[str]) -> bool:
     priced, traded = (
         {cell.strip() for name, cell in pairs if rank_of(name, field) is not None} for field in ("close", "volume")
     )
-    return traded <= priced or not priced  # else they are units, such as USD and shares
+    return traded <= priced or not priced  # otherwise they are units, such as USD and shares
 
 
 def _assets(row: list[str], width: int) -> tuple[str | None, ...]:
@@ -167,10 +167,10 @@ def _row_width(rows: list[list[str]], width: int) -> int:
 
 
 def _fitted(names: list[str], rows: list[list[str]], width: int) -> list[str]:
-    """Return as many names as the rows have fields, where it is clear which fields have none.
+    """Return one name for each field of a row, if it is clear which fields have no name.
 
     Raises:
-        MarketError: if it is not.
+        MarketError: if it is not clear.
     """
     if width == len(names):
         return names
@@ -181,9 +181,9 @@ def _fitted(names: list[str], rows: list[list[str]], width: int) -> list[str]:
     if extra > 0 and not any(cell.strip() for row in rows if len(row) == width for cell in row[-extra:]):
         return [*names, *[""] * extra]
     if extra == 1 and rank_of(names[0], "date") is not None and re.fullmatch(r"\d\d?:\d\d(:\d\d)?", row[1].strip()):
-        return [names[0], "time", *names[1:]]  # date and time, separated by what separates the columns
+        return [names[0], "time", *names[1:]]  # date and time, separated by the column separator
     if extra == 1 and all(rank_of(name, "date") is None for name in names):
-        return ["", *names]  # R writes no name above the names of rows
+        return ["", *names]  # R writes no name above the column of row names
     raise MarketError(
         f"rows have {width} fields ({quoted(listed(row, 4))}), the line of names has {len(names)} ({listed(names, 4)}); "
         "make them agree: numbers with a decimal comma or commas between thousands need quotes or another separator"

@@ -8,7 +8,7 @@ import unicodedata
 
 PRICES = ("open", "high", "low", "close")
 
-# Field -> spellings as `normalised` returns them. A spelling that comes earlier wins where a file has several.
+# Field -> spellings as `normalised` returns them. If a file has several, the earlier spelling wins.
 _SPELLINGS = {
     "date": """date datetime date_time timestamp time_utc date_utc timestamp_utc datetime_utc utc gmt_time time
         local_time local_date time_period_start open_time time_open opentime timeopen start_time start begin bar_time
@@ -55,14 +55,14 @@ _FIELD_OF = {
     field: {spelling: rank for rank, spelling in enumerate(spellings.split())}
     for field, spellings in _SPELLINGS.items()
 }
-# Spellings that are taken for a field only for lack of a better one, so that the choice is worth a remark.
+# Spellings that are used for a field only if there is no better one. The choice causes a remark.
 _WEAK = """first last last_price lastprice px_last ltp zuletzt letzter dernier ultimo laatste prc settle settlement
     settle_price quantity qty max min hi lo adjusted adjusted_price adj_price period day month created_at
     time_close close_time closetime timeclose end_time"""
 WEAK = frozenset(_WEAK.split())
 CLOSING_TIMES = frozenset({"time_close", "close_time", "closetime", "timeclose", "end_time"})
 _LONGEST = 200
-"""Longer names are no names of columns; expressions would take long on them."""
+"""Longer texts are not column names, and regular expressions would take long on them."""
 _ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|\{[^}]*\}")
 _ADJUSTED = re.compile(r"(?<!un)(?<!not )(?<!non[- ])adj", re.IGNORECASE)
 _NUMBERED = re.compile(r"^\s*\d+[a-z]?\.\s*")
@@ -84,12 +84,12 @@ def normalised(name: str) -> str:
 
 
 def _what_aside_says(aside: re.Match[str]) -> str:
-    """Return what matters of words in brackets: 'Close (adj.)' is not 'Close (USD)'."""
+    """Return the relevant part of words in brackets: 'Close (adj.)' differs from 'Close (USD)'."""
     return " adj " if _ADJUSTED.search(aside[0]) else " "
 
 
 def rank_of(name: str, field: str) -> int | None:
-    """Return how well a name fits a field: 0 is best, None is not at all."""
+    """Return the rank of a name for a field: 0 is best, None means that it does not fit."""
     return _FIELD_OF[field].get(normalised(name))
 
 
@@ -99,12 +99,12 @@ def means_anything(name: str) -> bool:
 
 
 def is_unnamed(name: str) -> bool:
-    """Return True for the names that pandas gives to what has none."""
+    """Return True for the names that pandas gives to unnamed columns."""
     return bool(re.fullmatch(r"(?i)\s*|unnamed: ?\d+(_level_\d+)?|__index_level_\d+__|index|level_\d+|none|nan", name))
 
 
 def split_asset(name: str) -> tuple[str, str] | None:
-    """Return (field name, asset) of a name that holds both, such as 'AAPL_Close', 'BTC:open' or "('Close', 'AAPL')"."""
+    """Split a name with field and asset, such as 'AAPL_Close', 'BTC:open' or "('Close', 'AAPL')", into both."""
     if len(name) <= _LONGEST and (found := _TUPLE.match(name.strip())):
         return field_and_asset(found[2], found[4])
     if len(name) > _LONGEST or means_anything(name):
@@ -118,7 +118,7 @@ def split_asset(name: str) -> tuple[str, str] | None:
 
 
 def field_and_asset(first: str, second: str) -> tuple[str, str]:
-    """Return two names in this order, whichever is the field."""
+    """Return two names as (field, asset), in whichever order they are given."""
     return (second, first) if _is_field(second) and not _is_field(first) else (first, second)
 
 
@@ -127,7 +127,7 @@ def _is_field(name: str) -> bool:
 
 
 def is_header(names: list[str]) -> bool:
-    """Return True if the names hold those of bars, plain or with their assets."""
+    """Return True if the names include those of bars, with or without assets."""
     fields = {field for name in names for field in (*PRICES, "price", "adj_close") if rank_of(name, field) is not None}
     if {"high", "low"} <= fields and fields & {"close", "price", "adj_close"}:
         return True

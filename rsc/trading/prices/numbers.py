@@ -21,11 +21,11 @@ NULLS = (
 )
 # Currency signs and codes at either end.
 _CURRENCY = r"^(?:[A-Z]{3}|R\$|Rs\.?|\p{Sc})\s*|\s*(?:[A-Z]{3}|kr|\p{Sc})$"
-# A blank or an apostrophe between thousands. Elsewhere it may be a fraction: 101'16 is 101 and 16/32.
+# A blank or an apostrophe between thousands. At other places it may mark a fraction: 101'16 is 101 and 16/32.
 _THOUSANDS = r"[\s\x{00a0}\x{202f}\x{2009}'\x{2019}_](\d{3})\b"
 _THIRTY_SECONDS = r"^\d{2,3}'\d{2}[0257]$"
 _SCALES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-# Values that only one decimal mark can explain, as a regular expression each.
+# A regular expression for values that are possible with only one decimal mark.
 _ONLY_COMMA = "|".join(
     (r"\.\d{3}.*,", r"\.\d+\.\d{3}", r"^[+-]?\d{4,},", r",\d{1,2}\D*$", r",\d{4,}\D*$", r"^[+-]?0\d*,")
 )
@@ -38,18 +38,18 @@ _SAMPLE = 1000
 
 
 def floats_of(columns: Mapping[str, Any], others: Collection[str] = ()) -> tuple[dict[str, Floats], dict[str, str]]:
-    """Read columns as numbers; text with one decimal mark for all columns.
+    """Read columns as numbers. Text has one decimal mark in all columns.
 
     Args:
         columns: Arrow arrays.
-        others: The columns that have a say in the decimal mark only if the rest has none. One that shows another mark is
-            read with that.
+        others: The columns that decide the decimal mark only if the rest does not. One with another mark is read with its
+            own.
 
     Returns:
-        The columns as float64, null as NaN, and of those that are no numbers their first such value.
+        The columns as float64, with NaN for null; and the first invalid value of each column that is not numeric.
 
     Raises:
-        MarketError: if the decimal mark cannot be told.
+        MarketError: if the decimal mark is ambiguous.
     """
     texts = {key: _without_nulls(values) for key, values in columns.items() if is_text_type(values.type)}
     numbers = {key: _casts(texts[key]) if key in texts else _plain(values) for key, values in columns.items()}
@@ -82,7 +82,7 @@ def _is_numeric(kind: Any) -> bool:
 
 
 def is_number_like(kind: Any) -> bool:
-    """Return True for Arrow's types that can hold prices: numbers, text, and nothing at all."""
+    """Return True for Arrow's types that can hold prices: numbers, text, and null."""
     return _is_numeric(kind) or is_text_type(kind) or bool(pa.types.is_null(kind))
 
 
@@ -93,7 +93,7 @@ def _without_nulls(values: Any) -> Any:
 
 
 def _undecorated(text: Any) -> Any:
-    """Return text that may be numbers, without what only decorates them."""
+    """Return text without decoration of numbers, such as currency signs."""
     if pc.all(pc.match_substring_regex(_sample(text), _THIRTY_SECONDS)).as_py():
         return text
     plain = pc.replace_substring_regex(pc.replace_substring(text, "\u2212", "-"), _CURRENCY, "")
@@ -117,7 +117,7 @@ def _decimal_comma(texts: Mapping[str, Any], others: Collection[str]) -> bool:
     """Return True if the decimal mark of a file is the comma, False if it is the point.
 
     Raises:
-        MarketError: if some values have the one and some the other, or all values can have either.
+        MarketError: if values have different decimal marks, or all values are ambiguous.
     """
     numeric = {key: text for key, text in texts.items() if _is_numeric_text(text)}
     first = {key: text for key, text in numeric.items() if key not in others}
@@ -143,7 +143,7 @@ def _is_numeric_text(text: Any) -> bool:
 
 
 def _example(texts: Mapping[str, Any], pattern: str) -> str | None:
-    """Return a value that the pattern is found in: of a sample, or else the first one."""
+    """Return a value that matches the pattern: from a sample, or else the first one."""
     for text in (*map(_sample, texts.values()), *texts.values()):
         at = pc.index(pc.match_substring_regex(text, pattern), True).as_py()
         if at >= 0:
@@ -152,7 +152,7 @@ def _example(texts: Mapping[str, Any], pattern: str) -> str | None:
 
 
 def _of_text(text: Any, comma: bool) -> Floats | int:
-    """Return the numbers, or the row of the first value that is none."""
+    """Return the numbers, or the row of the first value that is not a number."""
     if (numbers := _casts(_with_point(text, comma))) is not None:
         return numbers
     text = _undecorated(text)

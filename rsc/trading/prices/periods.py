@@ -1,4 +1,4 @@
-"""Estimate how many bars make a year, from the times of the bars."""
+"""Estimate the number of bars in a year from the times of the bars."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SNAP = 0.02
 _LONGER = 1.5
 _LONG_WEEKEND_DAYS = 4.5
 _GAP = 10
-"""A step of more than this many usual steps is a gap, which says nothing of how often the market trades."""
+"""A step longer than this many usual steps is a gap, and does not count for the estimate."""
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """How often bars come: ``periods`` a year, None where the bars do not tell; ``words`` say why."""
+    """The frequency of bars: ``periods`` a year, None if it cannot be estimated; ``words`` explain it."""
 
     periods: float | None
     words: str
@@ -106,7 +106,7 @@ def _intraday(times_us: Ints, days: float) -> Rhythm:
 
 
 def _session_days(times_us: Ints, days: float) -> float:
-    """Return the part of a day in which bars usually are."""
+    """Return the fraction of a day that usually has bars."""
     step = max(round(days * DAY_US), 1_000_000)
     counts = np.bincount((times_us % DAY_US) // step)
     return float((counts * 10 > counts.max()).sum()) * step / DAY_US

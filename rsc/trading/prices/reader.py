@@ -18,8 +18,8 @@ def read_file(path: Path | str, symbol: str | None = None) -> Bars:
     """Read bars from a file: CSV and its relatives, Parquet or Feather, compressed or not.
 
     Args:
-        path: The file. Its content says what it is, not its name.
-        symbol: Which asset to read, of a file that holds several.
+        path: The file. Its format is recognised by content, not by name.
+        symbol: The asset to read, if the file holds several.
 
     Raises:
         MarketError: if the bars cannot be read in one sound way.

@@ -1,4 +1,4 @@
-"""A table as a file holds it: columns in their order, with their names and, in wide files, their assets."""
+"""The table of a file: columns in their order, with their names and, in wide files, their assets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Sheet:
 
 
 def sheet_of_table(table: Any) -> Sheet:
-    """Return the columns of an Arrow table; names such as "('Close', 'AAPL')" hold their assets."""
+    """Return the columns of an Arrow table. Names such as "('Close', 'AAPL')" include the asset."""
     columns = []
     for name, values in zip(table.column_names, table.columns, strict=True):
         pair = split_asset(name) if name.startswith("(") else None
@@ -60,9 +60,9 @@ def sheet_of_table(table: Any) -> Sheet:
 
 
 def arrow_of(values: Any) -> Any:
-    """Return values of NumPy or pandas as an Arrow array; those of mixed types as text, NaN and NaT as null."""
+    """Return values of NumPy or pandas as an Arrow array. Mixed types become text, NaN and NaT become null."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        values = values.astype("datetime64[us]")  # Arrow has no minutes and hours
+        values = values.astype("datetime64[us]")  # Arrow has no units of minutes and hours
     try:
         return decoded(pa.array(values, from_pandas=True))
     except pa.ArrowException:
@@ -71,7 +71,7 @@ def arrow_of(values: Any) -> Any:
 
 
 def decoded(values: Any) -> Any:
-    """Return the values of a dictionary-encoded column, and bytes as text where they are; others as they are."""
+    """Decode a dictionary-encoded column, and bytes that are text. Return other values unchanged."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
@@ -86,11 +86,11 @@ def is_text_type(kind: Any) -> bool:
 
 
 def as_text(values: Any) -> Any:
-    """Return text as one contiguous array of Arrow's plain string type, without blanks at the ends; '' is null."""
+    """Return text as one contiguous array of Arrow's string type, without blanks at the ends. '' becomes null."""
     array = pc.cast(values, pa.string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # no chunk, or more than 2 GB of text
+    if isinstance(array, pa.ChunkedArray):  # there is no chunk, or more than 2 GB of text
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.string())
     array = pc.utf8_trim_whitespace(array)
     empty = pc.equal(pc.binary_length(array), 0)
@@ -100,7 +100,7 @@ def as_text(values: Any) -> Any:
 def cast_or_none(text: Any, kind: Any) -> Any:
     """Return text cast to another type; None if a value does not fit.
 
-    Arrow takes long to refuse a whole column, so a few values are tried first.
+    A few values are tried first, because Arrow takes long to refuse a whole column.
     """
     try:
         pc.cast(text[:: max(1, len(text) // _TRIED)], kind)

@@ -19,7 +19,7 @@ _HEAD_BYTES = 1 << 18
 _BLOCK_BYTES = 1 << 22
 _MAX_FOOTERS = 20
 _HEADLESS_TEXT = 4
-"""Without names, dates and times are among so many columns."""
+"""In a file without names, dates and times are among the first columns, at most this many."""
 _BOMS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -34,7 +34,7 @@ def sheet_of_text(data: bytes, remarks: list[str]) -> Sheet:
     """Read a text file.
 
     Raises:
-        MarketError: if it is empty, no text, or no table.
+        MarketError: if it is empty, or not text, or not a table.
     """
     data = _as_utf8(data, remarks)
     if not data or data.isspace():
@@ -82,7 +82,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _legacy_encoding(head: bytes) -> str:
-    """Return the encoding in which more of the first words are names of columns than in any other."""
+    """Return the encoding with which most of the first words are names of columns."""
     scores = {}
     for encoding in _ENCODINGS:
         words = re.split(r'[,;\t|\r\n"]+', head.decode(encoding, "replace"))[:60]
@@ -92,7 +92,7 @@ def _legacy_encoding(head: bytes) -> str:
 
 
 def _refuse_markup(data: bytes) -> None:
-    """Refuse what a server or a program wrote instead of a table."""
+    """Refuse other content than a table, such as a web page or JSON."""
     head = data[:400].decode(errors="replace").lstrip()
     lowered = head.lower()
     if re.match(r"<(!doctype|\?xml|html|head|body|div|script|style|meta|table|span|p|br)\b", lowered):
@@ -147,12 +147,12 @@ def _read(data: bytes, start: int, layout: Layout, remarks: list[str]) -> Sheet:
 
 
 def _is_text(name: str) -> bool:
-    """Return True for columns whose digits are no numbers: dates, times and symbols."""
+    """Return True for columns whose digits are not numbers: dates, times and symbols."""
     return any(rank_of(name, field) is not None for field in ("date", "time", "symbol")) or not name.strip()
 
 
 def _has_marks(body: Any, separator: str) -> bool:
-    """Return True if the first numbers have commas or points between thousands, which Arrow's own reading takes wrong."""
+    """Return True if the first numbers have commas or points between thousands, which Arrow would read wrongly."""
     head = bytes(body[:_HEAD_BYTES])
     if re.search(rb"[;\t|,\"]-?\d{1,3}(?:\.\d{3}){2,}[;\t|,\"\r\n]", head):
         return True
@@ -169,7 +169,7 @@ class _Rows:
     strays: tuple[str, ...] = ()
 
     def table(self, text: set[int]) -> Any:
-        """Read the rows; the columns in ``text`` as text, the others as what they look like."""
+        """Read the rows. Columns in ``text`` are read as text; Arrow infers the type of the others."""
         strays: list[str] = []
 
         def skip(row: Any) -> str:
@@ -197,7 +197,7 @@ class _Rows:
 
 
 def _judge_strays(rows: _Rows, data: bytes, start: int, remarks: list[str]) -> None:
-    """Leave out comments and lines behind the table; refuse other lines with too few or too many fields."""
+    """Leave out comments and lines after the table. Refuse other lines with too few or too many fields."""
     strays = [line for line in rows.strays if line.strip() and not line.lstrip().startswith("#")]
     if len(strays) < len(rows.strays):
         remarks.append(f"{len(rows.strays) - len(strays)} lines of comments left out")
@@ -219,7 +219,7 @@ def _judge_strays(rows: _Rows, data: bytes, start: int, remarks: list[str]) -> N
 
 
 def _without_repeated_names(sheet: Sheet, remarks: list[str]) -> Sheet:
-    """Leave out lines of names inside of the table, as appended files have them."""
+    """Leave out repeated lines of names inside the table, which appended files have."""
     import pyarrow.compute as pc
 
     column = next((each for each in sheet.columns if each.is_text and normalised(each.name)), None)

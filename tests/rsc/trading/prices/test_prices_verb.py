@@ -74,7 +74,7 @@ def test_prices__periods_that_the_bars_do_not_tell__are_asked_for(
     assert exit_of(monkeypatch, "prices", path) == 0
     assert "year      unknown bars: bars 1 min apart" in capsys.readouterr().out
     assert exit_of(monkeypatch, "train", "--data", path) == 1
-    assert "say how many make a year with --periods-per-year" in capsys.readouterr().err.splitlines()[-1]
+    assert "less than a whole week of them: give --periods-per-year" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_prices__several_assets__error_and_symbol(
