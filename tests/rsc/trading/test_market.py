@@ -97,7 +97,7 @@ def test_market__other_numeric_columns__are_kept() -> None:
 def test_market__less_than_a_week_of_intraday_bars__asks_for_periods_per_year() -> None:
     columns = columns_of(step=np.timedelta64(5, "m"))
     with pytest.raises(
-        MarketError, match=r"bars 5 min apart, .*: less than a whole week of them: give --periods-per-year"
+        MarketError, match=r"bars 5 min apart, .*less than a whole week of them: give --periods-per-year"
     ):
         market_from_columns("x", columns)
     assert market_from_columns("x", columns, 19_656).periods_per_year == 19_656
