@@ -107,9 +107,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "rsc = rsc.cli:main",
-            "reconcile = reconciler.cli:main",
-            "journal = journal.cli:main",
+            "rsc = rsc.__main__:main",
+            "reconcile = reconciler.__main__:main",
+            "journal = journal.__main__:main",
         ],
         # How `journal` shows metrics without importing the trading side: see journal/inspect/figures.py.
         "journal.figures": ["trading = rsc.metrics:figures"],

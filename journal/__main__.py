@@ -1,8 +1,12 @@
-"""`python -m journal`: the same as the `journal` program."""
+"""The `journal` program, also as `python -m journal`."""
 
-import sys
+from journal.start import start
 
-from journal.cli import main
 
-sys.argv[0] = "journal"  # as help, usage errors and the log name it
-main()
+def main() -> None:
+    """Run the program."""
+    start("journal", "journal.cli")
+
+
+if __name__ == "__main__":
+    main()

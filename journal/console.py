@@ -22,11 +22,12 @@ import click
 
 from journal.events import log_json, write_event
 from journal.places import shown, shown_as
+from journal.start import INTERRUPTED, raise_interrupts
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DONE, FAILED, USAGE, DATA_LOST, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, USAGE, DATA_LOST = 0, 1, 2, 3
 SAME_REQUEST_S = 1.0
 """Signals within this time are one request to stop: `timeout` signals a process and then its group."""
 _SIGNAL_POLL_S = 0.1
@@ -316,8 +317,9 @@ def run_main(command: click.Command) -> NoReturn:
     An error that a user can cause is printed in one line. Ctrl-C exits with 130. If the reader of stdout has gone, the
     command exits with 0, except after `work_without_output`.
     """
-    _open_standard_streams()
     try:
+        raise_interrupts()
+        _open_standard_streams()
         code = _invoked(command)
         sys.stdout.flush()
     except click.UsageError as error:

@@ -1,8 +1,12 @@
-"""`python -m reconciler`: the same as the `reconcile` program."""
+"""The `reconcile` program, also as `python -m reconciler`."""
 
-import sys
+from journal.start import start
 
-from reconciler.cli import main
 
-sys.argv[0] = "reconcile"  # as help, usage errors and the log name it
-main()
+def main() -> None:
+    """Run the program."""
+    start("reconcile", "reconciler.cli")
+
+
+if __name__ == "__main__":
+    main()

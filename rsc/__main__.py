@@ -1,8 +1,12 @@
-"""`python -m rsc`: the same as the `rsc` program."""
+"""The `rsc` program, also as `python -m rsc`."""
 
-import sys
+from journal.start import start
 
-from rsc.cli import main
 
-sys.argv[0] = "rsc"  # the name in help and usage errors
-main()
+def main() -> None:
+    """Run the program."""
+    start("rsc", "rsc.cli")
+
+
+if __name__ == "__main__":
+    main()
