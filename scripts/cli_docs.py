@@ -1,23 +1,23 @@
-"""Keep the help texts in docs/cli.md as the programs print them: rewrites them, or with --check fails where they differ."""
+"""Write the programs' help texts into docs/cli.md, or with --check fail if the page differs."""
 
 from __future__ import annotations
 
 import importlib
 import re
-import sys
 from pathlib import Path
 
 import click
+from pages import renew
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
-# The text between the two fences is the program's. A block ends before the next comment or heading.
+# The text between the two fences comes from the program. A block ends before the next comment or heading.
 BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z ]+) -->\n```text\n)(?:(?!<!--|\n#).)*?(\n```\n)", re.DOTALL)
 PROGRAMS = {"journal": "journal.cli:command", "rsc": "rsc.cli:command", "reconcile": "reconciler.cli:command"}
 WIDTH = 90
 
 
 def help_text(words: list[str]) -> str:
-    """What `WORDS --help` prints in a terminal of this width."""
+    """Return the output of `WORDS --help` in a terminal of width WIDTH."""
     module, _, attribute = PROGRAMS[words[0]].partition(":")
     command: click.Command = getattr(importlib.import_module(module), attribute)
     settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
@@ -32,22 +32,16 @@ def help_text(words: list[str]) -> str:
 
 
 def renewed(page: str) -> str:
-    """The page with each program's own words."""
+    """Return the page with the current help texts. Raises ValueError if a block of help is not closed, or is there twice."""
+    if len(documented(page)) != page.count("<!-- help: "):
+        raise ValueError("a block of help is not closed, or is there twice")
     return BLOCK.sub(lambda block: block[1] + help_text(block["command"].split()) + block[3], page)
 
 
 def documented(page: str) -> set[str]:
-    """The commands that the page shows."""
+    """Return the commands whose help the page shows."""
     return {block["command"] for block in BLOCK.finditer(page)}
 
 
-def main() -> int:
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        return 0 if renewed(page) == page and len(documented(page)) == page.count("<!-- help: ") else 1
-    PAGE.write_text(renewed(page), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(renew(PAGE, renewed))

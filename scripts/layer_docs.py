@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+from pages import renew
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -33,13 +34,5 @@ def renewed(page: str) -> str:
     return BLOCK.sub(lambda block: block[1] + "\n".join(_lines()).rstrip() + block[2], page)
 
 
-def main() -> int:
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        return 0 if renewed(page) == page else 1
-    PAGE.write_text(renewed(page), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(renew(PAGE, renewed))

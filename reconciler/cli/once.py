@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journal.console import DATA_LOST, DONE, INTERRUPTED, fail, folded, remark, status_text
+from journal.console import DATA_LOST, DONE, fail, folded, remark, status_text
 from journal.format.schema import TAIL_LOST
+from journal.start import INTERRUPTED
 from reconciler.report import Hooks
 from reconciler.settings import Settings
 from reconciler.signals import stop_on_signals

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor")
 @options.database_url
-@click.option(
-    "--journal-root",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help=f"Default: ${defaults.JOURNAL_VARIABLE}, else rsc-data/journal here.",
-)
+@options.journal_root
 @options.as_json
 def command(database_url: str | None, journal_root: Path | None, as_json: bool) -> int:
     """Check whether training and reconciling will work here.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from journal.console import DATA_LOST, DONE, Count, print_json, remark, work_without_output
-from rsc import defaults
 from rsc.cli import options
 
 if TYPE_CHECKING:
@@ -50,11 +49,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     help="The saved policy to play.  [default: best, if there are validation bars]",
 )
 @click.option("--run-id", help="Id of the evaluation's run.  [default: made from the time]")
-@click.option(
-    "--journal-root",
-    type=click.Path(path_type=Path),
-    help=f"Default: ${defaults.JOURNAL_VARIABLE}, else rsc-data/journal here.",
-)
+@options.journal_root
 @options.policy_root
 @options.database_url
 @options.as_json
@@ -153,21 +148,13 @@ def _better(found: Evaluation) -> int:
 
 
 def _document(found: Evaluation, deterministic: bool) -> dict[str, Any]:
-    from rsc.policies.split import iso
-
-    stage, game = found.stage, found.stage.game
     return {
         "run_id": found.run_id,
         "parent_run_id": found.facts.run_id,
         "checkpoint": str(found.path),
         "iteration": found.facts.iteration,
         "deterministic": deterministic,
-        "market": game.market.name,
-        "first": iso(game.market, game.first),
-        "last": iso(game.market, game.last),
-        "bars": stage.bars,
-        "bars_seen": stage.seen if stage.same else 0,
-        "in_sample": stage.in_sample,
+        **found.stage.facts(),
         "policy": vars(found.result),
         "episodes": [vars(one) for one in found.periods],
         "buy_and_hold": vars(found.others.buy_and_hold),

@@ -17,6 +17,12 @@ from rsc.completing import RunGroup, RunName
 database_url = click.option(
     "--database-url", metavar="URL", help=f"Default: ${defaults.DATABASE_VARIABLE}, else rsc-data/rsc.db here."
 )
+journal_root = click.option(
+    "--journal-root",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help=f"Default: ${defaults.JOURNAL_VARIABLE}, else rsc-data/journal here.",
+)
 policy_root = click.option(
     "--policy-root",
     metavar="DIR",

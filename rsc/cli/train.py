@@ -91,11 +91,7 @@ from rsc.cli import options
 )
 @click.option("--seed", type=Count(), help="The same seed gives the same run.")
 @click.option("--run-id", help="Default: made from the time.")
-@click.option(
-    "--journal-root",
-    type=click.Path(path_type=Path),
-    help=f"Default: ${defaults.JOURNAL_VARIABLE}, else rsc-data/journal here.",
-)
+@options.journal_root
 @options.policy_root
 @options.database_url
 @click.option(

@@ -71,6 +71,17 @@ class Stage:
     def bars(self) -> int:
         return self.game.last - self.game.first + 1
 
+    def facts(self) -> dict[str, Any]:
+        """Return the bars as plain JSON, for the run's row and for `rsc evaluate --json`."""
+        return {
+            "market": self.game.market.name,
+            "first": iso(self.game.market, self.game.first),
+            "last": iso(self.game.market, self.game.last),
+            "bars": self.bars,
+            "bars_seen": self.seen if self.same else 0,
+            "in_sample": self.in_sample,
+        }
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -200,17 +211,11 @@ def _periods(game: Game, settings: dict[str, Any], episodes: int) -> Iterator[tu
 
 def _described(plan: EvaluationPlan, facts: PolicyFacts, path: Path, stage: Stage) -> dict[str, Any]:
     """Return the facts about the evaluation for the run's row."""
-    game = stage.game
     return {
         "checkpoint": path.name,
         "iteration": facts.iteration,
         "deterministic": plan.deterministic,
         "seed": plan.seed,
         "episodes": plan.episodes,
-        "market": game.market.name,
-        "first": iso(game.market, game.first),
-        "last": iso(game.market, game.last),
-        "bars": stage.bars,
-        "bars_seen": stage.seen if stage.same else 0,
-        "in_sample": stage.in_sample,
+        **stage.facts(),
     }

@@ -140,19 +140,13 @@ def attach(
         mirror_every_s=mirror_every_s,
     )
     _require_account(config, settings)
-    _, marker = register_run(
-        settings.run_id,
-        root,
-        url,
-        dict(parameters or {}),
-        _facts(config, settings, parent_run_id or _parent_of(config)),
-        node_id=settings.driver_node_id,
-    )
+    facts = _facts(config, settings, parent_run_id or _parent_of(config))
+    _, marker = register_run(settings.run_id, root, url, dict(parameters or {}), facts, node_id=settings.driver_node_id)
     _put_on(config, settings)
     live.begin(settings.token, secret)
     _begun.add(settings.token)
     run = AttachedRun(settings, url, marker)
-    run.mirror_to(settings.mirror, mirror_every_s, this_node_or_none)
+    run.mirror_to(settings.mirror, settings.mirror_every_s, this_node_or_none)
     return run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -46,24 +47,30 @@ def test_locked_sqlite__by_another_process__sampling_does_not_wait(stage: Stage)
     assert len([row for row in records.episodes("locked") if row["status"] == "completed"]) >= 4
 
 
-def test_stopped_postgres__sampling_does_not_wait_and_nothing_is_lost(
-    stage: Stage, postgres_server: PostgresServer
-) -> None:
-    """Every process of the server is suspended: connections are accepted by the kernel, and nothing answers."""
-    url = postgres_server.create_database(f"attack_{uuid.uuid4().hex}")
-    records = stage.begin("configured(TradingEnv)", "stopped", plain(url))
-    stage.do("sample(runner, 1); None")
+@contextlib.contextmanager
+def suspended(postgres_server: PostgresServer) -> Iterator[None]:
+    """Suspend every process of the server: the kernel accepts connections, and nothing answers."""
     server = psutil.Process(postgres_server.pid)
     processes = [server, *server.children(recursive=True)]
     try:
         for process in processes:
             process.suspend()
-        assert sampled_in(stage) < QUICK_S
-        assert sampled_in(stage) < QUICK_S
+        yield
     finally:
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
+
+
+def test_stopped_postgres__sampling_does_not_wait_and_nothing_is_lost(
+    stage: Stage, postgres_server: PostgresServer
+) -> None:
+    url = postgres_server.create_database(f"attack_{uuid.uuid4().hex}")
+    records = stage.begin("configured(TradingEnv)", "stopped", plain(url))
+    stage.do("sample(runner, 1); None")
+    with suspended(postgres_server):
+        assert sampled_in(stage) < QUICK_S
+        assert sampled_in(stage) < QUICK_S
     settled(stage, records, "stopped", 7)
 
 
@@ -71,17 +78,9 @@ def test_stopped_postgres__the_end_of_a_run_is_bounded(stage: Stage, postgres_se
     url = postgres_server.create_database(f"attack_{uuid.uuid4().hex}")
     records = stage.begin("configured(TradingEnv)", "bounded", plain(url))
     stage.do("sample(runner, 1); None")
-    server = psutil.Process(postgres_server.pid)
-    processes = [server, *server.children(recursive=True)]
-    try:
-        for process in processes:
-            process.suspend()
+    with suspended(postgres_server):
         stage.do("sample(runner, 2); None")
         took = stage.do("begun = time.perf_counter()\nrunner.stop(); run.end('completed')\ntime.perf_counter() - begun")
-    finally:
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
     assert took < 14, f"{took:.1f} s: a drain of 5 s, and the run's own row"
     done = run("reconciler", "--run-id", "bounded", "--grace", "0s", "--database-url", records.url)
     assert done.returncode == 0, said(done)

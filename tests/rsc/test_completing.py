@@ -45,13 +45,9 @@ def environment(folder: Path) -> dict[str, str]:
     return {**known, "PATH": f"{BIN}:{known['PATH']}", "HOME": str(folder)}
 
 
-def completed(shell: str, folder: Path, line: str) -> list[str]:
-    """The words that a shell offers at the end of a line."""
-    *before, last = line.split(" ")
-    words = " ".join(f"'{word}'" for word in (*before, last))
-    script = SHELLS[shell].format(program=before[0], upper=before[0].upper(), words=words, at=len(before), line=line)
-    done = subprocess.run(
-        [shell, "-c", script],
+def called(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words,
         cwd=folder,
         env=environment(folder),
         capture_output=True,
@@ -59,6 +55,14 @@ def completed(shell: str, folder: Path, line: str) -> list[str]:
         timeout=60,
         check=False,
     )
+
+
+def completed(shell: str, folder: Path, line: str) -> list[str]:
+    """The words that a shell offers at the end of a line."""
+    *before, last = line.split(" ")
+    words = " ".join(f"'{word}'" for word in (*before, last))
+    script = SHELLS[shell].format(program=before[0], upper=before[0].upper(), words=words, at=len(before), line=line)
+    done = called(folder, shell, "-c", script)
     return [word.split("\t")[0] for word in done.stdout.splitlines() if word.strip()]
 
 
@@ -97,15 +101,7 @@ def test_completion__without_a_project__offers_nothing_and_says_nothing(tmp_path
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return called(folder, sys.executable, "-m", *arguments)
 
 
 def test_relocate__moved_project__is_complete_again(project: Path, tmp_path: Path) -> None:
