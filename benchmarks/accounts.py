@@ -1,11 +1,11 @@
-"""What an account costs in each step: the same env recorded by itself, and through an account of four info keys.
+"""Measure the cost of an account in each step: the same env tells its account itself, or by four info keys.
 
     python benchmarks/accounts.py
 
-Both recorders write as many rows and trades (one in eight steps) into journals. What differs is who tells the account: the
-env (as TradingEnv does), or `rsc.Account` from ``info``, which also derives the trades. Medians over interleaved rounds, in
-microseconds of CPU time a step; the account's cost is the median of the differences within a round. Machines are noisy: read
-it beside the floor, which is `struct.pack`, CRC and one `os.write`.
+Both recorders write the same number of rows and trades (one in eight steps) into journals. In one case the env tells the
+account (as TradingEnv does). In the other, `rsc.Account` reads it from ``info`` and derives the trades. Figures are medians
+over interleaved rounds, in microseconds of CPU time a step. The account's cost is the median of the differences within a
+round. Machines are noisy, so compare with the floor, which is `struct.pack`, CRC and one `os.write`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ALL = Account(
 
 
 class Told(gym.Env[Any, Any]):
-    """Gives the same info in each step, and holds each position for four steps. Tells its account itself, too."""
+    """An env with the same info in each step that holds each position for four steps. It also tells its account itself."""
 
     action_space = observation_space = gym.spaces.Discrete(2)
     weight = 0.5
@@ -71,7 +71,7 @@ class Told(gym.Env[Any, Any]):
 
 
 def played(env: Any) -> float:
-    """Microseconds a step."""
+    """Return microseconds a step."""
     env.reset()
     step = env.step
     start = time.thread_time_ns()
@@ -96,7 +96,7 @@ def floor(folder: Path) -> float:
 
 
 def read_alone(account: Account, number: Any) -> float:
-    """The reader without recorder and journal."""
+    """Return microseconds a step of the reader alone, without recorder and journal."""
     env = Told(number)
     reader, infos = AccountReader(account, env), env._infos
     reader.begin(infos[0])

@@ -1,4 +1,4 @@
-"""How quick the `journal` command is: its starts, ten thousand journals, a million rows.
+"""Measure the speed of the `journal` command: its start, ten thousand journals, a million rows.
 
     python benchmarks/cli.py
 
@@ -25,7 +25,7 @@ PROGRAM = [sys.executable, "-m", "journal"]
 
 
 def write(root: Path, run_id: str, journal_id: str, steps: int) -> Path:
-    """A closed episode."""
+    """Write a closed episode."""
     fold = RunningMetrics(10_000.0, 252.0)
     writer = JournalWriter(root, run_id, journal_id, about=About("Env", 10_000.0, 252.0), fold=fold)
     for step in range(1, steps + 1):
@@ -36,14 +36,14 @@ def write(root: Path, run_id: str, journal_id: str, steps: int) -> Path:
 
 
 def seconds(*arguments: str) -> float:
-    """Wall-clock time of one command, its output thrown away."""
+    """Return the wall-clock time of one command in seconds. Its output is discarded."""
     started = time.perf_counter()
     subprocess.run([*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return time.perf_counter() - started
 
 
 def seconds_to_second_line(*arguments: str) -> float:
-    """Until the first line of content behind the headline has come through a pipe."""
+    """Return the seconds until the first line after the headline arrives through a pipe."""
     started = time.perf_counter()
     with subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None
@@ -55,7 +55,7 @@ def seconds_to_second_line(*arguments: str) -> float:
 
 
 def starts(one: str) -> Iterator[tuple[str, list[str]]]:
-    """Each verb on a small journal."""
+    """Yield each verb with its arguments on a small journal."""
     yield "--help", ["--help"]
     for verb in ("ls", "info", "cat", "head", "tail", "verify", "plot", "stats"):
         yield verb, [verb, one]

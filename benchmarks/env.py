@@ -1,4 +1,4 @@
-"""How fast TradingEnv plays: steps a second, side by side with gym-anytrading and gym-trading-env on the same prices.
+"""Measure the speed of TradingEnv in steps a second, with gym-anytrading and gym-trading-env on the same prices.
 
     python benchmarks/env.py
     python benchmarks/env.py --rounds 15

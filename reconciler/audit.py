@@ -80,7 +80,12 @@ def _audit_run(engine: Engine, run_id: str, root: Path | str, report: AuditRepor
             continue
         try:
             found = list(_differences(row, Path(root), counts.get(row.episode_id, 0)))
-        except (JournalError, StateError, ValueError, TypeError) as error:  # the last two: an id or a root is no name
+        except (
+            JournalError,
+            StateError,
+            ValueError,
+            TypeError,
+        ) as error:  # the last two: an id or a root is not a valid name
             if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
                 report.without_journal += 1
             else:
@@ -97,7 +102,7 @@ def _differences(row: Any, root: Path, stored_trades: int) -> Iterator[Differenc
     told = ended_from(journal, finalized_by=row.finalized_by, now=row.finalized_at)
     expected = {**told.row, "stored_trades": trades.count_of(told.trades)}
     actual = {**row._mapping, "stored_trades": stored_trades}
-    if not journal.steps_lost:  # checkpoints could repeat an error of the writer's fold; the rows cannot
+    if not journal.steps_lost:  # from the rows, because checkpoints could repeat an error of the writer's fold
         replayed = journal.replayed(lambda: metrics_from(journal.header.about))
         expected |= stored(replayed.result())
     for column in (*AUDITED, "stored_trades"):

@@ -98,7 +98,7 @@ class RunState:
         return self.observer.judge(path, found, self.kind, origin, self.process(origin.writer))
 
     def judge_unreadable(self, found: Probe) -> LivenessReport:
-        """Judge the writer of a journal that does not name it: a free lock counts in the folder that its driver made."""
+        """Judge the writer of an unreadable journal: a free lock proves death only in the folder that the driver created."""
         if found.locked:
             return _HELD
         if self.local and self.is_home:
@@ -108,7 +108,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence for one episode: the facts, and what they rest on.
+    """The evidence for one episode: the facts and their sources.
 
     Attributes:
         facts: The facts for the rules.
@@ -122,12 +122,12 @@ class Evidence:
 
     @property
     def final(self) -> bool:
-        """Return True if no more evidence can ever come."""
+        """Return True if no later evidence can change the verdict."""
         return self.journal is not None and _is_final(self.writer, self.journal)
 
     @property
     def may_lack(self) -> str:
-        """Return what a copy of the journal may lack, in words; empty if the journal is closed, or was not read."""
+        """Return the part that a copy of the journal may lack, as text; empty if the journal is closed or was not read."""
         if self.journal is None or self.journal.state is State.CLOSED:
             return ""
         return f"steps after {self.journal.last_step}"
@@ -192,16 +192,16 @@ def gather_evidence(
 
 
 def _is_final(writer: LivenessReport, journal: Journal) -> bool:
-    """A whole journal says all; of another one, only its writer's certain death proves that nothing will be added.
+    """Return True for a complete journal, or if its writer is certainly dead, so that nothing will be added.
 
-    A tail that is missing may come back from a copy.
+    A journal without its tail is not final, because the tail may come back from a copy.
     """
     whole = journal.state is State.CLOSED and not (journal.findings or journal.steps_lost or journal.trades_lost)
     return whole or (writer.certain and not journal.tail_lost)
 
 
 def row_of(row: Any) -> Row:
-    """What the database says of the episode."""
+    """Return what the database says about the episode."""
     if row is None:
         return Row.NONE
     if row.status == "started":
@@ -215,14 +215,14 @@ def has_ended(row: Any) -> bool:
 
 
 def _failure_of(row: Any) -> str | None:
-    """What the row of a started episode says of its journal's failure: a disk that failed may show none of it."""
+    """Return the failure of the journal from the row of a started episode, since a failing disk may not show it."""
     if row is None or row.status != "started" or not str(row.status_reason).startswith(JOURNAL_FAILED):
         return None
     return str(row.status_reason)
 
 
 def _read(path: str, run: RunState, settings: Settings) -> tuple[JournalState, LivenessReport, Journal | None]:
-    """Look at the writer before the read: once it is dead nothing more is written, so what is read then is all."""
+    """Judge the writer, then read the journal. If the writer was dead before, the read has all rows."""
     try:
         found = probe(path)
         if found.locked and not settings.dry_run:
@@ -232,7 +232,7 @@ def _read(path: str, run: RunState, settings: Settings) -> tuple[JournalState, L
             return JournalState.OPEN, writer, None
         journal = read_journal(path)
         if found.locked and not is_locked(path):
-            found, journal = probe(path), read_journal(path)  # it ended in between, and its last words count
+            found, journal = probe(path), read_journal(path)  # it ended in between, so read its end
     except NotAJournalError as error:
         return _unreadable(path, run, error)
     except JournalAccessError as error:
@@ -257,7 +257,7 @@ def _judge(
     looked = run.has_seen(header.writer)
     writer = run.judge(path, found, header.origin)
     if writer.rule == 2 and not looked:
-        journal = _read_again(path, journal)  # its process may have written and died since the read
+        journal = _read_again(path, journal)  # its process may have written more and died since the read
     return _STATES[journal.state], writer, journal
 
 
@@ -269,7 +269,7 @@ def _read_again(path: str, journal: Journal) -> Journal:
 
 
 def _lives_elsewhere(path: str, found: Probe, run: RunState) -> LivenessReport | None:
-    """Where locks prove nothing, a journal is read whole only when its lease has run out or it says that it ended."""
+    """Judge by the header alone where locks prove nothing. Return None if the whole journal must be read."""
     writer = run.judge(path, found, read_header(path).origin)
     return writer if writer.liveness is not Liveness.DEAD and peek(path) is None else None
 
@@ -301,7 +301,7 @@ def _told_by(
 
 
 def _is_callback_missed(journal: Journal, run: RunState, settings: Settings, now: datetime) -> bool:
-    """Return True if the callback cannot come any more, or if its grace period is over.
+    """Return True if the callback cannot come any more, or its grace period is over.
 
     If the writer's clock is ahead by more than the grace period, the period counts as over.
     """
@@ -311,7 +311,7 @@ def _is_callback_missed(journal: Journal, run: RunState, settings: Settings, now
 
 
 def _missing(run: RunState, row: Any, settings: Settings, now: datetime) -> Facts:
-    """Facts of an episode without a journal. That it was lost can be known only in the folder where it was written."""
+    """Return the facts of an episode without a journal. Only the folder where it was written can prove its loss."""
     driver = run.marker or LivenessReport(Liveness.UNSURE, f"the run's marker is not in {run.root}")
     why = f"of the run's driver: {driver.reason}" if run.marker else driver.reason
     here = run.marker is not None and (settings.assume_dead or _is_home_of(run, row))
@@ -323,7 +323,7 @@ def _missing(run: RunState, row: Any, settings: Settings, now: datetime) -> Fact
 
 
 def _is_home_of(run: RunState, row: Any) -> bool:
-    """Was the episode written in this very folder? Neither a copy of the marker nor an equal path proves that."""
+    """Return True if the episode was written in this folder. A copied marker or an equal path does not prove that."""
     return run.is_home and row is not None and run.root_id != "" and row.root_id == run.root_id
 
 

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1
 _YOUNG_OBJECTS = 50_000  # about what a slice makes; all of them die by their reference count
-_AHEAD = 2  # slices that wait for each process, so that none is idle and memory stays flat
+_AHEAD = 2  # slices that wait for each process: enough to keep it busy, and few enough to bound memory
 
 
 def in_turn(work: Callable[[Slice], Result], slices: Iterable[Slice]) -> Iterator[Result]:
@@ -34,9 +34,9 @@ def in_processes(
 ) -> Iterator[Result]:
     """Yield the result of each slice, computed in forked processes.
 
-    Only for a program without other threads. A pass that is told to stop still gets the results of the slices that
-    were handed out. If this process is killed, its helpers die too. If a helper is killed, this process computes what
-    the helpers left.
+    Use it only in a program without other threads. If a pass is stopped, it still gets the results of the slices that the
+    helpers have. If this process is killed, its helpers die too. If a helper is killed, this process computes the
+    remaining slices.
 
     Args:
         work: Computes one slice. Helpers inherit it through the fork; slices and results are pickled.
@@ -50,7 +50,7 @@ def in_processes(
         part, answer = handed_out.popleft()
         try:
             return answer.result()
-        except BrokenProcessPool:  # whatever a helper wrote has this pass's id, and counts once
+        except BrokenProcessPool:  # rows that a helper wrote have this pass's id, so they count once
             return work(part)
 
     fork = multiprocessing.get_context("fork")
@@ -97,6 +97,6 @@ def _work_here(part: Any) -> Any:
 
 
 def relax_garbage_collection() -> None:
-    """Collect garbage rarely. For a process that only makes passes: what a slice makes holds no cycles."""
+    """Collect garbage rarely, in a process that only makes passes: the objects of a slice have no cycles."""
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX, TAIL_SUFFIX
 
-_TICK_S = 0.05  # file times are as coarse as the kernel's tick
+_TICK_S = 0.05  # file times have the resolution of the kernel's tick
 
 
 class FileState(NamedTuple):
-    """What tells two states of a file apart. ``changed_ns`` is the time of the last change of content or inode."""
+    """The state of a file. ``changed_ns`` is the time of the last change of content or inode."""
 
     inode: int
     size: int
@@ -31,7 +31,7 @@ Files = tuple[FileState | None, ...]
 
 @dataclass
 class Memory:
-    """State of files as the last pass found them.
+    """The states of files at the last pass.
 
     Attributes:
         folders: Run id to `folder_state`, for run folders in which the last pass had nothing to judge.
@@ -45,7 +45,7 @@ class Memory:
 
 
 def folder_state(folder: Path) -> int:
-    """Return when a name was last added to the folder or removed, in nanoseconds; 0 if there is no folder."""
+    """Return the time in nanoseconds when a name was last added to the folder or removed; 0 if there is no folder."""
     try:
         return folder.stat().st_mtime_ns
     except OSError:

@@ -1,6 +1,6 @@
 """One reconcile pass, from top to bottom: list the episodes, judge each by its files, write the verdicts.
 
-A pass is stateless: it reads the disk and the database anew.
+A pass is stateless: it reads the disk and the database again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Candidate = tuple[str, Any]
 Look = tuple[Found, Figures | None]
 """A journal that was read with others, and its figures."""
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
-"""Outcomes of a pass: all was looked at (the report has the complaints), an error ended it, it was told to stop."""
+"""Outcomes of a pass: everything was checked (the report has the complaints), an error ended it, a signal stopped it."""
 
 _OF_OTHERS = "has no journal root in the database: another program made it, and its rows are not judged"
 _ROOT_HINT = "is the journal root right, and its volume mounted?"
@@ -59,10 +59,10 @@ _SETTLING_S = 2.0  # a folder's time is as coarse as the kernel's tick
 
 
 def record_pass(work: Pass, run_ids: Sequence[str] | None = None, wait_s: float = 0.0) -> PassReport:
-    """Make a pass and record in the database when it began and how it ended. A dry run is not recorded.
+    """Make a pass, and record its start and its outcome in the database. A dry run is not recorded.
 
     Raises:
-        UnknownRunError: The database does not know one of the runs. Such a pass is not recorded.
+        UnknownRunError: The database does not have one of the runs. Such a pass is not recorded.
         SQLAlchemyError: The database does not answer.
         ClusterError: The Ray cluster does not answer.
     """
@@ -79,7 +79,7 @@ def record_pass(work: Pass, run_ids: Sequence[str] | None = None, wait_s: float 
         _record_failure(work, error)
         raise
     outcome = STOPPED if report.stopped else DONE
-    ended_at = database_now(engine)  # before the transaction: a pool may have one connection in all
+    ended_at = database_now(engine)  # before the transaction, because a pool may have only one connection
     with engine.begin() as connection:
         runs.end_pass(connection, work.pass_id, outcome, ended_at, report.to_dict())
     return report
@@ -91,7 +91,7 @@ def _record_failure(work: Pass, error: Exception) -> None:
         ended_at = database_now(work.engine)
         with work.engine.begin() as connection:
             runs.end_pass(connection, work.pass_id, FAILED, ended_at, report)
-    except SQLAlchemyError:  # the database is probably what failed; the pass stays unfinished there
+    except SQLAlchemyError:  # the database has probably failed; the pass stays unfinished there
         return
 
 
@@ -109,10 +109,10 @@ class Pass:
     Args:
         engine: The database.
         observer: Judges whether writers are alive. A daemon keeps one for all its passes.
-        settings: What the pass may do.
+        settings: The settings of the pass.
         hooks: Callbacks that listen to the pass or stop it early.
-        pass_id: Recorded in each row that the pass ends; made if empty.
-        memory: A daemon's memory of what has not changed.
+        pass_id: Recorded in each row that the pass ends. Empty: a new one is made.
+        memory: A daemon's states of unchanged files.
     """
 
     def __init__(
@@ -139,11 +139,11 @@ class Pass:
     def run(self, run_ids: Sequence[str] | None = None, wait_s: float = 0.0) -> PassReport:
         """Reconcile these runs, or all that need it.
 
-        Look again for up to ``wait_s`` seconds while episodes wait only because the last processes of a dead run are
-        still going, or because a lease is being observed.
+        Repeat for up to ``wait_s`` seconds while episodes wait only because the last processes of a dead run are still
+        exiting, or because a lease is being observed.
 
         Raises:
-            UnknownRunError: The database does not know one of the runs.
+            UnknownRunError: The database does not have one of the runs.
             SQLAlchemyError: The database does not answer. All other problems are in the report.
         """
         until, pause = time.monotonic() + wait_s, _FIRST_PAUSE_S
@@ -179,14 +179,14 @@ class Pass:
                 self._look_at(row, unsettled=row.run_id in unsettled, named=run_ids is not None)
             except (SQLAlchemyError, ClusterError):
                 raise
-            except Exception as error:  # invariant V3: a run with a bad id or root never stops a pass
+            except Exception as error:  # invariant V3: a run with an invalid id or root never stops a pass
                 log.debug("run %s", row.run_id, exc_info=True)
                 self._stranded[row.run_id] = [f"run {row.run_id!r} cannot be judged: {error}"]
 
     def _look_at(self, row: Any, *, unsettled: bool, named: bool) -> None:
-        """Reconcile a run, unless it is settled and its folder is as the last pass left it.
+        """Reconcile a run, unless it is settled and its folder is unchanged since the last pass.
 
-        A running run that is ``named`` needs its folder: episodes may have no row, and then only their journals show them.
+        A running run that is ``named`` needs its folder, because episodes without a row are only found by their journals.
         """
         root = self.settings.journal_root or Path(row.journal_root)
         if unsettled or self._memory.folders.get(row.run_id) != folder_state(root / row.run_id):
@@ -219,7 +219,7 @@ class Pass:
         if self.settings.processes > 1 and run.local and not self._hooks.listening:
             with reading(self.engine) as connection:
                 many = episodes.count_started(connection, run.run_id) >= _WORTH_PROCESSES
-            if many:  # a helper needs database connections of its own
+            if many:  # a helper needs its own database connections
                 return in_processes(
                     reconcile, slices, self.settings.processes, partial(self.engine.dispose, close=False)
                 )
@@ -253,7 +253,7 @@ class Pass:
                 yield row
 
     def _is_unchanged(self, run: RunState, row: Any) -> bool:
-        """Return True if the files behind a verdict are known to be as they were when it was made or confirmed."""
+        """Return True if the files behind a verdict have certainly not changed since it was made or confirmed."""
         files = files_of(run.folder, row.journal_id)
         if row.steps_lost is None and not row.evidence_steps:  # it ended without evidence, by case H or N
             was_missing = str(row.status_reason).startswith(JOURNAL_MISSING[2])
@@ -267,7 +267,7 @@ class Pass:
     def reconcile_slice(self, run: RunState, candidates: Sequence[Candidate]) -> PassReport:
         """Judge each episode in its own `try`, and write the verdicts in batches.
 
-        Stops between two episodes when it is told to, and writes the verdicts so far.
+        If a signal stops the pass, it ends between two episodes and writes the verdicts so far.
         """
         report, works, trades = PassReport(), list[Work](), 0
         for work in self._works_of(run, candidates, report):
@@ -321,7 +321,7 @@ class Pass:
         return work_of(run, journal_id, row, evidence, verdict, now, self.pass_id, figures)
 
     def _write(self, works: Sequence[Work], report: PassReport) -> None:
-        """Write verdicts, and count in the report which of them took effect."""
+        """Write verdicts, and count in the report those that took effect."""
         if self.settings.dry_run:
             return
         written = write_changes(self.engine, [work.change for work in works], pass_id=self.pass_id)
@@ -337,7 +337,7 @@ class Pass:
                 report.count_ended(work.verdict, work.ended, adopted=work.change.start is not None)
 
     def _interrupt(self, run_id: str) -> None:
-        """Mark a run interrupted whose driver is gone, if none of its episodes is started any more."""
+        """Mark a run as interrupted if its driver has exited and none of its episodes is started."""
 
         def write() -> bool:
             with self.engine.begin() as connection:
@@ -348,7 +348,7 @@ class Pass:
 
     @property
     def _now(self) -> datetime:
-        """The database's time at the start of the pass, continued by this machine's clock."""
+        """Return the database's time at the start of the pass, continued by this machine's clock."""
         return self.start_time + timedelta(seconds=time.monotonic() - self._started)
 
     @property
@@ -374,7 +374,7 @@ def _look_at(run: RunState, candidates: Sequence[Candidate]) -> dict[str, Look]:
 
 
 def _stranded(row: Any, run: RunState, report: PassReport) -> Iterator[str]:
-    """Yield one line for each reason for which episodes wait that time alone will not end."""
+    """Yield one line for each reason why episodes wait that will not end without the user."""
     for why in report.stranded:
         hint = "if you know that they are dead: --assume-dead"
         if run.marker is None:

@@ -16,16 +16,16 @@ from rsc.db import runs
 
 
 def adopt_runs(engine: Engine, root: Path, run_ids: Sequence[str]) -> Iterator[tuple[bool, str]]:
-    """Give every run under the root its row, if it has none; yield for each whether it could be, and what was done.
+    """Create the rows of runs under the root that have none. Yield for each run whether it has one now, and a message.
 
-    A rebuilt run starts when its marker was made, and is running until the pass finds its driver gone: how a
-    driver ended it, only the lost row knew. A run without a marker, whose envs were recorded without `rsc.start_run`,
-    starts with its first journal, and is interrupted, since no driver will ever end it.
+    A rebuilt run starts when its marker was created. It is running until the pass finds that its driver has exited,
+    because only the lost row recorded how the driver ended it. A run without a marker, whose envs were recorded without
+    `rsc.start_run`, starts with its first journal. It is interrupted, since no driver will ever end it.
     """
     for run_id in run_ids:
         try:
             parameters, made = _told_by_files(root, run_id)
-        except (JournalError, OSError, ValueError) as error:  # a file's time may be one that no datetime holds
+        except (JournalError, OSError, ValueError) as error:  # a file's time may be outside of datetime's range
             yield False, f"run {run_id} cannot be rebuilt: {error}"
             continue
         try:
@@ -35,13 +35,13 @@ def adopt_runs(engine: Engine, root: Path, run_ids: Sequence[str]) -> Iterator[t
                     runs.end_run(
                         connection, run_id, "interrupted", made, "no process said that it began or ended this run"
                     )
-        except IntegrityError:  # it has one
+        except IntegrityError:  # it has a row
             continue
         yield True, f"run {run_id} had no row, and has one now"
 
 
 def _told_by_files(root: Path, run_id: str) -> tuple[dict[str, Any] | None, datetime]:
-    """The run's parameters, None without a marker, and when it began."""
+    """Return the run's parameters (None without a marker) and its start time."""
     path = marker_path(root, run_id)
     first = min(list_journals(root, run_id), default=None)
     if first is not None and not path.exists():

@@ -15,7 +15,7 @@ from reconciler.evidence import Evidence, RunState
 from reconciler.rules import Action, Verdict
 from rsc.db.episodes import Ended
 
-_NAMED = 1000  # complaints kept in words; the rest is counted
+_NAMED = 1000  # this many complaints are kept as text, the others are counted
 
 
 @dataclass(frozen=True)
@@ -104,26 +104,26 @@ class PassReport:
     false_truncations: int = 0
     overtaken: int = 0  # another writer ended them between reading and writing
     waiting: int = 0
-    alive: int = 0  # those of the waiting whose writer is known to be alive
-    waiting_on_the_dead: int = 0  # their run's driver is gone, so waiting will end soon
+    alive: int = 0  # waiting episodes whose writer is known to be alive
+    waiting_on_the_dead: int = 0  # waiting episodes whose driver has exited, so that waiting will end soon
     steps_lost: int = 0
     trades_lost: int = 0
     journals_lost: int = 0
-    tails_lost: int = 0  # episodes that ended by a journal without its tail: later steps are lost, number unknown
+    tails_lost: int = 0  # episodes that ended from a journal without its tail: later steps are lost, number unknown
     runs: int = 0
     runs_interrupted: list[str] = field(default_factory=list)
     unlookable: list[str] = field(default_factory=list)
     unlookable_count: int = 0
     failures: list[str] = field(default_factory=list)
     failure_count: int = 0
-    nodes: list[dict[str, Any]] = field(default_factory=list)  # of a pass over a cluster: what lies on each node
-    stranded: Counter[str] = field(default_factory=Counter)  # waits that time alone will not end, by reason
+    nodes: list[dict[str, Any]] = field(default_factory=list)  # for a pass over a cluster: the journals on each node
+    stranded: Counter[str] = field(default_factory=Counter)  # waits that will not end without the user, by reason
     oldest_stale: datetime | None = None  # start of the oldest waiting episode whose writer is not known to be alive
     stopped: bool = False
     seconds: float = 0.0
 
     def look_again(self) -> None:
-        """Reset what the next look of the same pass counts again: waiting and unreadable episodes."""
+        """Reset the counts that the next look of the same pass makes again: waiting and unreadable episodes."""
         self.waiting = self.alive = self.waiting_on_the_dead = self.unlookable_count = self.runs = 0
         self.unlookable.clear()
         self.oldest_stale = None
@@ -143,7 +143,7 @@ class PassReport:
         self.stopped = self.stopped or other.stopped
 
     def note_node(self, line: dict[str, Any]) -> None:
-        """Keep what was found on a node for a run, instead of what an earlier look of the pass found there."""
+        """Store the findings on a node for a run, in place of those of an earlier look of the pass."""
         for place, earlier in enumerate(self.nodes):
             if all(earlier[name] == line[name] for name in ("run_id", "node_id", "host", "source")):
                 self.nodes[place] = {**line, "judged": max(earlier["judged"], line["judged"])}
@@ -172,7 +172,7 @@ class PassReport:
             self.waiting_on_the_dead += not run.driver_may_live or writer.lease_age_s is not None
 
     def count_ended(self, verdict: Verdict, ended: Ended, *, adopted: bool) -> None:
-        """Count an episode that this pass ended. ``adopted``: its row was made first."""
+        """Count an episode that this pass ended. ``adopted``: the pass also created its row."""
         self.ended[ended.row["status"]] += 1
         self.adopted += adopted
         self.steps_lost += ended.row["steps_lost"] or 0
@@ -190,7 +190,7 @@ class PassReport:
         self._keep(self.unlookable, line)
 
     def fail(self, line: str) -> None:
-        """Add a failure: something that should have been done was not."""
+        """Add a failure: a row could not be written, or a run could not be judged."""
         self.failure_count += 1
         self._keep(self.failures, line)
 
@@ -220,11 +220,11 @@ class PassReport:
         return {**told, **sums, "exit_code": self.exit_code}
 
     def sums(self) -> dict[str, Any]:
-        """Return what `to_dict` returns, without the lines of complaints."""
+        """Return the result of `to_dict` without the complaints."""
         return {name: value for name, value in self.to_dict().items() if name not in ("unlookable", "failures")}
 
     def sentence(self) -> str:
-        """Return one line for a person."""
+        """Return the report as one line of text."""
         total, unsure = sum(self.ended.values()), self.waiting - self.alive
         parts = []
         if total:

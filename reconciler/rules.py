@@ -11,12 +11,12 @@ from rsc.closing import COMPLETED, ERROR, JOURNAL_MISSING, TRUNCATED, Ending, jo
 
 
 class Row(enum.StrEnum):
-    """What the database says of the episode."""
+    """What the database says about the episode."""
 
     STARTED = "started"
-    NONE = "none"  # there is a journal, and no row
+    NONE = "none"  # there is a journal, but no row
     OURS = "ours"  # the reconciler ended it
-    ENDED = "ended"  # its callback ended it: the last word
+    ENDED = "ended"  # its callback ended it, which is final
 
 
 class JournalState(enum.StrEnum):
@@ -24,10 +24,10 @@ class JournalState(enum.StrEnum):
 
     OPEN = "open"
     CLOSED = "closed"
-    FAILED = "failed"  # a write failed; the rest of the episode is not in it
+    FAILED = "failed"  # a write failed; the rest of the episode is missing
     MISSING = "missing"
-    UNREADABLE = "unreadable"  # no header can be read
-    BLOCKED = "blocked"  # it cannot be looked at: no permission, I/O error, newer format, another journal inside
+    UNREADABLE = "unreadable"  # the header cannot be read
+    BLOCKED = "blocked"  # it cannot be read: no permission, I/O error, newer format, another journal inside
 
 
 class Action(enum.StrEnum):
@@ -41,20 +41,20 @@ class Action(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Facts:
-    """All facts that a verdict rests on.
+    """All facts for a verdict.
 
     Attributes:
-        row: What the database says of the episode.
+        row: What the database says about the episode.
         journal: The state of the journal.
         writer: Whether the writer may still append.
-        why: Why the writer counts as that, in words.
+        why: The reason for this judgement of the writer, as text.
         ending: How the episode ended, as the journal says; None if it was not read.
         steps: The last step of the journal.
         damaged: Whether the journal has findings.
-        callback_missed: Whether the callback of a closed journal cannot come any more, or had its grace period.
+        callback_missed: Whether the callback of a closed journal cannot come any more, or its grace period is over.
         young: Whether the row is younger than the grace period.
-        here: Whether the episode was written in this very folder: the marker is no copy, and the root ids are equal.
-        more: Whether the journal is better evidence than that on which the reconciler ended the row.
+        here: Whether the episode was written in this folder: the marker is not a copy, and the root ids are equal.
+        more: Whether the journal is better evidence than that of the reconciler's earlier verdict.
     """
 
     row: Row
@@ -89,9 +89,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A row of the table, applied: its letter, what to do, why in words; ``ending`` where the episode ends.
+    """An applied row of the table: its letter, the action, and the reason as text. ``ending`` is set if the episode ends.
 
-    ``adopted``: case J, the row must be made first; ``case`` is then that of the inner verdict.
+    ``adopted`` is set in case J: the row must be created first. Then ``case`` is that of the inner verdict.
     """
 
     case: str
@@ -103,7 +103,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table. ``applies`` looks at facts of a row that is started, or none; K and L at ended ones."""
+    """A row of the table. ``applies`` tests the facts of an episode that is started or has no row; K and L of ended ones."""
 
     letter: str
     title: str
@@ -221,7 +221,7 @@ CASES = (
 
 
 def _back(facts: Facts) -> bool:
-    """Return True if a writer that was judged dead holds its lock, or renews its lease and has written more."""
+    """Return True if a writer that was judged dead is alive: it holds its lock, or renews its lease and has written more."""
     return facts.journal is not JournalState.CLOSED and (
         facts.writer is Liveness.ALIVE or (facts.writer is Liveness.UNSURE and facts.more)
     )
@@ -246,7 +246,7 @@ _remembered: dict[tuple[object, ...], Case] = {}
 
 
 def _case_of(facts: Facts) -> Case:
-    """Return the case that fits. There are few situations and many episodes, so each situation is decided once."""
+    """Return the case that fits. Cached, since many episodes share a few situations."""
     situation = (
         facts.row, facts.journal, facts.writer, facts.status, facts.steps > 0, facts.damaged, facts.callback_missed,
         facts.young, facts.here, facts.more,

@@ -10,22 +10,22 @@ from rsc import defaults
 
 @dataclass(frozen=True)
 class Settings:
-    """What a pass may do.
+    """The settings of a pass.
 
     Attributes:
         journal_root: Overrides the root that each run recorded.
-        grace_period_s: How late the callback of a closed journal may come.
-        batch_episodes: How many episodes one process judges and writes at once.
+        grace_period_s: How long the callback of a closed journal may take, in seconds.
+        batch_episodes: The number of episodes that one process judges and writes at once.
         batch_trades: Write earlier if the verdicts so far hold this many trades, so that memory stays bounded.
         dry_run: Write nothing; read the journals of live episodes too, to show their evidence.
         assume_dead: Treat writers that may be alive as dead. A held lock still means alive.
-        presumption: With ``assume_dead``: why the writers count as dead, in words for the rows.
+        presumption: With ``assume_dead``: the reason why the writers count as dead, as text for the rows.
         copied_from: The URL of the mirror from which the root was copied; empty if the root is no copy of one.
         mirror: On a cluster: the URL of the mirror that has the journals of lost nodes. Empty: the one that each run
             recorded.
         presume_lost_s: Nodes that Ray does not list count as lost too, and a mirror must stand still for so long. None:
             only nodes that Ray lists as dead, and `reconciler.lost.STANDS_STILL_S`.
-        processes: How many processes share a large run. Use one in a program that has other threads.
+        processes: The number of processes that share a large run. Use one in a program that has other threads.
     """
 
     journal_root: Path | None = None

@@ -126,7 +126,7 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no ty
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the next time after the previous one and not before now."""
-        latest = now.astimezone(UTC) - timedelta(microseconds=1)  # a minute that begins now is not over
+        latest = now.astimezone(UTC) - timedelta(microseconds=1)  # a minute that begins now counts
         if previous_fire_time is not None:
             latest = max(latest, previous_fire_time.astimezone(UTC))
         return self._expression.next_after(latest)

@@ -21,8 +21,8 @@ class Gauges:
     """The metrics of a daemon.
 
     Args:
-        longest_silence_s: How long after its last good pass the daemon still counts as healthy.
-        clock: Gives seconds.
+        longest_silence_s: Seconds after its last good pass during which the daemon counts as healthy.
+        clock: Returns seconds.
     """
 
     def __init__(self, longest_silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,7 +89,7 @@ class Gauges:
                 self._last_good = self._clock()
 
     def failed(self) -> None:
-        """Count a pass that an error ended."""
+        """Count a pass that ended with an error."""
         self._passes.labels("failed").inc()
 
     def silence_s(self) -> float:
@@ -123,7 +123,7 @@ def serve_gauges(gauges: Gauges, address: str, port: int) -> ThreadingHTTPServer
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            pass  # a line for each scrape would fill the log
+            pass  # no line for each scrape, since it would fill the log
 
     server = ThreadingHTTPServer((address, port), Handler)
     server.daemon_threads = True

@@ -38,7 +38,7 @@ from rsc.ray_address import ClusterError
 if TYPE_CHECKING:
     from reconciler.daemon.apart import ClusterPasses
 
-_JITTER = 0.1  # of the interval, so that many daemons do not come at once
+_JITTER = 0.1  # fraction of the interval, so that many daemons do not start at the same time
 _LONGEST_BACKOFF_S = 30.0
 _FAREWELL_S = 10.0
 
@@ -59,7 +59,7 @@ class Schedule:
         return IntervalTrigger(seconds=seconds, timezone=UTC, jitter=seconds * _JITTER)
 
     def longest_silence_s(self) -> float:
-        """Return how many seconds after a good pass the next one has ended at the latest."""
+        """Return the longest time from the end of a good pass to the end of the next one, in seconds."""
         if self.cron is None:
             return 3 * (self.every_s or 0.0) + self.deadline_s
         trigger, now = self.trigger(), datetime.now(UTC)
@@ -103,7 +103,7 @@ class Daemon:
 
     def run(self) -> None:
         """Make passes; return when ``stop`` is set and the running pass has ended. A pass that hangs ends the process."""
-        # APScheduler warns of each pass that is skipped because one takes longer, or waits for the database.
+        # APScheduler warns of each pass that is skipped because one takes longer or waits for the database.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -117,7 +117,7 @@ class Daemon:
             scheduler.shutdown(wait=False)
         if not self._idle.wait(_FAREWELL_S):
             self._say(
-                "a pass hangs in the file system or the database; exiting, nothing half-done is stored",
+                "a pass hangs in the file system or the database; the daemon exits, and no partial result is stored",
                 "hang",
                 level="error",
             )
@@ -140,7 +140,7 @@ class Daemon:
             self._idle.set()
 
     def _until_the_database_answers(self) -> None:
-        """Retry until the database answers; log one line when it goes and one when it is back."""
+        """Retry until the database answers. Log one line when it fails and one when it is back."""
         lost = False
 
         def tell(state: RetryCallState) -> None:
@@ -173,7 +173,7 @@ class Daemon:
         report = self._recorded(self._schedule.deadline_s)
         self._has_passed = True
         if report.wrote:
-            self._pass_id = ""  # idle passes share an id: `reconcile status` keeps the last of them
+            self._pass_id = ""  # idle passes share an id, so `reconcile status` shows only the last one
         self._tell(report)
         return report
 

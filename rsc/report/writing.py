@@ -152,7 +152,7 @@ def _require_replaceable(path: Path) -> None:
     if path.exists():
         with path.open("rb") as file:
             if _MARK not in file.read(_MARK_WITHIN):
-                raise ReportError(f"{path} exists and is no report, so it is not replaced; choose another name")
+                raise ReportError(f"{path} exists and is not a report, so it is not replaced; choose another name")
 
 
 def _replace(path: Path, data: bytes) -> None:
