@@ -75,7 +75,7 @@ def test_load_run__report__is_the_page_of_the_command(place: dict[str, str], tmp
     ).path.read_text().count("<h1")
     assert rsc.load_run("ended", **place).report(path) == path, "an older report is replaced"
     (tmp_path / "mine.html").write_text("mine")
-    with pytest.raises(ReportError, match="is no report"):
+    with pytest.raises(ReportError, match="is not a report"):
         rsc.load_run("ended", **place).report(tmp_path / "mine.html")
 
 
