@@ -16,11 +16,21 @@ from journal.read.reader import Journal, State
 
 @dataclass(frozen=True)
 class Audit:
-    """Result of `audit`. ``findings`` is damage; ``known_lost`` counts steps that an earlier `recover` could not copy.
+    """Result of `audit`.
 
-    ``known_trades_lost``, ``write_failed`` and ``known_tail_lost`` come from the same note. ``checkpoints`` is the
-    number of recomputed checkpoints, None if that was not requested. ``strange_checkpoints`` is the number of those that
-    another program or version wrote, which cannot be recomputed. ``unknown_records`` counts skipped records by type.
+    Attributes:
+        findings: All damage, without the losses that an earlier `recover` recorded.
+        oddities: Inconsistent values in intact rows.
+        steps_lost: The number of steps that are lost, without ``known_lost``.
+        trades_lost: The same for trades.
+        known_lost: The number of steps that an earlier `recover` could not copy.
+        checkpoints: The number of recomputed checkpoints; None without a kernel.
+        strange_checkpoints: The number of checkpoints of another program or version, which cannot be recomputed.
+        known_trades_lost: The number of trades that an earlier `recover` could not copy.
+        write_failed: Whether `recover` copied a journal of which a write had failed.
+        known_tail_lost: Whether `recover` copied a journal without its tail.
+        tail_lost: Whether the tail is missing, so that an unknown number of steps is lost.
+        unknown_records: Counts of skipped records, by a type that this version does not know.
     """
 
     findings: tuple[Finding, ...]
@@ -43,7 +53,15 @@ class Audit:
 
 
 def audit(journal: Journal, kernel: Kernel | None = None) -> Audit:
-    """Decode and check every row; with a kernel recompute every checkpoint too."""
+    """Decode and check every row of a journal.
+
+    Args:
+        journal: The journal.
+        kernel: Recomputes every checkpoint from the rows. None: checkpoints are not compared.
+
+    Raises:
+        JournalAccessError: The file has changed, or cannot be read.
+    """
     checker = Checker(journal.header.about, holes=journal.steps_lost > 0)
     replay = _Replay(journal, kernel) if kernel is not None else None
     findings = [finding for finding in journal.findings if not _is_known(finding, journal)]

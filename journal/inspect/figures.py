@@ -24,9 +24,13 @@ FEW_STEPS_MARK = "(few steps)"
 class Kernel(Protocol):
     """Factory of a package's running metrics: make new ones, or restore them from `Fold.to_bytes`."""
 
-    def make(self, about: About) -> Fold: ...
+    def make(self, about: About) -> Fold:
+        """Return running metrics without any step."""
+        ...
 
-    def restore(self, state: bytes) -> Fold: ...
+    def restore(self, state: bytes) -> Fold:
+        """Restore running metrics from a checkpoint; raise ValueError if another program or version wrote it."""
+        ...
 
 
 @functools.cache

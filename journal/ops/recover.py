@@ -51,7 +51,24 @@ class RecoverError(JournalError):
 
 @dataclass(frozen=True)
 class Recovery:
-    """Result of `recover`: what was copied and what was lost. ``findings`` counts the source's damage by kind."""
+    """Result of `recover`: what was copied and what was lost.
+
+    Attributes:
+        output: The new journal's stream.
+        journal_id: Its id, that of the source.
+        mode: What was done about damage.
+        batches: The number of its batches.
+        steps: The number of its steps.
+        trades: The number of its trades.
+        tail_steps: The number of steps that came from the source's tail.
+        steps_lost: The number of known steps that are not in it.
+        trades_lost: The same for trades.
+        findings: Counts of the source's damage, by kind.
+        torn: Whether the source's last write was unfinished.
+        end_reason: How the episode ended; None if the source does not record it.
+        write_failed: Whether a write of the source failed, so that later steps are lost, number unknown.
+        tail_lost: Whether the source's tail is missing, so that later steps are lost, number unknown.
+    """
 
     output: Path
     journal_id: str

@@ -18,7 +18,15 @@ class Damage(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One damaged place, with the first and last step that were lost there; 0 and 0 if they are unknown."""
+    """One damaged place of a journal.
+
+    Attributes:
+        kind: The kind of damage.
+        message: A description for people.
+        offset: Where it is in the stream, in bytes; for a slot, its index in the tail.
+        first_step: The first step that was lost there; 0 if it is unknown.
+        last_step: The last step that was lost there; 0 if it is unknown.
+    """
 
     kind: Damage
     message: str

@@ -21,7 +21,13 @@ from journal.read.walk import Window, walk
 
 @dataclass(frozen=True)
 class Growth:
-    """The rows that one `Follower.look` found. ``end`` is set if the journal is closed, ``failed`` if a write failed."""
+    """The result of one `Follower.look`.
+
+    Attributes:
+        batches: The new steps, in order.
+        end: How the episode ended; None while the journal is open.
+        failed: Whether a write failed, so that no more steps follow.
+    """
 
     batches: tuple[pa.RecordBatch, ...]
     end: End | None

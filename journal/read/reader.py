@@ -58,7 +58,13 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The stored state of the running metrics after ``step`` steps and ``trades`` closed trades."""
+    """A stored state of the running metrics.
+
+    Attributes:
+        step: The last step that it covers.
+        trades: The number of closed trades that it covers.
+        state: The bytes of `Fold.to_bytes`.
+    """
 
     step: int
     trades: int
@@ -269,6 +275,10 @@ class Journal:
         """Return the running metrics at step ``metrics_step``: the last checkpoint, with the later rows folded in.
 
         The result has the same bits as the writer's own fold.
+
+        Args:
+            make: Returns running metrics without any step.
+            restore: Restores running metrics from a checkpoint.
         """
         start = self.checkpoint.step if self.checkpoint else 0
         folded = restore(self.checkpoint.state) if self.checkpoint else make()

@@ -32,7 +32,12 @@ class Source(Protocol):
         ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` bytes of the stream; fewer only at its end."""
+        """Return bytes of the stream.
+
+        Args:
+            offset: Where they start, in bytes.
+            length: Their number. Fewer are returned only at the end of the stream.
+        """
         ...
 
 

@@ -19,7 +19,16 @@ _LEAST = 2
 
 
 class StepOutcome(NamedTuple):
-    """Outcome of a step for a reward function: amounts in the account's currency, drawdown as a fraction."""
+    """Outcome of a step, for a reward function. Amounts are in the account's currency.
+
+    Attributes:
+        value_before: Value of the account before the step.
+        value: Value of the account after the step.
+        position_value: Signed value of the position after the step.
+        drawdown: Fall from the highest value so far, as a fraction of it.
+        fees: Fees of the step.
+        traded: Whether the step traded.
+    """
 
     value_before: float
     value: float

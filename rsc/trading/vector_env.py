@@ -92,7 +92,15 @@ class TradingVectorEnv(gym.vector.VectorEnv[Batch, Any, NDArray[Any]]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Batch, dict[str, Any]]:
-        """Start an episode in each env, or in those of ``options={"reset_mask": flags}``."""
+        """Start an episode in each env, or in those that a mask selects.
+
+        Args:
+            seed: A seed s for seeds s + i, or one seed for each env. None: no new seeds.
+            options: ``{"reset_mask": flags}`` with bool flags of shape (n,) resets only the envs that are True.
+
+        Returns:
+            Observations of all envs, and an empty info.
+        """
         mask = (options or {}).get("reset_mask")
         lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
         self._seed(seed, lanes)
