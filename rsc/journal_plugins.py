@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from journal import About
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 
 class TradingKernel:
     """The running metrics that this project's recorder stores as checkpoints."""

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from journal.mirror.node import NodeMirror
     from rsc.recording.accounts import Account
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 log = logging.getLogger("rsc")
 
 CLOSING_S = 10.0

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from journal import Journal
     from rsc.db.writing import Change
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 log = logging.getLogger("rsc")
 
 _BATCH = 256

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from journal.read.peek import Peek
     from journal.read.reader import Journal
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 Figures = dict[str, float | int | None]
 FEW_STEPS = 20
 """A ratio of fewer steps than this is not meaningful."""

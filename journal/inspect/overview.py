@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from journal.format.header import Header
     from journal.inspect.figures import Figures
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 FIGURES = "journal.figures"  # journal -> {figure: number or None}
 KERNELS = "journal.kernels"  # see figures.Kernel
 EPISODES = "journal.episodes"  # by name: see find.py, prune.py and export.py

@@ -13,6 +13,8 @@ import pyarrow as pa
 from journal.console import jsonable
 from journal.format.frames import empty_batch
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 SUFFIXES = {
     ".txt": "text",
     ".csv": "csv",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 _FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from rsc.exporting.parts import Exported, ExportError, Part, values_of
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 DEFAULT_PLACE = "rsc-data/tensorboard"
 _SUFFIX = ".rsc"
 _SHOWN = (

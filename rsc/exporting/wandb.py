@@ -10,6 +10,8 @@ from typing import Any
 from journal.console import jsonable
 from rsc.exporting.parts import Exported, ExportError, Part, values_of
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 _FAILED = 1
 
 

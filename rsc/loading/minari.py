@@ -15,6 +15,8 @@ import numpy as np
 
 from journal import Journal, JournalError, read_journal
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 log = logging.getLogger("rsc")
 
 _BOX = re.compile(r"Box\((.+), (.+), (\([\d, ]*\)), (\w+)\)")

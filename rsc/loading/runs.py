@@ -26,6 +26,8 @@ from rsc.records.rows import RunRows
 if TYPE_CHECKING:
     from rsc.records.names import Place
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 log = logging.getLogger("rsc")
 _NAMED = 3
 _AHEAD = 4

@@ -16,6 +16,8 @@ from rsc.policies.split import differing
 from rsc.policies.store import PolicyFacts
 from rsc.trading.game import Game
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 _MODULE = Path("learner_group/learner/rl_module/default_policy")
 _PACKAGES = ("reinforce-strategy-creator", "ray", "torch", "numpy", "gymnasium", "TA-Lib")
 

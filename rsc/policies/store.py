@@ -24,6 +24,8 @@ from journal.host.files import sync_folder
 from journal.host.paths import check_name
 from rsc.policies.errors import PolicyError
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 LAST, BEST = "last", "best"
 FACTS = "policy.json"
 FORMAT = 1

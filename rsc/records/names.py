@@ -15,6 +15,8 @@ from rsc.db.errors import DatabaseError, UnknownRunError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 log = logging.getLogger("rsc")
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 _CHUNK = 500
 T = TypeVar("T")
 Row = Mapping[str, Any]

@@ -32,6 +32,8 @@ from rsc.versions import warn_of_unsupported
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 log = logging.getLogger("rsc")
 
 

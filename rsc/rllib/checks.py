@@ -11,6 +11,8 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from rsc.db.urls import is_file
 from rsc.recording.actions import ObservationColumns
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 VECTOR_MODE = "vector_entry_point"
 
 

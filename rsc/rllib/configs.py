@@ -12,6 +12,8 @@ from rsc.policies.dates import Split
 from rsc.trading.env import TradingEnv
 from rsc.trading.vector_env import TradingVectorEnv
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 DQN_STEPS_PER_UPDATE = 8
 _PLACES = {*defaults.OF_EACH_TRAINING, "resume", "changes"}
 

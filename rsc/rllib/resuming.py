@@ -11,6 +11,8 @@ from rsc.policies.errors import PolicyError
 from rsc.policies.store import PolicyFacts, read_policy, run_with_policy
 from rsc.rllib.configs import TrainingPlan
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 
 @dataclass(frozen=True)
 class Parent:

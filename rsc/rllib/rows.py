@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rsc.db.episodes import Ended
     from rsc.db.writing import Change
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 log = logging.getLogger("rsc")
 
 GATHER_S = 1.0

@@ -17,6 +17,8 @@ from rsc.rllib.configs import TrainingPlan
 from rsc.trading.config import TradingConfig
 from rsc.trading.game import Game
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 
 class Saver:
     """Saves the policy of one run. If saving fails, it is reported, and the training continues.

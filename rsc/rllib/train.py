@@ -34,6 +34,8 @@ from rsc.runs import incomplete_journals, new_run_id
 from rsc.trading.config import ConfigError, TradingConfig
 from rsc.trading.game import Game
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 RECONCILE_TIMEOUT_S = 3600
 
 _UNRECORDED = "unrecorded"

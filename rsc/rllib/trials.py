@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 _NO_TRIAL = "default"  # RLlib's trial id of an algorithm without a trial
 _IN_FOLDER = re.compile(r"_([0-9a-f]{5}_[0-9]{5})(?:_|$)")
 _NOT_CHOSEN = ("rsc_recording", "env_runner_cls", "simple_optimizer", "tf_session_args", "local_tf_session_args")

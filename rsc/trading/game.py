@@ -15,6 +15,8 @@ from rsc.trading.indicators import CLIP
 from rsc.trading.market import Market, load_market, market_from_frame, with_periods
 from rsc.trading.tape import ACCOUNT_COLUMNS, Tape, tape_of
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 # Columns of journals: interest on cash in the step; 1 if the step closed the position for lack of margin, else 0.
 INTEREST, LIQUIDATED = "interest", "liquidated"
 _DAY = np.timedelta64(1, "D")

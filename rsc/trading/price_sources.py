@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from rsc.trading.prices import Bars, MarketError, read_file
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 Columns = dict[str, NDArray[Any]]
 
 _BUNDLED = Path(__file__).with_name("data") / "wiki4_adj_ohlcv.csv.gz"

@@ -15,6 +15,8 @@ from rsc.trading.prices.names import means_anything, normalised, rank_of
 from rsc.trading.prices.numbers import NULLS
 from rsc.trading.prices.sheet import Column, Sheet, is_text_type
 
+# Imports inside functions load modules that are slow to import and not always needed.
+
 _HEAD_BYTES = 1 << 18
 _BLOCK_BYTES = 1 << 22
 _MAX_FOOTERS = 20
