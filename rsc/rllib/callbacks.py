@@ -28,7 +28,12 @@ def _never_raising(callback: Callable[..., None]) -> Callable[..., None]:
         try:
             callback(self, *args, **kwargs)
         except Exception:
-            log.exception("%s failed; training continues, and `reconcile` writes the missing rows", callback.__name__)
+            episode = getattr(kwargs.get("episode"), "id_", None)
+            log.exception(
+                "%s failed%s; training continues, and `reconcile` writes the missing rows",
+                callback.__name__,
+                f" for episode {episode}" if episode else "",
+            )
 
     return quiet
 

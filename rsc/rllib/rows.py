@@ -162,7 +162,11 @@ class RowWriter:
             try:
                 answered = self._write(batch)
             except Exception:
-                log.exception("rows of %d episodes are not written; `reconcile` records them", len(batch))
+                log.exception(
+                    "rows of %d episodes are not written; `reconcile` records them (the first is %s)",
+                    len(batch),
+                    batch[0].key,
+                )
             with self._condition:
                 if not answered:
                     self._failed_attempt = self._attempts

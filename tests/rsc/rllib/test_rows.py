@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from journal import list_journals
 from rsc.db.session import open_engine
 from rsc.rllib import rows
+from rsc.rllib.callbacks import EpisodeCallbacks
 from rsc.rllib.rows import Entry, RowWriter, State
 from tests.rsc.rllib.world import RUN, World, config_of, sample
 
@@ -200,3 +202,9 @@ def test_rows__later_state_first__is_kept(sqlite_url: str, monkeypatch: pytest.M
     writer.put(entry(1))
     writer.put(Entry(entry(1).row, "/nowhere", State.STARTED))
     assert writer._entries["j1"].state is State.ENDED
+
+
+def test_callback__that_fails__is_logged_with_its_episode(caplog: pytest.LogCaptureFixture) -> None:
+    broken: Any = SimpleNamespace()
+    EpisodeCallbacks.on_episode_end(broken, episode=SimpleNamespace(id_="e1"))
+    assert "on_episode_end failed for episode e1; training continues" in caplog.text
