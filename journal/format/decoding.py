@@ -21,19 +21,22 @@ _TRADE_DTYPES = {name: np.dtype(dtype) for name, dtype in TRADE_COLUMNS.items()}
 
 
 class DecodeError(ValueError):
-    """A verified message does not hold what its seal says: a bug of another writer, or malice."""
+    """The content of a verified message contradicts its seal, by a bug of another writer or by malice."""
 
 
 def decode(
     message: bytes, extra: tuple[str, ...], seal: Seal, columns: tuple[str, ...] | None = None
 ) -> pa.RecordBatch:
-    """Decode a verified message; raise DecodeError and nothing else.
+    """Decode a verified message.
 
     Args:
         message: The message.
         extra: Names of the extra columns.
         seal: Its seal.
         columns: Decode only these columns of steps and the trades. If there are any, "step" is the first.
+
+    Raises:
+        DecodeError: The content contradicts the seal. No other exception is raised.
     """
     try:
         if decoded_size(message) > MAX_DECODED:
@@ -51,8 +54,8 @@ def decode(
 def _reading(extra: tuple[str, ...], columns: tuple[str, ...] | None) -> tuple[bytes, pa.ipc.IpcReadOptions]:
     """Return the schema message that a stream of one batch starts with, and the options to read it.
 
-    It is read in one thread, which `read_record_batch` does not offer. Sharing thirty small buffers between threads takes
-    more than twice as long, and longer where a training keeps all cores busy.
+    The stream is read in one thread, an option that `read_record_batch` does not have. Several threads take more than twice
+    as long for thirty small buffers, and even longer while a training keeps all cores busy.
     """
     schema = arrow_schema(extra)
     wanted = None if columns is None else [*map(schema.names.index, columns), len(schema) - 1]
@@ -60,7 +63,7 @@ def _reading(extra: tuple[str, ...], columns: tuple[str, ...] | None) -> tuple[b
 
 
 def _check(batch: pa.RecordBatch, seal: Seal) -> None:
-    """Check a batch that Arrow has validated. All buffers are asked for at once, because each call of Arrow costs more."""
+    """Check a batch that Arrow has validated. All buffers are requested at once, because each call of Arrow is expensive."""
     buffers, columns = _buffers_of(batch), batch.num_columns - 1
     lists = 1 + 2 * columns
     validity = (buffers[0], *buffers[1 : lists + 1 : 2], buffers[lists + 2], *buffers[lists + 3 :: 2])
@@ -95,7 +98,7 @@ def _trades_in(buffers: Sequence[Any], lists: int, rows: int) -> int:
 
 
 def _check_nulls(batch: pa.RecordBatch) -> None:
-    *steps, lists = batch.columns  # maybe not all, and not even one
+    *steps, lists = batch.columns  # possibly some of the columns, or none
     columns = [
         *zip(batch.schema.names, steps, strict=False),
         *zip(TRADE_COLUMNS, lists.flatten().flatten(), strict=True),
@@ -105,7 +108,7 @@ def _check_nulls(batch: pa.RecordBatch) -> None:
 
 
 def _nulls_are_times(name: str, column: pa.Array) -> bool:
-    """Whether only unknown times are null."""
+    """Return True if only unknown times are null."""
     if not column.null_count:
         return True
     return name in MARKET_TIMES and int(np.count_nonzero(numpy_of(column) == UNKNOWN_TIME)) == column.null_count

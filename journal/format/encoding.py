@@ -1,7 +1,7 @@
 """Encode the messages of a stream: header and batches.
 
-Arrow makes a template of each message once, for given extra columns. Encoding fills in numbers, one text and the buffers,
-because Arrow itself takes ten times as long for a batch of a few rows.
+Arrow creates a template of each message once for given extra columns. Encoding fills in numbers, one text and the
+buffers, because Arrow itself takes ten times as long for a batch of a few rows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from journal.format.frames import (
 from journal.format.schema import MAX_HEADER, STEP_COLUMNS, TRADE_COLUMNS, UNKNOWN_TIME
 from journal.format.slots import Columns
 
-_COMPRESSED_ROWS = 64  # batches of as many rows are compressed
+_COMPRESSED_ROWS = 64  # batches of at least this many rows are compressed
 _PLAIN, _BITS, _NULLABLE = range(3)  # kinds of columns
 
 
@@ -61,11 +61,11 @@ def _header_template(extra: tuple[str, ...]) -> _Template:
 
 
 class _Template:
-    """The metadata of an Arrow message, without the text that one of its keys has.
+    """The metadata of an Arrow message, without the value of one key.
 
     Args:
-        message: A message in which this text is empty. Its body is left out.
-        pairs: Where its vector of keys and texts is.
+        message: A message in which this value is empty. Its body is left out.
+        pairs: The position of its vector of keys and values, in bytes.
         key: The key.
     """
 
@@ -74,7 +74,7 @@ class _Template:
         at = flatbuffer.value_of(message, pairs, key.encode())
         struct.pack_into(
             "<I", head, at, len(head) - at
-        )  # the text will follow the head; a place is relative to its field
+        )  # the text will follow the head; a flatbuffer stores positions relative to the field
         self.head = bytes(head)
         self._digits = message.index(FRAME_PREFIX) + len(FRAME_PREFIX)
 
@@ -95,7 +95,7 @@ class BatchEncoder:
 
     def __init__(self, extra: tuple[str, ...]) -> None:
         schema = arrow_schema(extra)
-        self._step_kinds = [_kind_of(field) for field in schema][:-1]  # the last one holds the trades
+        self._step_kinds = [_kind_of(field) for field in schema][:-1]  # the last column has the trades
         self._trade_kinds = [_kind_of(field) for field in TRADE_TYPE]
         self._plain, self._compressed = (_BatchTemplate(extra, codec) for codec in (None, "lz4"))
         self._codec = pa.Codec("lz4")
@@ -115,7 +115,7 @@ class BatchEncoder:
         return template.filled(head, SEAL_PREFIX + seal.to_json(), body, journal_seed)
 
     def _squeezed(self, data: bytes) -> bytes:
-        """Return a buffer as Arrow compresses one: its length, and a frame of LZ4. An empty one stays empty."""
+        """Return a buffer compressed as by Arrow: its length, then an LZ4 frame. An empty buffer stays empty."""
         return len(data).to_bytes(8, "little") + self._codec.compress(data, asbytes=True) if data else b""
 
 
@@ -132,7 +132,7 @@ def _kind_of(field: pa.Field) -> int:
 
 
 def _buffers_of(columns: Columns, kinds: list[int]) -> tuple[list[bytes], list[int]]:
-    """Return the buffers of columns, validity and values of each in turn, and how many nulls each column has."""
+    """Return the buffers of columns (validity and values of each), and the number of nulls in each column."""
     buffers: list[bytes] = []
     nulls: list[int] = []
     for values, kind in zip(columns.values(), kinds, strict=True):
@@ -145,7 +145,7 @@ def _buffers_of(columns: Columns, kinds: list[int]) -> tuple[list[bytes], list[i
 
 
 class _BatchTemplate(_Template):
-    """The metadata of a record batch, with the places of its numbers."""
+    """The metadata of a record batch, with the positions of its numbers."""
 
     def __init__(self, extra: tuple[str, ...], codec: str | None) -> None:
         message = _sample_batch(extra, codec)
@@ -183,7 +183,7 @@ def _put_pairs(head: bytearray, at: int, firsts: Sequence[int], seconds: Sequenc
 
 
 def _sample_batch(extra: tuple[str, ...], codec: str | None) -> bytes:
-    """Return a batch of a row with a trade, as Arrow encodes it: Arrow leaves out numbers that are 0."""
+    """Return a batch with one row and one trade, encoded by Arrow. Its numbers are not 0, because Arrow omits zeros."""
     steps = {name: np.ones(1, dtype) for name, dtype in STEP_COLUMNS.items()} | {name: np.ones(1) for name in extra}
     batch = batch_of(steps, {name: np.ones(1, dtype) for name, dtype in TRADE_COLUMNS.items()}, extra)
     options = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)

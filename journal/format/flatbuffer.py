@@ -1,6 +1,6 @@
 """Find the fields of an Arrow message's metadata, and how much memory decoding it would need.
 
-A flatbuffer table starts with the distance back to its vtable, which lists the place of each field (0: absent).
+A flatbuffer table starts with the distance back to its vtable, which lists the position of each field (0: absent).
 Layouts are those of Arrow's `Message.fbs`: Message(version, header_type, header, bodyLength, custom_metadata),
 Schema(endianness, fields, custom_metadata, ...), RecordBatch(length, nodes, buffers, compression, ...),
 Buffer(offset, length), KeyValue(key, value).
@@ -28,7 +28,7 @@ def decoded_size(message: bytes) -> int:
 
 
 def message_length(start: bytes) -> int | None:
-    """Return the length of the message that starts here, by Arrow's own metadata; None if that is not in these bytes."""
+    """Return the length of the message that starts here, from Arrow's own metadata; None if these bytes do not have it."""
     try:
         root = root_of(start)
         slot = slot_of(start, root, BODY_LENGTH)
@@ -78,12 +78,12 @@ def _decoded_size(message: bytes) -> int:
 
 
 def root_of(message: bytes) -> int:
-    """Return where the message's root table is."""
+    """Return the position of the message's root table."""
     return 8 + u32(message, 8)
 
 
 def value_of(message: bytes, pairs: int, key: bytes) -> int:
-    """Return where the offset of a key's value is, in a vector of KeyValue tables; raise ValueError if it is not there."""
+    """Return the position of a key's value offset in a vector of KeyValue tables; raise ValueError if there is none."""
     for at in range(pairs + 4, pairs + 4 + 4 * u32(message, pairs), 4):
         table = at + u32(message, at)
         name = child_of(message, table, _KEY)
@@ -93,7 +93,7 @@ def value_of(message: bytes, pairs: int, key: bytes) -> int:
 
 
 def child_of(message: bytes, table: int, field: int) -> int:
-    """Return where a field that is a table, a vector or a text is; raise ValueError if it is absent."""
+    """Return the position of a field that is a table, a vector or a text; raise ValueError if it is absent."""
     slot = slot_of(message, table, field)
     if not slot:
         raise ValueError("the message lacks a field, such as a record batch")
@@ -101,7 +101,7 @@ def child_of(message: bytes, table: int, field: int) -> int:
 
 
 def slot_of(message: bytes, table: int, field: int) -> int:
-    """Return how far behind its table's place a field is; 0 if it is absent."""
+    """Return the distance from a table's position to a field; 0 if the field is absent."""
     vtable = table - struct.unpack_from("<i", message, table)[0]
     if vtable < 0:
         raise ValueError("the message's metadata is malformed")
@@ -111,7 +111,7 @@ def slot_of(message: bytes, table: int, field: int) -> int:
 
 
 def u32(message: bytes, at: int) -> int:
-    """Return the number at this place."""
+    """Return the number at this position."""
     return int(struct.unpack_from("<I", message, at)[0])
 
 

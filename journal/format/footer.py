@@ -1,4 +1,4 @@
-"""The footer of a closed journal: its totals at the file's end. It only saves time: the batches contain the same values.
+"""Encode and decode the footer of a closed journal, with its totals. It saves time: the batches have the same values.
 
 It follows Arrow's end-of-stream mark, where Arrow readers stop:
 JSON, its length (4 bytes), CRC32C of both (4 bytes, seeded with the journal id), magic (8 bytes).
@@ -58,7 +58,7 @@ def decode_footer(end_of_file: bytes, file_size: int, journal_seed: int) -> Foot
 
 
 def footer_length(trailer: bytes) -> int | None:
-    """Return the length of the footer with this trailer; None if it is no trailer, or states a length beyond MAX_FOOTER."""
+    """Return the length of the footer with this trailer; None if it is not a trailer, or states more than MAX_FOOTER."""
     if len(trailer) != TRAILER.size:
         return None
     length, _, magic = TRAILER.unpack(trailer)

@@ -25,13 +25,13 @@ from journal.format.values import Moment, Whole, decoder_of
 CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = CONTINUATION + bytes(4)
 FRAME_KEY, HEADER_KEY, SEAL_KEY = "journal.frame", "journal.header", "journal.seal"
-# \x01 cannot occur in JSON text, so no value of a user can look like one of these prefixes.
+# \x01 cannot occur in JSON text, so a user's value cannot look like one of these prefixes.
 FRAME_PREFIX, HEADER_PREFIX, SEAL_PREFIX, _RECORD = b"\x01frame=", b"\x01header=", b"\x01seal=", b"\x01record="
 FRAME_DIGITS = 16
 _BLANK = b"0" * FRAME_DIGITS
 BLANK_FRAME = FRAME_PREFIX + _BLANK
 
-# Times of the market; what the env does not tell is null. Nothing else ever is.
+# Market times. They are null if the env does not tell them; no other column has nulls.
 MARKET_TIMES = ("market_time", "entry_time", "exit_time")
 _TIMES = ("wall_time", *MARKET_TIMES)
 _TIME = pa.timestamp("us", "UTC")
@@ -57,7 +57,7 @@ def arrow_schema(extra: tuple[str, ...]) -> pa.Schema:
 
 @dataclass(frozen=True)
 class End:
-    """How the episode ended: in the seal of a closed journal's last batch, and in its footer."""
+    """How the episode ended. Stored in the seal of a closed journal's last batch, and in its footer."""
 
     reason: str
     message: str
@@ -66,7 +66,7 @@ class End:
 
 @dataclass(frozen=True)
 class Seal:
-    """What a batch says about itself, beside its rows. ``terminal`` holds the flags of its last step."""
+    """The description of a batch, beside its rows. ``terminal`` has the flags of its last step."""
 
     first_step: Whole
     steps: Whole
@@ -94,7 +94,7 @@ class Seal:
 
     @staticmethod
     def from_json(data: bytes) -> Seal:
-        """Decode; raise ValueError for anything that `to_json` did not make. Unknown keys are skipped."""
+        """Decode a seal. Raise ValueError for other input than that of `to_json`. Unknown keys are skipped."""
         return _decode_seal(data)
 
 
@@ -111,24 +111,26 @@ class Frame:
 
 
 def trade_offsets(steps: Columns, trades: Columns, rows: int) -> NDArray[np.int32]:
-    """Return where each step's list of trades begins, and where the last one ends."""
+    """Return the offsets at which each step's list of trades starts, and the end of the last one."""
     offsets = np.zeros(rows + 1, "<i4")
     if len(trades["exit_step"]):
         ends = np.searchsorted(trades["exit_step"], steps["step"], side="right")
-        offsets[1:] = np.maximum.accumulate(ends)  # Arrow does not check them; a hostile tail has any order
+        offsets[1:] = np.maximum.accumulate(
+            ends
+        )  # Arrow does not check offsets, and trades of a hostile tail may be in any order
     return offsets
 
 
 def _arrays_of(columns: Columns, types: Iterable[pa.Field]) -> list[pa.Array]:
     """Return contiguous arrays as Arrow columns, without a copy except for bools, which Arrow packs.
 
-    `pa.array` would import pandas, where it is installed, to ask whether this is a series: 0.25 s of a start.
+    `pa.array` would import pandas, if it is installed, to check for a series. That takes 0.25 s.
     """
     return [
         bool_array(values)
         if values.dtype == bool
         else pa.Array.from_buffers(field.type, len(values), [_validity_of(values, field), pa.py_buffer(values)])
-        for values, field in zip(columns.values(), types, strict=False)  # the schema also has the trades
+        for values, field in zip(columns.values(), types, strict=False)  # the schema also has a column of trades
     ]
 
 
@@ -138,7 +140,7 @@ def _validity_of(values: NDArray[Any], field: pa.Field) -> pa.Buffer | None:
 
 
 def known_bits(times: NDArray[Any]) -> bytes:
-    """Return the validity bits of a column of times; nothing if all are known."""
+    """Return the validity bits of a column of times; empty if all are known."""
     if not len(times) or times.min() != UNKNOWN_TIME:
         return b""
     return packed_bits(times != UNKNOWN_TIME)
@@ -158,10 +160,10 @@ def stamped(before: bytes, behind: bytes, body: bytes, journal_seed: int) -> byt
     """Return a message with its frame.
 
     Args:
-        before: What stands before the frame's digits.
-        behind: The metadata behind them.
+        before: The bytes before the frame's digits.
+        behind: The metadata after them.
         body: The body.
-        journal_seed: Where the CRC starts.
+        journal_seed: The start value of the CRC.
     """
     length = b"%08x" % (len(before) + FRAME_DIGITS + len(behind) + len(body))
     crc = crc32c(body, crc32c(behind, crc32c(_BLANK, crc32c(before, journal_seed))))
@@ -246,12 +248,12 @@ def _value(message: bytes, prefix: bytes) -> bytes | None:
 
 
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch without rows. It is made without lists, for which pyarrow would import pandas."""
+    """Return a batch without rows. It is not made from lists, because pyarrow would import pandas for them."""
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def batch_of(steps: Columns, trades: Columns, extra: Sequence[str]) -> pa.RecordBatch:
-    """Return a block that is not sealed yet as an Arrow batch."""
+    """Return an unsealed block as an Arrow batch."""
     schema = arrow_schema(tuple(extra))
     arrays = _arrays_of(steps, schema)
     offsets = pa.py_buffer(trade_offsets(steps, trades, len(steps["step"])))

@@ -20,16 +20,16 @@ Fits = list[bool | None]
 
 @dataclass(frozen=True)
 class TailScan:
-    """What a tail holds.
+    """The content of a tail.
 
     Attributes:
         slots: Verified steps and trades, in order.
         damaged: Indices of slots that were written completely and do not verify.
-        lost_end: How many steps the damaged slots behind the last verified step may have been.
-        torn: Whether the last write is unfinished, as the death of the writer leaves it.
-        stated_trades: How many trades the verified slots say that they closed.
-        failed: Whether a slot says that a write failed, so that later steps are lost.
-        unknown: How many verified slots there are of each kind that this version does not know.
+        lost_end: The number of steps that the damaged slots after the last verified step may have been.
+        torn: Whether the last write is unfinished, because the writer was killed.
+        stated_trades: The number of trades that the verified steps closed, as they state it.
+        failed: Whether a slot records that a write failed, so that later steps are lost.
+        unknown: The number of verified slots of each kind that this version does not know.
     """
 
     slots: NDArray[np.void]
@@ -57,12 +57,12 @@ def scan_tail(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int
 
 
 def _used(data: bytes, size: int) -> int:
-    """Return how many slots there are up to the last one that has a kind."""
+    """Return the number of slots up to the last one that has a kind."""
     return len(data[size - 8 : len(data) // size * size : size].rstrip(b"\0"))
 
 
 def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> bool:
-    """Verify a whole generation by one CRC: the last slot's covers all bodies, but no CRC fields."""
+    """Verify a whole generation by the CRC of the last slot, which covers all bodies but no CRC fields."""
     if not _count_up(slots):
         return False
     raw = np.ascontiguousarray(slots).view(np.uint8).reshape(len(slots), layout.size)
@@ -72,7 +72,7 @@ def _verifies(slots: NDArray[np.void], layout: SlotLayout, journal_id: str) -> b
 
 
 def _count_up(slots: NDArray[np.void]) -> bool:
-    """Check that all are steps and trades in order. A step's trades have its number and stand before it."""
+    """Return True if all slots are steps and trades in order. A step's trades have its number and precede it."""
     steps, kinds = slots["step"].astype("<i8"), np.ascontiguousarray(slots["kind"])
     in_order = (steps[1:] - steps[:-1] >= (kinds[:-1] == STEP)).all()
     known = kinds.min() >= STEP and kinds.max() <= TRADE
@@ -80,7 +80,7 @@ def _count_up(slots: NDArray[np.void]) -> bool:
 
 
 def _scan_each(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: int) -> TailScan:
-    """Verify slot by slot; tell the damaged ones from the unfinished and from those that are left over."""
+    """Verify slot by slot, and distinguish damaged, unfinished and left-over slots."""
     size = layout.size
     cut = len(data) % size != 0
     data += bytes(-len(data) % size)
@@ -97,7 +97,9 @@ def _scan_each(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: in
     for stray in _strays(slots, fresh):
         fits[stray] = False
     fresh = [index for index in fresh if fits[index]]
-    if good and not fresh and not unknown:  # its writer died while it blanked the tail: nothing is behind that seal
+    if (
+        good and not fresh and not unknown
+    ):  # the writer died while it blanked the tail, so there are no steps after the seal
         return TailScan(slots[:0], failed=failed_write)
     keep = _last_write_dropped(slots, fresh, fits)
     whole = _whole_steps(slots[keep])
@@ -119,8 +121,8 @@ def _scan_each(data: bytes, layout: SlotLayout, journal_id: str, sealed_step: in
 def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: str) -> Fits:
     """Verify each slot.
 
-    A slot is checked from the CRC that the slot before it states, so that damage costs only its own slot. If that CRC
-    field is what is damaged, the next slot still matches the computed CRC, and verifies all slots since the last good one.
+    A slot is checked from the CRC that the previous slot states, so that damage affects only its own slot. If that CRC
+    field itself is damaged, the next slot still matches the computed CRC, and verifies all slots since the last good one.
     """
     size, mask = layout.size, journal_seed(journal_id)
     stated = slots["crc"].tolist()
@@ -149,7 +151,7 @@ def _fits(slots: NDArray[np.void], data: bytes, layout: SlotLayout, journal_id: 
 
 
 def _strays(slots: NDArray[np.void], fresh: list[int]) -> list[int]:
-    """Return slots that verify but whose step number cannot stand there."""
+    """Return slots that verify but whose step number is impossible at their position."""
     least, found = 0, []
     for index in fresh:
         step = int(slots["step"][index])
@@ -212,7 +214,7 @@ def _is_one_write(slots: NDArray[np.void], fits: Fits, unfinished: list[int], la
 
 
 def _whole_steps(slots: NDArray[np.void]) -> NDArray[np.void]:
-    """Drop trades behind the last step: `append` did not return from their step."""
+    """Drop trades after the last step, because `append` did not return for their step."""
     if len(slots) and slots["kind"][-1] == STEP:
         return slots
     steps = np.flatnonzero(slots["kind"] == STEP)
@@ -220,6 +222,6 @@ def _whole_steps(slots: NDArray[np.void]) -> NDArray[np.void]:
 
 
 def _stated_trades(slots: NDArray[np.void]) -> int:
-    """Return how many trades these steps say that they closed, plus the trades behind the last step."""
+    """Return the number of trades that these steps state, plus the trades after the last step."""
     stated = slots["trades"][slots["kind"] == STEP]
     return int(stated.sum()) + len(slots) - len(_whole_steps(slots))

@@ -18,17 +18,17 @@ TAIL_SUFFIX = ".tail"
 FAILED_SUFFIX = ".failed"
 RUN_MARKER = "run"
 ROOT_ID_FILE = "root"
-RECOVERED_NOTE = "recovered"  # about.notes of a journal that `recover` made: what it had lost before
+RECOVERED_NOTE = "recovered"  # key in about.notes of a journal that `recover` made: the earlier losses
 WRITERS_DIR = "writers"
-NEW_SUFFIX = ".new"  # a file that has no final name yet
+NEW_SUFFIX = ".new"  # suffix of a file without its final name
 SPARE_SUFFIX = ".spare"  # an empty tail, kept for the next episode
 TAIL_LOST = "its tail is missing or was cut: later steps are lost, number unknown"
 LEASE_INTERVAL_S = 10.0
 
-# Limits. They bound what a hostile file can make a reader allocate.
+# Limits. They bound the memory that a reader allocates for a hostile file.
 MAX_EXTRA_COLUMNS = 1024
 MAX_HEADER = 1 << 24  # bytes of Arrow metadata in the header
-MAX_METADATA = 1 << 20  # the same in a batch, seal included
+MAX_METADATA = 1 << 20  # bytes of Arrow metadata in a batch, seal included
 MAX_MESSAGE = 1 << 28  # bytes of a message
 MAX_DECODED = 1 << 28  # bytes of a batch, decompressed
 MAX_FOOTER = 1 << 20  # bytes of a footer's JSON
@@ -95,7 +95,7 @@ STEP_FLOATS = (
 # Extra columns that metrics read, where a journal has them.
 FILL_PRICE = "fill_price"  # the price at which orders filled in the step; without it that is `price`
 COSTS = "costs"  # all costs of the step; without it they are `fees`
-EXIT_COSTS = "exit_costs"  # what closing the position at `price` would cost
+EXIT_COSTS = "exit_costs"  # the costs of closing the position at `price`
 
 # Columns of a block of steps, as `Journal.steps` and a fold see them: numpy type codes, so that no numpy is imported.
 STEP_COLUMNS: dict[str, str] = {
@@ -130,5 +130,5 @@ class Fold(Protocol):
         """Take the next block: contiguous arrays named by STEP_COLUMNS, extra columns, and TRADE_COLUMNS."""
 
     def to_bytes(self) -> bytes:
-        """Return the whole state; it must be small, since each batch carries it."""
+        """Return the whole state. It must be small, since each batch stores it."""
         ...

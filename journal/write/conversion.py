@@ -15,10 +15,10 @@ _TRADE_FLOATS = ("quantity", "entry_price", "exit_price", "pnl", "costs")
 def converted_step(arguments: Sequence[Any], extra_columns: tuple[str, ...]) -> tuple[Any, ...]:
     """Return the arguments of `JournalWriter.append` as plain numbers.
 
-    None becomes unknown, a datetime microseconds, a number of any class a float.
+    None becomes unknown, a datetime becomes microseconds, and a number of any class becomes a float.
 
     Args:
-        arguments: The positional arguments of `append`, all of them.
+        arguments: All positional arguments of `append`.
         extra_columns: The names of the journal's extra columns.
 
     Raises:

@@ -1,7 +1,7 @@
 """Renew the leases of this process: heartbeat files for observers that cannot see its locks.
 
-One thread renews one lease in each run folder, and checks what the process holds open there. Mapped writes notice neither
-a read-only file system nor a removed file, so the check is how a writer learns of them. `journal.host.leases` reads leases.
+One thread renews one lease in each run folder, and checks the files that the process holds open there. Mapped writes do
+not notice a read-only file system or a removed file, so writers rely on this check. `journal.host.leases` reads leases.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _LOST = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
 
 
 class Held(Protocol):
-    """A file, or several that belong together, that this process holds open in a run's folder."""
+    """Protocol of an object with open files in a run's folder, such as a writer."""
 
     def held_files(self) -> Iterable[str]:
-        """Return the names of the files that must be there; none once it is closed."""
+        """Return the names of the files that must exist; none after it is closed."""
         ...
 
     def hand_over(self, error: OSError) -> None:
-        """Take an error that the renewing thread found. Called in that thread."""
+        """Handle an error that the renewing thread found. Called in that thread."""
         ...
 
 
@@ -59,25 +59,25 @@ class Place:
     _inodes: dict[str, int] = field(default_factory=dict)
 
     def hold(self, name: str, held: Held) -> None:
-        """List a file in the lease from the next renewal on. Called before the file has its name."""
+        """List a file in the lease from the next renewal on. Call it before the file gets its name."""
         reference = weakref.ref(held, lambda gone: self._drop(name, gone))
         if _keeper is not None and self.folder:
             _keeper.hold(self, name, reference)
 
     def release(self, name: str, held: Held) -> None:
-        """List a file no longer."""
+        """Stop listing a file."""
         reference = self._held.get(name)
         if reference is not None and reference() is held:
             del self._held[name]
 
     def _drop(self, name: str, gone: weakref.ref[Held]) -> None:
-        """List a file no longer whose writer was forgotten without a close."""
+        """Stop listing a file whose writer was deleted without being closed."""
         if self._held.get(name) is gone:
             del self._held[name]
 
 
 class _Keeper(threading.Thread):
-    """Renews the leases of this process, one thread for all its runs. A failed renewal is tried again next time."""
+    """Renews the leases of this process, with one thread for all its runs. A failed renewal is retried next time."""
 
     def __init__(self, interval_s: float) -> None:
         super().__init__(name="journal-lease", daemon=True)
@@ -87,7 +87,7 @@ class _Keeper(threading.Thread):
         self._beat = 0
 
     def place(self, run_folder: Path) -> Place:
-        """Return the folder's place, with a lease that was written; raise OSError."""
+        """Return the folder's place after writing its lease. Raises OSError."""
         with no_fork, self._lock:
             identity = _identity_of(run_folder)
             place = self._places.get(identity)
@@ -98,7 +98,7 @@ class _Keeper(threading.Thread):
         return place
 
     def hold(self, place: Place, name: str, held: weakref.ref[Held]) -> None:
-        """List a file. A place that was let go meanwhile is renewed again."""
+        """List a file. If the place was released meanwhile, it is renewed again."""
         with no_fork, self._lock, contextlib.suppress(OSError):
             place._held.setdefault(name, held)
             if place._writers_fd < 0:
@@ -123,19 +123,21 @@ class _Keeper(threading.Thread):
                     self._let_go(place)
             except OSError as error:
                 log.debug("lease in %s not renewed: %s", place.folder, error)
-                if error.errno == errno.EROFS:  # the file system takes no writes; stores to mapped pages do not notice
+                if (
+                    error.errno == errno.EROFS
+                ):  # the file system refuses writes, which stores to mapped pages do not notice
                     _hand_over(place, lambda held: OSError(errno.EROFS, os.strerror(errno.EROFS)))
-            except Exception:  # whatever it is, the other leases go on
+            except Exception:  # any error; the other leases are renewed anyway
                 log.exception("lease in %s not renewed", place.folder)
 
     def _check(self, place: Place) -> None:
-        """Invariant J6: a journal that has lost a file ends at once, and audibly."""
+        """End each journal that has lost a file, with a warning (invariant J6)."""
         names = _hand_over(place, lambda held: _trouble_of(place, held))
         for name in place._inodes.keys() - names:
             del place._inodes[name]
 
     def _renew(self, place: Place, *, ended: bool = False) -> None:
-        """Replace the lease whole: an observer never sees half of it."""
+        """Replace the lease atomically, so that an observer never reads a part of it."""
         token = this_writer().token
         hidden, name = f".{token}{NEW_SUFFIX}", f"{token}{LEASE_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -145,9 +147,9 @@ class _Keeper(threading.Thread):
         os.replace(hidden, name, src_dir_fd=place._writers_fd, dst_dir_fd=place._writers_fd)
 
     def _let_go(self, place: Place) -> None:
-        """Say in the lease that nothing is held here, and close the folder.
+        """Record in the lease that no files are held here, and close the folder.
 
-        So the descriptors of finished runs do not pile up, and their disks can be unmounted.
+        Otherwise the descriptors of finished runs would accumulate, and their disks could not be unmounted.
         """
         with no_fork, self._lock:
             if place._held:  # by another thread, just now
@@ -160,21 +162,21 @@ class _Keeper(threading.Thread):
                 os.close(fd)
 
     def forget(self) -> None:
-        """Close what a forked child inherited."""
+        """Close the descriptors that a forked child inherited."""
         for place in self._places.values():
             os.close(place._writers_fd)
             place._writers_fd = -1
 
 
 def _hand_over(place: Place, trouble_of: Callable[[Held], OSError | None]) -> set[str]:
-    """Hand errors to what is held, and return the names of all files that must be there."""
+    """Pass errors to the writers, and return the names of all files that must exist."""
     names: set[str] = set()
     for name, reference in list(place._held.items()):
         held = reference()
         if held is None:
             continue
         error = trouble_of(held)
-        # A writer that closes is released before its files go, so one that is still held has lost them.
+        # A closing writer is released before its files are removed, so a writer that is still held has lost them.
         if error is not None and place._held.get(name) is reference:
             held.hand_over(error)
         names.update(held.held_files())
@@ -182,7 +184,7 @@ def _hand_over(place: Place, trouble_of: Callable[[Held], OSError | None]) -> se
 
 
 def _trouble_of(place: Place, held: Held) -> OSError | None:
-    """Return an error if a file has lost its name. Errors that can pass, as of a network, are none."""
+    """Return an error if a file has lost its name. Temporary errors, such as those of a network, are ignored."""
     for name in held.held_files():
         try:
             inode = os.stat(f"../{name}", dir_fd=place._writers_fd, follow_symlinks=False).st_ino
@@ -219,9 +221,9 @@ _keeper: _Keeper | None = None
 
 
 def keep(run_folder: Path) -> Place:
-    """Have the lease of this process in this run's folder renewed for as long as it holds files there.
+    """Renew the lease of this process in this run's folder as long as it holds files there.
 
-    Where no lease can be made, the place is blank, and observers that need the lease are unsure and wait.
+    If no lease can be written, the place is blank, and observers that need the lease are unsure and wait.
     """
     global _keeper  # noqa: PLW0603 - one thread a process, made when the first journal is
     if _keeper is None:
@@ -235,7 +237,7 @@ def keep(run_folder: Path) -> Place:
 
 
 def _forget_in_child() -> None:
-    """In a forked child: threads do not survive a fork, and the leases are the parent's."""
+    """Reset in a forked child: it does not have the thread, and the leases belong to the parent."""
     global _keeper
     keeper, _keeper = _keeper, None
     if keeper is not None:

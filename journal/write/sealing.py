@@ -1,4 +1,4 @@
-"""The files of one episode's journal: open them, move steps from the tail into the stream, and end after a failure."""
+"""Handle the files of a journal: open them, move steps from the tail into the stream, and end after a failure."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ open_writers: weakref.WeakSet[SealingWriter] = weakref.WeakSet()
 
 
 class SealingWriter:
-    """The stream and the tail of a journal that is being written. `JournalWriter` sets the attributes, and appends."""
+    """The stream and the tail of an open journal. `JournalWriter` sets the attributes, and appends."""
 
-    # Slots, because attribute access is measurable here, and a __dict__ of more than 30 keys is slow.
+    # __slots__, because attribute access is measurable here, and a __dict__ of more than 30 keys is slow.
     __slots__ = (
         "__weakref__", "_crc", "_durability", "_fd", "_file", "_filled", "_intended_bytes", "_journal_seed", "_kept",
         "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_on_failure", "_pack", "_place", "_put",
@@ -70,7 +70,7 @@ class SealingWriter:
     _last: tuple[int, int, int]  # wall time, market time and flags of the last sealed step
     _layout: SlotLayout
     _limit: int  # slots between two seals
-    _lost: OSError | None  # what the thread that renews the lease found
+    _lost: OSError | None  # an error that the thread that renews the lease found
     _mask: int
     _most_slots: int
     _on_error: str
@@ -94,20 +94,20 @@ class SealingWriter:
         return self._file.rpartition("/")[2]
 
     def __del__(self) -> None:
-        """A forgotten writer frees its lock."""
+        """Release the lock of a writer that was deleted without being closed."""
         fd = getattr(self, "_fd", -1)
         if fd >= 0:
             os.close(fd)
 
     def held_files(self) -> tuple[str, ...]:
-        """Return the names of the files that must be there, for the thread that renews this process's lease."""
+        """Return the names of the files that must exist, for the thread that renews this process's lease."""
         tail = self._tail
         if self.closed or tail is None or self._put is nowhere:
             return ()
         return self._name, tail.name
 
     def hand_over(self, error: OSError) -> None:
-        """Take an error that the renewing thread found: the next step, or the close, ends journaling by it."""
+        """Store an error that the renewing thread found. The next step, or the close, ends journaling with it."""
         if self.closed or self.failure is not None or self._lost is not None:
             return
         self._lost = error
@@ -119,19 +119,19 @@ class SealingWriter:
         self._tell(error)
 
     def _tell(self, error: OSError) -> None:
-        """Call `on_failure`, once: its caller may record that steps are lost, while this process lives."""
+        """Call `on_failure` once, so that the loss can be recorded while this process lives."""
         tell, self._on_failure = self._on_failure, None
         if tell is not None:
             try:
                 tell(self, error)
             except Exception:
-                log.exception("the failure of journal %s is not told", self.path)
+                log.exception("the failure of journal %s could not be passed on", self.path)
 
     def _open(self, header_of: Callable[[FileId, bool], Header]) -> None:
-        """Invariant L2: the file is locked, and has its header and its tail, before it has its name.
+        """Create the stream. It is locked, and has its header and its tail, before it gets its name (invariant L2).
 
         Args:
-            header_of: Makes the header for the stream's file, given also whether the tail is mapped.
+            header_of: Returns the header for the stream's file; the second argument is whether the tail is mapped.
         """
         try:
             with NewFile(self._file) as stream:
@@ -166,7 +166,7 @@ class SealingWriter:
         self._release()
 
     def _make_room(self, trades: int) -> None:
-        """Seal if the tail's share of slots is used up, or if this step does not fit behind what is there."""
+        """Seal if the tail's number of slots is used up, or if this step does not fit into the rest."""
         if self._put is ended:
             ended(b"")
         most = min(MAX_TRADES_PER_STEP, self._most_slots)
@@ -191,13 +191,13 @@ class SealingWriter:
                 self._fail(error)
 
     def _seal(self, end: End | None) -> None:
-        """Move the rows since the last seal from the tail into the stream, with a checkpoint behind them."""
+        """Move the rows since the last seal from the tail into the stream, with a checkpoint after them."""
         if self._sealing:
             self._settle()
         if not self._rows and end is None:
             return
         self._sealing = True
-        self._filled = self._limit  # if an exception leaves, the next step comes here first
+        self._filled = self._limit  # if an exception leaves, the next step continues here
         data = b"".join(self._rows)
         steps, trades = self._layout.columns(np.frombuffer(data, self._layout.dtype))
         if self.fold is not None and self._rows:
@@ -207,7 +207,7 @@ class SealingWriter:
             self._last = (int(steps["wall_time"][-1]), int(steps["market_time"][-1]), terminal)
         seal = self._seal_of(len(steps["step"]), len(trades["pnl"]), end)
         if self.failure is None and not self._in_order(steps):
-            # Invariant: what is sealed can be read.
+            # Invariant: sealed rows can be read.
             self._fail(OSError(errno.EBUSY, "several threads append to it at once"))
         if self.failure is None:
             message = encoder_of(self.about.extra_columns).encode(steps, trades, seal, self._journal_seed)
@@ -227,9 +227,9 @@ class SealingWriter:
         return np.array_equal(steps["step"], np.arange(self._sealed_steps + 1, self.steps + 1))
 
     def _settle(self) -> None:
-        """Finish a seal that an exception such as Ctrl-C left.
+        """Finish a seal that an exception such as Ctrl-C interrupted.
 
-        What it wrote counts. How much it folded is unknown, so no more checkpoints follow, and readers fold the rows.
+        Its written rows count. It is unknown how many it folded, so no more checkpoints follow, and readers fold the rows.
         """
         self._sealing = False
         self.fold = None
@@ -258,7 +258,7 @@ class SealingWriter:
         return Seal(self._sealed_steps + 1, steps, self._sealed_trades + 1, trades, *self._last, state, end)
 
     def _write_seal(self, message: bytes, seal: Seal) -> None:
-        """Invariant J1: the stream has the rows (and the disk, if asked) before the tail is used anew or removed."""
+        """Write the rows to the stream (and to disk if requested) before the tail is reused or removed (invariant J1)."""
         if self._tail is None:  # the fold forked, and this is the child
             ended(b"")
         self._check_name()
@@ -269,18 +269,18 @@ class SealingWriter:
         size, next_crc = self._stream_bytes + len(message), generation_seed(self.journal_id, self.steps + 1)
         self._intended_bytes = size
         write_all(self._fd, message)
-        self._stream_bytes = size  # no call from here to the rows' end, so that no signal comes between
+        self._stream_bytes = size  # no calls from here on, so that no signal interrupts
         self._sealed_steps, self._sealed_trades, self._rows, self._crc = self.steps, self.trades, [], next_crc
         if self._durability != "process":
             os.fdatasync(self._fd)
         if seal.end is None:
             self._tail.restart()
         else:
-            tail, self._tail = self._tail, None  # first, because a signal could close it while it waits to be reused
+            tail, self._tail = self._tail, None  # first, because a signal could close it before it is reused
             tail.retire()
 
     def _check_name(self) -> None:
-        """Invariant J6: a removed run folder ends journaling audibly; writes to a file without a name would succeed."""
+        """End journaling if the run's folder was removed (invariant J6). Writes to a file without a name would succeed."""
         if self._lost is not None:
             raise self._lost
         try:
@@ -288,13 +288,13 @@ class SealingWriter:
             lost = made is not None and found.st_ino != made.inode and not os.fstat(self._fd).st_nlink
         except (FileNotFoundError, NotADirectoryError):
             raise
-        except OSError:  # a network that fails for a moment is no loss; the write decides
+        except OSError:  # a short network failure is no loss; the write decides
             return
         if lost:
             raise OSError(errno.ESTALE, "another file has taken its name")
 
     def _fail(self, error: OSError) -> None:
-        """Invariant J6: the first failed write ends journaling for good. The lock stays until the episode ends."""
+        """End journaling after the first failed write (invariant J6). The lock is kept until the episode ends."""
         self.failure = error
         self._put = nowhere
         if self._tail is not None:
@@ -302,7 +302,7 @@ class SealingWriter:
             tail, self._tail = self._tail, None
             try:
                 os.rename(tail.path, failed_path(self.path))
-            except OSError:  # a read-only file system; readers of this mount see what is stored in its pages
+            except OSError:  # a read-only file system; readers of this mount still see the stored pages
                 body = self._layout.pack_failed(self.steps + 1)
                 mark = body + pack_crc(crc32c(body, self._crc) ^ self._mask)
                 tail.put_mark(mark, sum(len(row) for row in self._rows))
@@ -340,16 +340,16 @@ class SealingWriter:
             tail.close()
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            os.close(fd)  # no signal comes between
+            os.close(fd)  # so that no signal interrupts
 
     def _abandon(self) -> None:
-        """In a forked child: close the descriptors and nothing else. The journal, and its lock, are the parent's."""
+        """Close only the descriptors in a forked child. The journal and its lock belong to the parent."""
         self.closed = True
         self._release()
 
 
 def nowhere(data: bytes) -> int:
-    """Take the steps of a journal that failed: only the fold sees them."""
+    """Discard the steps of a failed journal. Only the fold gets them."""
     return len(data)
 
 

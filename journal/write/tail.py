@@ -1,8 +1,8 @@
-"""The tail file stores the steps since the last seal. It remains if the writer is killed.
+"""Write the tail, the file with the steps since the last seal. It remains if the writer is killed.
 
-On file systems that overwrite reserved blocks in place, the tail is reserved and mapped. A step is then a copy into the page
-cache, without a system call, and survives SIGKILL as a write does. Elsewhere, and where each step must reach the disk, a
-step is one `write`. ADR 2 has the reasons and the limits.
+On file systems that overwrite reserved blocks in place, the tail is reserved and mapped. Then a step is a copy into the page
+cache without a system call, and survives SIGKILL like a write. On other file systems, and if each step must reach the disk,
+a step is one `write`. ADR 2 has the reasons and the limits.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from journal.host.files import take_name
 _EXT4, _TMPFS = 0xEF53, 0x01021994
 _MOST_SPARES = 64
 
-_spares: list[Tail] = []  # all of one folder and capacity
+_spares: list[Tail] = []  # all spares have one folder and capacity
 
 
 def open_tail(path: str, capacity: int, *, sync_each_step: bool) -> Tail:
-    """Return a blank tail of this name: one that an earlier episode left, because renaming is cheaper than making.
+    """Return a blank tail of this name. The tail of an earlier episode is reused, because renaming is cheaper.
 
     Args:
-        path: The name that it gets.
+        path: The tail's name.
         capacity: Bytes that a mapped tail reserves.
         sync_each_step: Whether each step must reach the disk; such a tail is never mapped.
 
     Raises:
         FileExistsError: A file of this name exists.
-        OSError: The tail cannot be made.
+        OSError: The tail cannot be created.
     """
     while not sync_each_step and (spare := _spare_for(path, capacity)) is not None:
         try:
@@ -67,9 +67,9 @@ def _spare_for(path: str, capacity: int) -> Tail | None:
 
 
 class Tail:
-    """An open tail. ``put(data)`` appends, returns the number of bytes taken, and raises OSError.
+    """An open tail. ``put(data)`` appends, returns the number of written bytes, and raises OSError.
 
-    A mapped tail holds one descriptor, which belongs to the mapping; ``fd`` is -1 then.
+    If the tail is mapped, its only descriptor belongs to the mapping, and ``fd`` is -1.
     """
 
     put: Callable[[bytes], int]
@@ -92,7 +92,7 @@ class Tail:
         if self._map is not None:
             self.put = self._map.write
             self.fd = -1
-            os.close(fd)  # the mapping has its own
+            os.close(fd)  # the mapping has its own descriptor
         elif sync_each_step:
             self.put = lambda data: _write_synced(fd, data)
         else:
@@ -108,11 +108,11 @@ class Tail:
         return self._capacity == capacity and self.folder == path.rpartition("/")[0]
 
     def fits(self, size: int) -> bool:
-        """Return True if a write of this size has room behind what is here."""
+        """Return True if there is room for a write of this size."""
         return self._map is None or self._map.tell() + size <= len(self._map)
 
     def grow(self, size: int) -> None:
-        """Make room for a step with more trades than a whole tail holds; called while the tail is blank."""
+        """Make room for a step with more trades than a tail can hold. Call it while the tail is blank."""
         if self._map is None:
             return
         fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -124,11 +124,11 @@ class Tail:
         self._blank = bytes(size)
 
     def restart(self) -> None:
-        """Blank everything, because the stream holds it now, and start again at the front."""
+        """Blank the tail, because its rows are in the stream now, and start again at the front."""
         self.rewind(0)
 
     def rewind(self, start: int) -> None:
-        """Blank what was written from ``start`` on, and continue there."""
+        """Blank the bytes from ``start`` on, and continue there."""
         if self._map is not None:
             end = self._map.tell()
             self._map[start:end] = self._blank[start:end]
@@ -140,19 +140,19 @@ class Tail:
         os.lseek(self.fd, start, os.SEEK_SET)
 
     def put_mark(self, mark: bytes, at: int) -> None:
-        """Store a last slot behind the first ``at`` bytes if the tail is mapped and ends there."""
+        """Store a last slot after the first ``at`` bytes, if the tail is mapped and ends there."""
         if self._map is not None and self._map.tell() == at and self.fits(len(mark)):
             self._map.write(mark)
 
     def rename(self, path: str) -> None:
-        """Take another name in the same folder; raise FileExistsError if another file has it."""
+        """Rename the tail in the same folder. Raise FileExistsError if another file has the name."""
         take_name(self.path, path)
         self.path, self.name = path, path.rpartition("/")[2]
 
     def retire(self) -> None:
-        """Keep the tail for the next episode of the same run, under a hidden name. The stream holds all rows by now.
+        """Keep the tail under a hidden name for the next episode of the same run. The stream has all rows by now.
 
-        Spares of other runs are removed, so that descriptors and files of finished runs do not pile up.
+        Spares of other runs are removed, so that descriptors and files of finished runs do not accumulate.
         """
         if self._map is None or len(self._map) != self._capacity:
             self.discard()
@@ -170,7 +170,7 @@ class Tail:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the file. A tail that stays beside a closed journal does no harm."""
+        """Remove the file. A tail that remains beside a closed journal is harmless."""
         with contextlib.suppress(OSError):
             os.unlink(self.path)
         self.close()
@@ -179,7 +179,7 @@ class Tail:
         self.close()
 
     def close(self) -> None:
-        """Release the file and leave it where it is."""
+        """Close the file and keep it."""
         self.put = _closed
         if self._map is not None:
             self._map.close()
@@ -197,7 +197,7 @@ def may_map(fd: int) -> bool:
 
 
 def _file_system_magic(fd: int) -> int:
-    """Return ``f_type`` of statfs(2), which Python does not offer; 0 if it cannot be told."""
+    """Return ``f_type`` of statfs(2), which Python does not offer; 0 if it is unknown."""
     answer = (ctypes.c_long * 64)()
     return int(answer[0]) if _libc().fstatfs(fd, answer) == 0 else 0
 
@@ -236,7 +236,7 @@ def _take_spares() -> list[Tail]:
 
 
 def _forget_spares() -> None:
-    """In a forked child: they are the parent's."""
+    """Forget the spare tails in a forked child, because they belong to the parent."""
     for tail in _take_spares():
         tail.close()
 

@@ -20,7 +20,7 @@ class VectorAppender:
     """Appends one step to each of ``count`` journals that have the same extra columns.
 
     Args:
-        count: How many journals.
+        count: The number of journals.
         extra_columns: The names of their extra columns.
     """
 
@@ -44,7 +44,7 @@ class VectorAppender:
         """Append a step to each journal. All get the same wall time.
 
         Args:
-            writers: The open journals; None where there is none.
+            writers: The open journals; None for an env without one.
             columns: Numbers of each journal, shape (n,): the columns of STEP_FLOATS in order, then the extra ones.
             market_time: Market times in microseconds, shape (n,).
             terminated: Whether each env reached a terminal state, shape (n,).
@@ -75,7 +75,7 @@ class VectorAppender:
         market_time: NDArray[np.int64],
         trades: Mapping[int, Sequence[Trade]],
     ) -> None:
-        """`JournalWriter.append` behind its packing, inlined: a function call for each step is measurable here."""
+        """Do the part of `JournalWriter.append` after packing. Inlined: a function call for each step is measurable here."""
         size = self._size
         for index, writer in enumerate(writers):
             if writer is None:

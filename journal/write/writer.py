@@ -56,33 +56,33 @@ class JournalWriter(SealingWriter):
     `error` if the block raises. Without a close all appended steps are readable, but the journal does not say how the
     episode ended. Not thread-safe.
 
-    A failed write ends journaling of this episode for good. With ``on_error="warn"`` the writer logs one warning, and
-    `append` goes on folding the metrics in memory.
+    A failed write ends journaling of this episode. With ``on_error="warn"`` the writer logs one warning, and `append`
+    continues to fold the metrics in memory.
 
     Args:
         root: Folder of all runs.
         run_id: Name of the run, and of its folder.
         journal_id: Name of the journal; a new one if None.
-        about: What the env says about the episode.
+        about: The env's facts about the episode.
         fold: Running metrics, whose state the journal stores at each seal.
-        durability: What survives a power cut: nothing for certain ("process"), the steps up to the last seal
-            ("checkpoint"), or each step ("step").
+        durability: Which steps certainly survive a power cut: none ("process"), those up to the last seal
+            ("checkpoint"), or all ("step").
         checkpoint_every_steps: Slots between two seals. A step takes one slot, and each trade one.
         on_error: Whether a failed write logs a warning or raises JournalWriteError.
-        on_failure: Called once when journaling ends early, in the thread that noticed it: that of `append`, or the one
-            that renews the lease. It gets the writer and the error.
+        on_failure: Called once with the writer and the error if journaling ends early, in the thread of `append` or in
+            the thread that renews the lease.
 
     Attributes:
         path: The journal's stream, an absolute path.
         steps: Steps appended so far.
         trades: Trades appended so far.
-        failure: Why journaling ended early; None if it did not.
+        failure: The error that ended journaling early; None if there was none.
         closed: Whether `close` was called.
 
     Raises:
         JournalExistsError: The run has a journal of this id.
         UnsafeNameError: An id is not a safe name.
-        JournalValueError: ``about`` holds a value that no reader would accept.
+        JournalValueError: ``about`` contains a value that readers would refuse.
     """
 
     __slots__ = ()
@@ -169,7 +169,7 @@ class JournalWriter(SealingWriter):
         trades: Sequence[Trade] = (),
         extra: Sequence[float] = (),
     ) -> None:
-        """Append one step. Its number is one more than that of the step before. What is left out, or None, is unknown.
+        """Append one step. Its number is that of the previous step plus one. Omitted arguments and None mean unknown.
 
         Args:
             action: The action as one number.
@@ -232,7 +232,7 @@ class JournalWriter(SealingWriter):
         self._rows.append(data)
 
     def checkpoint(self) -> None:
-        """Seal now: move the steps since the last seal into the stream, with the metrics up to here."""
+        """Seal now: move the steps since the last seal into the stream, with the current metrics."""
         if self.closed:
             ended(b"")
         self._seal(None)
@@ -241,8 +241,8 @@ class JournalWriter(SealingWriter):
         """Record how the episode ended, and release the journal. Calling it again does nothing.
 
         Args:
-            reason: How it ended, an EndReason or its text; by the flags of the last step if None.
-            message: More about it, such as the text of an exception.
+            reason: How it ended, an EndReason or its text. None: by the flags of the last step.
+            message: Details, such as the text of an exception.
         """
         if self.closed:
             return
@@ -279,7 +279,7 @@ class JournalWriter(SealingWriter):
             raise JournalValueError("reason", reason, f"one of {', '.join(EndReason)}") from error
 
     def _seal_without_fold_if_it_fails(self, end: End) -> None:
-        """Invariant: a fold that raises costs no step and no end. Readers compute the metrics from the rows."""
+        """Seal, without the fold if it raises. Then no step is lost, and readers compute the metrics from the rows."""
         try:
             self._seal(end)
         except Exception:
@@ -288,11 +288,11 @@ class JournalWriter(SealingWriter):
             raise
 
     def kept_trades(self) -> list[tuple[Any, ...]]:
-        """All trades of the episode, in schema.TRADE_COLUMNS order, if the journal failed; else nothing."""
+        """Return all trades in the order of schema.TRADE_COLUMNS if the journal failed; else an empty list."""
         return [row for _, row in sorted(self._kept.items())]
 
     def _with_trades(self, trades: Sequence[Trade], body: bytes, step: int, market_time: Any) -> tuple[bytes, int]:
-        """Return the slots of a step that closed trades, in one piece, and the running CRC behind them. On the hot path."""
+        """Return the slots of a step that closed trades, in one piece, and the running CRC after them. On the hot path."""
         crc, number, mask, pack_trade = self._crc, self.trades, self._mask, self._layout.pack_trade
         several: list[bytes] | None = [] if len(trades) > 1 else None
         data = b""
