@@ -101,7 +101,6 @@ _HOME = {
         "State",
         "read_journal",
     ),
-    "journal.read.headers": ("read_header",),
     "journal.read.source": ("Source",),
     "journal.read.findings": (
         "Damage",

@@ -44,7 +44,7 @@ def cluster_address(given: str, hint: str) -> str:
     except ValueError:
         place = None, None
     if None in place:
-        raise ClusterError(f"{address!r} is no address of a Ray cluster", "expected HOST:PORT, or auto")
+        raise ClusterError(f"{address!r} is not an address of a Ray cluster", "expected HOST:PORT, or auto")
     try:
         with socket.create_connection(place, timeout=_CONNECT_S) as connection:
             why = "" if os.environ.get("RAY_USE_TLS") in ("1", "true") else _what_is_wrong(connection)
