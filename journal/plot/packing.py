@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from journal.inspect.overview import Overview
     from journal.read.reader import Journal
 
-_LEVELS = 65534  # of a rounded curve; the number after it stands for an unknown value
+_LEVELS, _SPREAD, _UNKNOWN = 4095, 16, 65535
+"""A rounded curve holds its levels, 0 to 4,095, times 16: gzip halves the low bytes of their differences."""
 _MOST_HOLES = 100  # of an episode
 _FULL = ("quantity", "entry_price", "exit_price", "costs")
 _SHORT_BITS = 12  # of the 24 bits of a 32-bit float's mantissa: 3.6 decimal digits
@@ -38,7 +39,7 @@ class Limits:
     Attributes:
         points: Points of a curve.
         trades: Closed trades; the largest profits and losses are kept.
-        short: Leave out rewards, and prices, quantities and costs of trades; round curves to 65,534 levels.
+        short: Leave out rewards, and prices, quantities and costs of trades; round curves to 4,096 levels.
     """
 
     points: int
@@ -187,7 +188,7 @@ def _ranges(parts: list[NDArray[Any]]) -> tuple[list[float], list[float]]:
 def _levels(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint16]:
     with np.errstate(all="ignore"):
         level = np.rint((values - low) / (high - low) * _LEVELS) if high > low else np.zeros(len(values))
-    return np.where(np.isfinite(values), level, _LEVELS + 1).astype(np.uint16)
+    return np.where(np.isfinite(values), level * _SPREAD, _UNKNOWN).astype(np.uint16)
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:

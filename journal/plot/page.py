@@ -140,8 +140,8 @@ def limits_in_words(curves: Curves) -> list[str]:
         )
     if limits.short:
         words.append(
-            "A page of more than 100 episodes has no rewards of single steps, and no prices and costs of single trades;"
-            " `journal plot EPISODE -o episode.html` has them."
+            "A page of more than 100 episodes has no rewards of single steps, and no prices and costs of single trades,"
+            " and rounds curves to 1/4,096 of their range; `journal plot EPISODE -o episode.html` has them."
         )
     return words
 

@@ -63,10 +63,14 @@ def command(
     RUN_ID is a run's id, the unique beginning of one, or `latest`. Columns are those of the view `episode_metrics`,
     in which an undefined metric is NULL; a condition never holds for NULL.
 
+    A column name that does not exist lists all. `journal plot NUMBER -o episode.html` draws an episode by its number,
+    and `journal cat NUMBER --trades` prints its trades.
+
     Exit: 0, 3 if the row of an episode cannot be read.
 
     \b
     Examples:
+      rsc episodes latest --sort pnl --limit 1
       rsc episodes latest --sort -sharpe_ratio --limit 10
       rsc episodes latest --where 'status = truncated and total_steps > 20'
       rsc episodes 20261122-120000 --figure buy_and_hold_return --csv > episodes.csv

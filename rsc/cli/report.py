@@ -66,7 +66,8 @@ def command(
     else:
         total = sum(len(run.episodes) for run in report.runs)
         click.echo(
-            f"{report.path}: {total:,} episodes, {report.charts:,} with charts, {report.size_bytes / 1e6:.2f} MB"
+            f"{report.path}: {total:,} {'episode' if total == 1 else 'episodes'}, {report.charts:,} with charts,"
+            f" {report.size_bytes / 1e6:.2f} MB"
         )
     for name, reason in unreadable.items():
         remark(f"{name}: {reason}")

@@ -116,6 +116,7 @@ def summary_values(runs: Sequence[ReportedRun]) -> dict[str, Any]:
     return {
         "cards": [_card(run) for run in runs],
         "columns": columns,
+        "counts": [f"{len(column.episodes):,}" for column in columns],
         "figures": summary.figure_rows(columns, others),
         "costs": summary.figure_rows(columns, summary.COSTS),
         "settings": summary.settings_rows(runs),

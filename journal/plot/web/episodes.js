@@ -38,6 +38,8 @@ class Filter {
   passes(index) { return this.tests.every(test => test(index)); }
 }
 
+const counted = count => `${grouped(count, 0)} ${count === 1 ? "episode" : "episodes"}`;
+
 class EpisodeTable {
   constructor() {
     this.window = $("window");
@@ -94,7 +96,7 @@ class EpisodeTable {
     for (let index = 0; index < page.count; index++) if (filter.passes(index)) this.order.push(index);
     this.sorted();
     if (!keep) this.active = this.window.scrollTop = 0;
-    $("count").textContent = this.order.length === page.count ? `${grouped(page.count, 0)} episodes` : `${grouped(this.order.length, 0)} of ${grouped(page.count, 0)} episodes`;
+    $("count").textContent = this.order.length === page.count ? counted(page.count) : `${grouped(this.order.length, 0)} of ${counted(page.count)}`;
     if (keep) this.render(); else this.build();
   }
 

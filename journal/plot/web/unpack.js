@@ -1,6 +1,6 @@
 // Decode the data of the page: gzip in base64, arrays in byte planes (journal/plot/packing.py writes them).
 const TYPES = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, i1: Int8Array, i4: Int32Array, f4: Float32Array, f8: Float64Array };
-const UNKNOWN_LEVEL = 65535, LEVELS = 65534;
+const UNKNOWN_LEVEL = 65535, LEVELS = 4095, SPREAD = 16;
 
 async function inflate(bytes) {
   const stream = new DecompressionStream("gzip"), writer = stream.writable.getWriter(), reader = stream.readable.getReader();
@@ -60,8 +60,11 @@ class Curves {
   slice(name, index, first, last) {
     const raw = this.a[name].subarray(first, last), out = new Float64Array(raw.length);
     if (raw instanceof Uint16Array) {
-      const low = this.a[name + "_low"][index], high = this.a[name + "_high"][index];
-      for (let i = 0; i < raw.length; i++) out[i] = raw[i] === UNKNOWN_LEVEL ? NaN : low + (high - low) * raw[i] / LEVELS;
+      const low = this.a[name + "_low"][index], gap = (this.a[name + "_high"][index] - low) / LEVELS;
+      for (let i = 0; i < raw.length; i++) {
+        const value = low + gap * raw[i] / SPREAD;
+        out[i] = raw[i] === UNKNOWN_LEVEL ? NaN : Math.abs(value) < gap / 2 ? 0 : value;  // a flat position is 0
+      }
     } else out.set(raw);
     return out;
   }

@@ -7,7 +7,7 @@ const groupColour = at => `c${at % 7 + 1}`;
 let learning = null;
 function showSections() {
   const known = LEARNED.filter(([key]) => page.has(key));
-  $("learning").hidden = $("spread").hidden = !known.length || !page.count;
+  $("learning").hidden = $("spread").hidden = !known.length || page.count < 2;
   if ($("learning").hidden) return;
   const groupings = [["run", "run"]];
   if (page.runs.length > 1 && new Set(page.runs.map(run => run.group)).size < page.runs.length) groupings.unshift(["settings", "settings, all seeds together"]);
@@ -65,7 +65,7 @@ class Learning {
     const range = robustRange(dots.map(dot => dot[1])), outside = dots.filter(dot => dot[1] < range[0] || dot[1] > range[1]).length;
     const cut = dots.filter(dot => dot[3]).length;
     const notes = [counted ? "median and middle half of the episodes that started in an iteration" : `no iterations are on record: median and middle half of up to ${BLOCKS} blocks of episodes in their order`];
-    if (outside) notes.push(`${outside} of ${dots.length} episodes lie outside of the range and are marked at its edge`);
+    if (outside) notes.push(`${grouped(outside, 0)} of ${grouped(dots.length, 0)} episodes lie outside of the range and are marked at its edge`);
     if (all.length > shown.length) notes.push(`${shown.length} of ${all.length} curves are drawn`);
     this.readout = el("p", { class: "muted small", "aria-live": "polite" }, "Point at the chart to read it.");
     this.group = new Group("learning", where => {
@@ -149,7 +149,7 @@ function distribution(host, [key, label, kind]) {
   const write = (x, words, anchor) => { const made = svg("text", { x, y: H + 13, "text-anchor": anchor, "font-size": 11, fill: "var(--muted)" }); made.textContent = words; picture.append(made); };
   write(0, text(low, kind), "start"); write(W, text(high, kind), "end");
   picture.append(svg("path", { d: `M0 ${H}H${W}`, stroke: "var(--muted)", "stroke-width": 1 }));
-  const note = outside ? ` ${outside} of ${every.length} outside of the range` : "";
+  const note = outside ? ` ${grouped(outside, 0)} of ${grouped(every.length, 0)} outside of the range` : "";
   const rows = () => samples.flatMap(([name], at) => counts[at].map((part, bin) => [name, text(low + bin * width, kind), text(low + (bin + 1) * width, kind), grouped(Math.round(part * samples[at][1].length), 0)]));
   host.append(el("figure", {}, el("figcaption", {}, label, el("span", { class: "muted" }, `  dotted: median${note ? ";" + note : ""}`)), picture,
     samples.length > 1 ? legend(...samples.map(([name], at) => [at >= 4 ? "dash" : "line", groupColour(at), name])) : "", asTable(label, ["run", "from", "to", "episodes"], rows)));
