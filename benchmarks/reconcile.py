@@ -238,14 +238,12 @@ def compare_on_postgres(stale: Stale, rounds: int) -> Table | None:
         server.remove()
 
 
-def _compare_on(server: PostgresServer, stale: Stale, rounds: int) -> Table:
+def databases_of(server: PostgresServer, stale: Stale) -> Callable[[str], str]:
+    """Make the database of a stale run on the server; return what makes a copy of a name, and returns its URL."""
     import psycopg
 
-    def address(name: str) -> str:
-        return server.url(name).replace("+psycopg", "")
-
     def fresh(name: str) -> str:
-        with psycopg.connect(address("postgres"), autocommit=True) as connection:
+        with psycopg.connect(_address(server, "postgres"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name}")
             connection.execute(f"CREATE DATABASE {name}" + ("" if name == "stale" else " TEMPLATE stale"))
         return server.url(name)
@@ -257,15 +255,26 @@ def _compare_on(server: PostgresServer, stale: Stale, rounds: int) -> Table:
         for journal_id in stale.ids:
             episodes.start_episode(connection, _row_of(read_header(journal_path(stale.root, RUN, journal_id))))
     engine.dispose()
+    return fresh
+
+
+def _address(server: PostgresServer, name: str) -> str:
+    return server.url(name).replace("+psycopg", "")
+
+
+def _compare_on(server: PostgresServer, stale: Stale, rounds: int) -> Table:
+    import psycopg
+
+    fresh = databases_of(server, stale)
     pass_on(fresh("pass"), len(stale.ids), PROCESSES)
-    with psycopg.connect(address("pass")) as connection:
+    with psycopg.connect(_address(server, "pass")) as connection:
         batches = answers(connection)
         names = [column.name for column in connection.execute("SELECT * FROM episodes LIMIT 0").description or ()]
 
     def floor() -> float:
         fresh("floor")
         update, insert, prepared = prepared_for(names, batches, "%s")
-        with psycopg.connect(address("floor")) as connection, connection.cursor() as cursor:
+        with psycopg.connect(_address(server, "floor")) as connection, connection.cursor() as cursor:
             started = time.perf_counter()
             read_all(stale)
             for rows, trades in prepared:
