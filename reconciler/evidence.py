@@ -161,7 +161,7 @@ def read_at_once(run: RunState, journal_ids: Iterable[str]) -> dict[str, Found]:
 def gather_evidence(
     run: RunState, journal_id: str, row: Any, settings: Settings, now: datetime, found: Found | None = None
 ) -> Evidence:
-    """Collect what the files say of one episode. File contents never make it raise.
+    """Collect the evidence of one episode from its files. The content of files never raises an exception here.
 
     Args:
         run: The run.
@@ -178,7 +178,7 @@ def gather_evidence(
             state, writer, journal = _read(path, run, settings)
         else:
             state, writer, journal = _judge(path, run, found.probe, found.journal)
-    except JournalError as error:  # no writer makes such a name
+    except JournalError as error:  # no writer creates such a name
         state, writer, journal = JournalState.BLOCKED, LivenessReport(Liveness.UNSURE, str(error)), None
     if state is JournalState.MISSING:
         return Evidence(_missing(run, row, settings, now), None, writer)

@@ -43,7 +43,7 @@ T = TypeVar("T")
 log = logging.getLogger("reconciler")
 
 Candidate = tuple[str, Any]
-"""A journal id, and its row as far as `rsc.db.episodes` gives it, or None if there is no row."""
+"""A journal id, with its row from `rsc.db.episodes` or None if there is no row."""
 Look = tuple[Found, Figures | None]
 """A journal that was read with others, and its figures."""
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
@@ -54,8 +54,8 @@ _ROOT_HINT = "is the journal root right, and its volume mounted?"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 _LISTING = 500
 _READ_AT_ONCE = 100  # more are hardly faster, and take more memory
-_WORTH_PROCESSES = 2000  # episodes; fewer are done before helpers have started
-_SETTLING_S = 2.0  # a folder's time is as coarse as the kernel's tick
+_WORTH_PROCESSES = 2000  # episodes; fewer are judged before helpers would have started
+_SETTLING_S = 2.0  # a folder's time has the resolution of the kernel's tick
 
 
 def record_pass(work: Pass, run_ids: Sequence[str] | None = None, wait_s: float = 0.0) -> PassReport:
@@ -302,11 +302,11 @@ class Pass:
     def _judge(
         self, run: RunState, journal_id: str, row: Any, report: PassReport, look: Look | None = None
     ) -> Work | None:
-        """Gather the evidence of one episode, decide, and return what to write; None if nothing changes."""
+        """Gather the evidence of one episode, decide, and return the change; None if nothing changes."""
         files = files_of(run.folder, journal_id) if has_ended(row) else None
         now, (found, figures) = self._now, look or (None, None)
         evidence = gather_evidence(run, journal_id, row, self.settings, now, found)
-        if row is None and evidence.facts.journal is JournalState.MISSING:  # it was removed since it was listed
+        if row is None and evidence.facts.journal is JournalState.MISSING:  # removed after it was listed
             return None
         verdict = decide(evidence.facts)
         if verdict.action is Action.LEAVE:

@@ -42,7 +42,7 @@ STATUS_OF = {
 
 
 def ending_of(journal: Journal, failure: str | None = None) -> Ending:
-    """Return status, end reason and words as the journal says; a journal without an end belongs to a killed writer.
+    """Return status, end reason and their description from the journal. Without an end, its writer was killed.
 
     If damage leaves no metrics of the episode's end, the episode is truncated, however it ended.
 
@@ -89,7 +89,7 @@ def with_evidence(ending: Ending, why: str) -> Ending:
 
 
 def _known_steps(journal: Journal) -> int:
-    """The last step that is known to have been written, whether it can be read or not."""
+    """Return the last step that was certainly written, readable or not."""
     checkpointed = journal.checkpoint.step if journal.checkpoint else 0
     return max(journal.last_step, checkpointed, journal.step_count + journal.steps_lost)
 
@@ -136,7 +136,7 @@ def ended_from(
 
 
 def evidence_of(journal: Journal, *, final: bool) -> dict[str, Any]:
-    """Return the columns that say how much a journal proves; ``final``: no more evidence can ever come."""
+    """Return the columns that rank the evidence of a journal. ``final``: no later evidence can change it."""
     return {
         "evidence_steps": journal.step_count,
         "evidence_closed": journal.state is State.CLOSED,
@@ -147,7 +147,7 @@ def evidence_of(journal: Journal, *, final: bool) -> dict[str, Any]:
 
 
 def _about_row(about: About | None) -> dict[str, Any]:
-    """Columns that a journal's header tells, where they fit; None changes nothing in a row (`episodes.KNOWN_AT_START`)."""
+    """Return the columns from a journal's header that fit. None changes nothing in a row (`episodes.KNOWN_AT_START`)."""
     if about is None:
         return dict.fromkeys(KNOWN_AT_START)
     start_us = about.start_market_time_us
@@ -215,7 +215,7 @@ def _up_to(trades: Columns, step: int) -> Columns:
 
 
 def _time(time_us: int) -> datetime | None:
-    """Return a market time; None if it is unknown, or if no datetime holds it."""
+    """Return a market time; None if it is unknown or outside of datetime's range."""
     try:
         return from_microseconds(time_us)
     except ValueError:
@@ -225,7 +225,7 @@ def _time(time_us: int) -> datetime | None:
 def _trades_of(journal: Journal, blocks: Sequence[Columns]) -> Trades:
     """Join the trades of all blocks, up to the last step that the metrics cover."""
     if sum(len(block["quantity"]) for block in blocks) != journal.trade_count:
-        trades = journal.trade_columns()  # a batch could not be decoded, and this says which
+        trades = journal.trade_columns()  # a batch could not be decoded; this raises its error
     elif len(blocks) == 1:
         trades = blocks[0]
     else:
@@ -265,7 +265,7 @@ def ended_without_evidence(
 def ended_from_memory(
     journal_id: str, metrics: EpisodeMetrics, trades: Sequence[Sequence[Any]], reason: EndReason, *, now: datetime
 ) -> Ended:
-    """The final row of an episode whose journal failed and that ended by itself: its recorder kept the figures."""
+    """Return the final row of an ended episode whose journal failed, from the recorder's own figures."""
     words = f"{_WORDS[reason]}; its journal is incomplete, metrics are the recorder's own"
     trades = [trade for trade in trades if trade[_QUANTITY] == trade[_QUANTITY]]
     row = {
@@ -284,7 +284,7 @@ def ended_from_memory(
 
 
 def _words_of(metrics: EpisodeMetrics, of_every_step: Mapping[str, Any]) -> str | None:
-    """The figures that the env does not tell, as `not_told` stores them."""
+    """Return the names of the figures that the env does not tell, for the column `not_told`."""
     more = (name for name in not_told_of(metrics) if of_every_step.get(name) is None)
     return " ".join((*metrics.not_told, *more)) or None
 
@@ -303,7 +303,7 @@ def _ending_row(
 
 
 def start_row(header: Header) -> dict[str, Any]:
-    """What a started episode's row holds, as far as its journal knows it: for rows whose insert failed, and rebuilding."""
+    """Return the row of a started episode from its journal, for rows whose insert failed and for rebuilding."""
     about = header.about
     return {
         "run_id": header.run_id,

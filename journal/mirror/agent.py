@@ -1,4 +1,4 @@
-"""The mirror process of a node, which `journal.mirror.node` starts. It ends when the run is over here and all is stored."""
+"""Run the mirror process of a node, which `journal.mirror.node` starts. It ends when the run has ended here."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from journal.mirror.node import COMPLETE, SAID, Files, Order, is_anyone_present,
 from journal.mirror.service import MirrorService
 from journal.mirror.store import MirrorError, Store
 
-_LOOK_S = 0.25  # between two looks whether the run's processes live
-_PATIENCE_S = 600.0  # how long it tries to reach the store after the run's processes are gone
+_LOOK_S = 0.25  # seconds between two checks whether the run's processes are alive
+_PATIENCE_S = 600.0  # seconds that it tries to reach the store after the run's processes have exited
 
 
 def main(lock: int, order: Order) -> int:

@@ -1,4 +1,4 @@
-"""Find what is new of one journal since the last bundle: whole messages of its stream, verified slots of its tail."""
+"""Collect the new parts of a journal since the last bundle: whole messages of its stream, verified slots of its tail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_PIECE = 1 << 23  # bytes of a piece; a longer message is split
 
 @dataclass(frozen=True)
 class Progress:
-    """What the mirror has of one journal.
+    """The part of a journal that the mirror has.
 
     Attributes:
         journal_id: The journal.
@@ -61,7 +61,7 @@ class Progress:
 
 
 def collect(folder: Path | str, state: Progress, room: int) -> tuple[list[Draft], Progress]:
-    """Return what is new of a journal, at most about ``room`` bytes of it, and the progress once it is stored.
+    """Return the new parts of a journal, at most about ``room`` bytes, and the progress after they are stored.
 
     The tail is read before the stream. So if the tail holds a new generation, the stream holds the seal of the one before.
 
@@ -115,7 +115,7 @@ def _stream(source: FileSource, size: int, state: Progress, room: int) -> tuple[
 
 
 def _header(source: FileSource, size: int, state: Progress) -> Progress:
-    """Read the header again: a mirror that starts in the midst of a journal needs it for the tail."""
+    """Read the header again, because a mirror that starts in the middle of a journal needs it for the tail."""
     try:
         text, length = header_json(source, source.read(0, min(size, 1 << 16)), size)
         header = parse_header(source.name, text)
@@ -134,13 +134,13 @@ def _tail(data: bytes, failed: bool, state: Progress) -> tuple[list[Draft], Prog
     slots = np.frombuffer(data, layout.dtype, len(data) // layout.size)
     used = int(np.argmin(slots["kind"] != 0)) if len(slots) and not (slots["kind"] != 0).all() else len(slots)
     first = int(slots["step"][0]) if used else state.step + 1
-    if not state.step < first < MAX_NUMBER:  # sealed already, and not blanked yet
+    if not state.step < first < MAX_NUMBER:  # already sealed, but not blanked yet
         used, first = 0, state.step + 1
     again = first != state.first or kind != state.tail_kind
     if again or state.slots > used:
         state = replace(state, slots=0, running=generation_seed(state.journal_id, first))
     good, running = _verified(data, slots, state.slots, used, state.running, layout, state.journal_id)
-    if good == state.slots < used and state.slots:  # an interrupted step was taken back: this generation anew
+    if good == state.slots < used and state.slots:  # an interrupted step was removed, so send this generation again
         seed = generation_seed(state.journal_id, first)
         whole, crc = _verified(data, slots, 0, used, seed, layout, state.journal_id)
         if whole > good:
@@ -161,7 +161,7 @@ def _tail(data: bytes, failed: bool, state: Progress) -> tuple[list[Draft], Prog
 def _verified(
     data: bytes, slots: np.ndarray, start: int, used: int, running: int, layout: SlotLayout, journal_id: str
 ) -> tuple[int, int]:
-    """Return how many slots from the front verify, up to the last that is no trade, and the running CRC behind them."""
+    """Return the number of slots from the front that verify, up to the last step or mark, and the running CRC after them."""
     size, mask = layout.size, journal_seed(journal_id)
     while used > start and slots["kind"][used - 1] == TRADE:
         used -= 1

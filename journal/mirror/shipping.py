@@ -1,4 +1,4 @@
-"""Mirror one run: look at its journals, and store what is new as one bundle."""
+"""Mirror one run: read its journals, and store new parts as one bundle."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class RunMirror:
         self._last_put = self._last_change = time.monotonic()
 
     def tick(self) -> bool:
-        """Store what is new; return True if something is left out that the next tick can store.
+        """Store the new parts. Return True if the next tick can store more.
 
         Raises:
             MirrorError: The store does not answer. Nothing is lost: the next tick tries again.
@@ -76,7 +76,7 @@ class RunMirror:
                 return any(state.stuck for state in self._open.values())
             try:
                 size = self._writer.append(drafts)
-            except ExistsError:  # a second mirror of this folder is at work: each has a chain of its own
+            except ExistsError:  # a second mirror of this folder is running; each has its own chain
                 self._writer.start_anew()
                 self._open = OrderedDict((name, _tail_anew(state)) for name, state in self._open.items())
                 continue
@@ -98,7 +98,7 @@ class RunMirror:
         self.sent.piece_bytes += sum(len(one.data) for one in drafts)
 
     def _resume(self) -> None:
-        """Go on behind what earlier mirrors of this folder have stored."""
+        """Continue after the parts that earlier mirrors of this folder have stored."""
         root_id = read_root_id(self._folder)
         self._writer = ChainWriter(self._store, self._run_id, self._host, root_id, self._node_id)
         chains = [one for one in read_chains(self._store, self._run_id, self._host) if one.root_id == root_id]
@@ -126,7 +126,7 @@ class RunMirror:
                 continue
             try:
                 found, state = collect(self._folder, self._open[journal_id], room)
-            except JournalError:  # removed meanwhile, or no regular file
+            except JournalError:  # removed meanwhile, or not a regular file
                 continue
             room -= sum(len(one.data) for one in found)
             drafts += found
@@ -168,12 +168,12 @@ class RunMirror:
             self.sent.heartbeats += 1
 
     def wake(self) -> None:
-        """Look at every journal in the next tick, also at those of dead writers."""
+        """Read every journal in the next tick, even those of dead writers."""
         self._resting.clear()
 
 
 def sent_before(chains: list[Chain]) -> dict[str, tuple[int, int, bool]]:
-    """Return what the chains hold of each stream without a gap: bytes, last sealed step, whether it is closed."""
+    """Return the stored part of each stream without a gap: bytes, last sealed step, whether it is closed."""
     by_journal: dict[str, list[Piece]] = {}
     for chain in chains:
         for piece in chain.pieces:
@@ -192,5 +192,5 @@ def sent_before(chains: list[Chain]) -> dict[str, tuple[int, int, bool]]:
 
 
 def _tail_anew(state: Progress) -> Progress:
-    """A chain holds whole generations of a tail, so a new chain begins with them."""
+    """Return the progress without the tail, because a new chain starts with whole generations of a tail."""
     return replace(state, first=0, slots=0, tail_kind=None, raw=None, raw_sent=None)

@@ -322,9 +322,7 @@ class Journal:
         try:
             return decode(message, self.header.about.extra_columns, frame.seal, columns)
         except DecodeError as error:
-            what = (
-                f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} verifies, and is none: {error}"
-            )
+            what = f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} cannot be decoded: {error}"
             raise NotAJournalError(self.path, what, hint="journal verify says more") from error
 
     def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:

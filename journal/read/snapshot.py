@@ -29,7 +29,7 @@ class Snapshot:
         walk: What the walk over the stream found.
         frames: Intact batches with rows or an end.
         end: How the episode ended; None for an open journal.
-        scan: The rows in the tail, behind those of the batches.
+        scan: The rows in the tail, which follow those of the batches.
         tail_size: Bytes of the tail; None if there is no tail.
         tail_failed: Whether the tail is a failed one.
         size: Bytes of the stream.

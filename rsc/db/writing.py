@@ -23,7 +23,7 @@ from rsc.db.trades import Trades, insert_trades
 T = TypeVar("T")
 log = logging.getLogger("rsc")
 
-ATTEMPTS = 4  # against deadlocks, and against writers that hold SQLite for longer than the timeout
+ATTEMPTS = 4  # for deadlocks, and for writers that lock SQLite for longer than the timeout
 UNAVAILABLE = (OperationalError, InterfaceError)
 """Errors of a database that does not answer. Any other error is about the row."""
 
@@ -32,16 +32,16 @@ _LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code of a lock timeout
 
 
 class Guard(enum.StrEnum):
-    """Which rows an ending may change."""
+    """The rows that an ending may change."""
 
     STARTED = "started"  # the reconciler's first verdict: only a row that is still started
     LESS_EVIDENCE = "less evidence"  # the reconciler's correction: only its own verdict on less evidence
-    CALLBACK = "callback"  # the callback's word: a started row, or any verdict of the reconciler
+    CALLBACK = "callback"  # the callback's end: a started row, or any verdict of the reconciler
 
 
 @dataclass(frozen=True)
 class Change:
-    """What to write of one episode: its row, its end, or both.
+    """A change of one episode: its row, its end, or both.
 
     Attributes:
         run_id: The episode's run.
@@ -72,7 +72,7 @@ class Written:
 
 
 def write_changes(engine: Engine, changes: Sequence[Change], *, pass_id: str = "", attempts: int = ATTEMPTS) -> Written:
-    """Write all changes in one transaction, or each in its own where that fails.
+    """Write all changes in one transaction, or each in its own if that fails.
 
     Args:
         engine: The database.
@@ -97,7 +97,7 @@ def _write(engine: Engine, changes: list[Change], pass_id: str, attempts: int, w
         return
     try:
         written.won |= patiently(in_one_transaction, attempts)
-    except Exception as error:  # invariant V3: a row that the database refuses costs no other row
+    except Exception as error:  # invariant V3: a refused row does not affect other rows
         if isinstance(error, UNAVAILABLE) and not _is_of_a_row(error):
             raise
         if len(changes) > 1:
