@@ -28,6 +28,9 @@ BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 LONGEST = ("attacks", "crash", "docs", "rsc/rllib", "reconciler/test_swarm", "reconciler/test_outage")
 """Folders and files whose tests take minutes, because they train or wait."""
+BACKGROUND = ("watch", "trainings")
+"""Fixtures of attacks that begin what takes minutes. Their tests run in one process, which meanwhile runs `BESIDE`."""
+BESIDE = ("attacks/test_commands.py", "attacks/test_urls.py", "attacks/test_headers.py", "attacks/test_rows.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -37,8 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     What takes minutes comes first, so that two processes end at about the same time.
     """
     for item in items:
-        file = _file(item)
-        item.add_marker(pytest.mark.xdist_group("attacks" if file.parts[0] == "attacks" else str(file)))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=lambda item: not str(_file(item)).startswith(LONGEST))
     if os.environ.get("RSC_TORTURE") == "1" or "torture" in config.option.markexpr:
         return
@@ -46,6 +48,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if not item.get_closest_marker("torture")]
+
+
+def _group(item: pytest.Item) -> str:
+    """Return the name of the group whose tests run one after the other in one process."""
+    file = str(_file(item))
+    waits = set(BACKGROUND) & set(getattr(item, "fixturenames", ()))
+    return "background" if waits or file in BESIDE else file
 
 
 def _file(item: pytest.Item) -> Path:

@@ -39,16 +39,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 SLOW = ("watch_or_reason", "trainings")
-"""Fixtures that begin with the first attack and are judged by the last ones."""
+"""Fixtures that begin with the first attack of the group "background" and are judged by its last ones."""
 
 
 def _waits(item: pytest.Item) -> bool:
     return bool(set(SLOW) & set(getattr(item, "fixturenames", ())))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _slow_ones_begin(request: pytest.FixtureRequest) -> None:
-    """If any of the attacks that are run waits for them."""
+    """Only in the process that judges them: pytest-xdist collects every test in every process."""
+    if request.node.get_closest_marker("xdist_group").args[0] == "background":
+        request.getfixturevalue("_slow_ones")
+
+
+@pytest.fixture(scope="session")
+def _slow_ones(request: pytest.FixtureRequest) -> None:
+    """Begin what any of the attacks waits for that are run."""
     for name in SLOW:
         if any(name in getattr(item, "fixturenames", ()) for item in request.session.items):
             request.getfixturevalue(name)

@@ -80,6 +80,7 @@ def test_env_config__infinite_and_cyclic__is_said_in_text() -> None:
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.decimals() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=20,  # a hundred, which is usual, takes half a minute
 )
 
 
