@@ -68,8 +68,8 @@ def decode_tails(tails: Sequence[bytes], layout: SlotLayout, journal_ids: Sequen
     is_step = kinds == STEP
     orderly = _orderly(numbers, is_step, kinds == TRADE, starts, ends)
     sound = [fits and found for fits, found in zip(orderly, _verify(slots, layout, journal_ids, ends), strict=True)]
-    steps = layout.step_columns(np.compress(is_step, words, axis=1))
-    trades = layout.trade_columns(np.compress(~is_step, words, axis=1))
+    steps = layout.step_columns(np.take(words, np.flatnonzero(is_step), axis=1))
+    trades = layout.trade_columns(np.take(words, np.flatnonzero(~is_step), axis=1))
     step_borders = _borders(is_step, starts)
     trade_borders = _borders(~is_step, starts)
     closed = np.add.reduceat(np.where(is_step, words[-1] >> 16 & 0xFFFF, 0), starts).tolist()
