@@ -25,7 +25,8 @@ function svg(name, attributes = {}, ...children) {
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const isKnown = value => value != null && Number.isFinite(value);
 
-const grouped = (value, digits) => value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const grouping = [];  // by number of digits: to make one takes longer than to use it a hundred times
+const grouped = (value, digits) => (grouping[digits] ??= new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })).format(value);
 function number(value, digits = 4) {
   if (value === 0) return "0";
   const size = Math.abs(value);

@@ -18,10 +18,15 @@ async function inflate(bytes) {
   return whole;
 }
 
-async function unpack(id) {
-  const raw = atob($(id + "-data").textContent.trim()), bytes = new Uint8Array(raw.length);
+function fromBase64(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);  // browsers of 2025
+  const raw = atob(text), bytes = new Uint8Array(raw.length);
   for (let index = 0; index < raw.length; index++) bytes[index] = raw.charCodeAt(index);
-  return decoded(await inflate(bytes));
+  return bytes;
+}
+
+async function unpack(id) {
+  return decoded(await inflate(fromBase64($(id + "-data").textContent.trim())));
 }
 
 function decoded(bytes) {
@@ -30,15 +35,39 @@ function decoded(bytes) {
   let at = 4 + length;
   const arrays = {};
   for (const [name, kind, count, coding] of facts.arrays) {
-    const Type = TYPES[kind], width = Type.BYTES_PER_ELEMENT, whole = new Uint8Array(count * width);
-    for (let plane = 0; plane < width; plane++)
-      for (let index = 0, from = at + plane * count; index < count; index++) whole[index * width + plane] = bytes[from + index];
+    const Type = TYPES[kind], delta = coding === "delta", width = Type.BYTES_PER_ELEMENT;
+    const whole = kind === "u2" ? halves(bytes, at, count, delta) : width === 4 && (kind !== "f4" || !delta) ? words(bytes, at, count, delta) : null;
+    arrays[name] = whole ? new Type(whole.buffer) : values(Type, bytes, at, count, delta);
     at += count * width;
-    const values = new Type(whole.buffer);
-    if (coding === "delta") for (let index = 1; index < count; index++) values[index] += values[index - 1];
-    arrays[name] = values;
   }
   return { ...facts, arrays };
+}
+
+// A loop for each width is several times as fast as one loop for all types.
+function halves(bytes, at, count, delta) {
+  const out = new Uint16Array(count);
+  for (let index = 0, last = 0; index < count; index++) {
+    const value = bytes[at + index] | bytes[at + count + index] << 8;
+    out[index] = last = delta ? last + value & 65535 : value;
+  }
+  return out;
+}
+
+function words(bytes, at, count, delta) {
+  const out = new Uint32Array(count);
+  for (let index = 0, last = 0; index < count; index++) {
+    const value = bytes[at + index] | bytes[at + count + index] << 8 | bytes[at + 2 * count + index] << 16 | bytes[at + 3 * count + index] << 24;
+    out[index] = last = delta ? last + value | 0 : value;
+  }
+  return out;
+}
+
+function values(Type, bytes, at, count, delta) {
+  const width = Type.BYTES_PER_ELEMENT, whole = new Uint8Array(count * width), out = new Type(whole.buffer);
+  for (let plane = 0; plane < width; plane++)
+    for (let index = 0, from = at + plane * count; index < count; index++) whole[index * width + plane] = bytes[from + index];
+  if (delta) for (let index = 1; index < count; index++) out[index] += out[index - 1];
+  return out;
 }
 
 function starts(counts) {
