@@ -87,7 +87,7 @@ def test_report__journals_gone__rows_remain_and_it_is_said(place: dict[str, str]
 
 def test_report__other_file_or_no_episodes__is_refused(place: dict[str, str], tmp_path: Path):
     (tmp_path / "mine.html").write_text("mine")
-    with pytest.raises(ReportError, match="no report"):
+    with pytest.raises(ReportError, match="not a report"):
         write_report(tmp_path / "mine.html", "ended", **place)
     assert (tmp_path / "mine.html").read_text() == "mine"
     with sqlite3.connect(place["database_url"].removeprefix("sqlite:///")) as connection:
