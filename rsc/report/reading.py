@@ -65,13 +65,15 @@ class RunReader:
 
     def _read_rows(self) -> Iterator[Row]:
         from rsc.db.episodes import chosen_episodes
+        from rsc.db.models import episode_metrics
         from rsc.db.session import reading
         from rsc.db.tolerant import UnreadableRow
 
         if self._place.engine is None:
             return
         with reading(self._place.engine) as connection:
-            found = chosen_episodes(connection, self._place.run_id, (), (), None)
+            # The reconciler numbers the episodes that it finds without a row in no order.
+            found = chosen_episodes(connection, self._place.run_id, (), (episode_metrics.c.start_time,), None)
         for row in found:
             if isinstance(row, UnreadableRow):
                 self._reported.unreadable[f"episode {row.key}"] = f"its row cannot be read: {row.reason}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Set
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 _VIEW = episode_metrics.c
+_NEVER = datetime.max.replace(tzinfo=UTC)
 versions = count(1)
 """Numbers of looks that found a change. They rise over all runs, so one number tells what a page of several runs has."""
 
@@ -85,7 +86,7 @@ class LiveRun:
     def changed_since(self, version: int) -> list[dict[str, Any]]:
         """Return the episodes that changed after a version, oldest first."""
         found = [episode for changed, episode in self._episodes.values() if changed > version]
-        return sorted(found, key=lambda one: (one.get("number") is None, one.get("number"), one["name"]))
+        return sorted(found, key=lambda one: (one.get("start") or _NEVER, one["name"]))
 
     def reported(self) -> ReportedRun:
         """Return the run as `rsc report` shows it."""

@@ -68,6 +68,12 @@ def test_report__killed_run__says_what_was_rescued(place: dict[str, str], tmp_pa
     assert (again.returncode, list(tmp_path.iterdir())) == (0, [tmp_path / "run.html"])
 
 
+def test_report__rows_of_the_reconciler__are_in_the_order_of_time(place: dict[str, str], tmp_path: Path):
+    (run,) = write_report(tmp_path / "run.html", "killed", **place).runs
+    assert [one["steps"] for one in run.episodes] == [60, 60, 25]
+    assert [one["start"] for one in run.episodes] == sorted(one["start"] for one in run.episodes)
+
+
 def test_load_run__report__is_the_page_of_the_command(place: dict[str, str], tmp_path: Path):
     path = rsc.load_run("ended", **place).report(tmp_path / "run.html")
     assert path.read_text().count("<h1") == write_report(
