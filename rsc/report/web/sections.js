@@ -95,14 +95,14 @@ class Learning {
   }
 
   dots(u, ctx, ratio, dots, [low, high]) {
-    const few = dots.length <= DOTS;
+    const few = dots.length <= DOTS, ground = css("bg"), tints = Array.from({ length: MOST_GROUPS }, (_, at) => css(groupColour(at)));
     ctx.lineWidth = 1.2 * ratio;
     for (const [where, value, at, cut] of dots) {
       if (!few && !cut) continue;
       const x = u.valToPos(where, "x", true), y = u.valToPos(Math.min(Math.max(value, low), high), "y", true);
       ctx.globalAlpha = cut ? 0.9 : 0.4;
-      if (cut) mark(ctx, "down", x, y, 3.6 * ratio, css("bg"), css(groupColour(at)));
-      else mark(ctx, "dot", x, y, 2 * ratio, css(groupColour(at)));
+      if (cut) mark(ctx, "down", x, y, 3.6 * ratio, ground, tints[at]);
+      else mark(ctx, "dot", x, y, 2 * ratio, tints[at]);
     }
     ctx.globalAlpha = 1;
   }
