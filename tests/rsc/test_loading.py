@@ -216,7 +216,7 @@ def test_load__names__are_those_of_the_programs() -> None:
     for name, words in {
         "alpha": "alpha is the beginning of alpha-1, alpha-2",
         "beta": "there is no run 'beta'",
-        " ": "an empty name",
+        " ": "the name of the run is empty",
     }.items():
         with pytest.raises(UnknownRunError, match=words):
             rsc.load_run(name)

@@ -290,7 +290,7 @@ def test_run__no_time_for_all_rows__says_that_time_was_short(
 def test_run__that_recorded_nothing__says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "rsc"), start_run("mine"):
         pass
-    assert "run mine recorded nothing" in caplog.text
+    assert "run mine recorded no episode" in caplog.text
 
 
 SCRIPT = """
