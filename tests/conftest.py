@@ -26,7 +26,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_SUPPORT, os.environ.ge
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 
-LONGEST = ("attacks", "crash", "docs", "rsc/rllib", "reconciler/test_swarm", "reconciler/test_outage")
+LONGEST = (
+    "attacks", "crash", "docs", "rsc/rllib", "reconciler/test_cut_links", "reconciler/test_machines",
+    "reconciler/test_swarm", "reconciler/test_outage",
+)  # fmt: skip
 """Folders and files whose tests take minutes, because they train or wait."""
 BACKGROUND = ("watch", "trainings")
 """Fixtures of attacks that begin what takes minutes. Their tests run in one process, which meanwhile runs `BESIDE`."""

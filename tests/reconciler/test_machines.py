@@ -53,12 +53,13 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         made.remove()
 
 
-def start_ray(lab: Lab) -> None:
+def start_ray(lab: Lab, count: int | None = None, first: int = 0) -> None:
+    """Start Ray on the machines, or on some: ``count`` of them, from the number ``first`` on. The head comes first."""
     head, *others = lab.machines
     options = ("--disable-usage-stats", "--num-gpus=0", "--object-store-memory=80000000")
     starts = [(head, ("--head", "--port=6379", "--include-dashboard=false", "--num-cpus=0"))]
     starts += [(one, (f"--address={HEAD}", "--num-cpus=1")) for one in others]
-    for machine, words in starts:
+    for machine, words in starts[first:count]:
         command = (RAY, "start", f"--node-ip-address={machine.address}", *words, *options)
         code, said = machine.run(command, ENVIRONMENT)
         assert code == 0, said
@@ -91,7 +92,7 @@ def test_reconcile_ray__a_machine_loses_power_and_disk__every_episode_ends_and_t
     places = ("--database-url", url, "--journal-root", root)
     training = head.start(
         (PYTHON, "-m", "rsc", "train", "--ray", HEAD, "--run-id", "r1", "--iterations", "1000", "--train-batch-size", "500",
-         "--no-save", "--mirror", bucket, "--mirror-every", "1s", *places),
+         "--no-save", "--mirror", bucket, "--mirror-every", "1s", "--reconcile", *places),
         ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
     )  # fmt: skip
     try:
@@ -109,26 +110,16 @@ def test_reconcile_ray__a_machine_loses_power_and_disk__every_episode_ends_and_t
         assert "truncated" not in json.loads(said.split("\nerror:")[0])["report"]["ended"], said
         assert _finalized_by_reconciler(engine, second) == 0
         head.interrupt(training)
-        said, _ = training.communicate(timeout=90)
+        said, _ = training.communicate(timeout=120)
     finally:
         training.kill()
-    assert "to end them: reconcile" in said, said
+    assert "node node2 (" in said, said
+    assert "so the node may still write" in said
+    assert not _started(engine, second)
+    assert _started(engine, third)
     _age(bucket, 200.0)
-    words = (
-        PYTHON,
-        "-m",
-        "reconciler",
-        "--run-id",
-        "r1",
-        "--ray",
-        HEAD,
-        "--database-url",
-        url,
-        "--grace",
-        "0s",
-        "--json",
-    )
-    code, said = head.run(words, ENVIRONMENT)
+    of_last_pass = ("--database-url", url, "--grace", "0s", "--json")
+    code, said = head.run((PYTHON, "-m", "reconciler", "--run-id", "r1", "--ray", HEAD, *of_last_pass), ENVIRONMENT)
     report = json.loads(said)["report"]
     assert {line["state"] for line in report["nodes"]} == {"alive", "dead"}
     with reading(engine) as connection:

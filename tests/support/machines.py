@@ -1,4 +1,4 @@
-"""Machines on one machine: namespaces for network, mounts, processes and host name, on a bridge without an uplink."""
+"""Machines on one machine: namespaces for network, mounts, processes and host name, on two bridges without an uplink."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.attacks.needs import give_up
 
+_NETWORKS = "10.77.0", "10.78.0"
 _REAPER = "while :; do sleep 2; done"  # bash reaps the orphans of its namespace; sleep would not
 _START = """
 hostname {name}; mount --bind {disk}/ray /tmp/ray; mount --bind {disk}/journal {journals}; mount -t tmpfs tmpfs /dev/shm
@@ -35,25 +36,23 @@ class Machine:
     """One machine. Its disk is a folder that the test can look at and remove; all other files are shared.
 
     Attributes:
-        address: Its address on the bridge.
+        address: Its address on the first network.
+        second_address: Its address on the second network.
         disk: Its folder; ``journal`` in it is what the machine sees as its journal root.
     """
 
     def __init__(self, lab: Lab, number: int, journals: Path) -> None:
-        self.name, self.address = f"node{number}", f"10.77.0.{number}"
-        self.disk, self._link, self._lab = lab.folder / self.name, f"v{number}", lab
+        self.name, self._number, self._lab = f"node{number}", number, lab
+        self.address, self.second_address = (f"{network}.{number}" for network in _NETWORKS)
+        self.disk = lab.folder / self.name
         self._space = f"{lab.tag}m{number}"
         for name in ("ray", "journal"):
             (self.disk / name).mkdir(parents=True)
         _ip("netns", "add", self._space)
         lab.spaces.append(self._space)
         _ip("-n", self._space, "link", "set", "lo", "up")
-        _ip(
-            "-n", lab.switch, "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self._space
-        )  # fmt: skip
-        _ip("-n", lab.switch, "link", "set", self._link, "master", "br0", "up")
-        _ip("-n", self._space, "addr", "add", f"{self.address}/24", "dev", "eth0")
-        _ip("-n", self._space, "link", "set", "eth0", "up")
+        for at, address in enumerate((self.address, self.second_address)):
+            self._connect(at, address)
         script = _START.format(name=self.name, disk=self.disk, journals=journals, reaper=_REAPER)
         self._process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{self._space}", "unshare", "-mup", "--fork", "--kill-child", "--mount-proc",
@@ -63,6 +62,13 @@ class Machine:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
         self.pid = int(Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0])
+
+    def _connect(self, network: int, address: str) -> None:
+        switch, link, card = self._lab.switch, f"v{network}x{self._number}", f"eth{network}"
+        _ip("-n", switch, "link", "add", link, "type", "veth", "peer", "name", card, "netns", self._space)
+        _ip("-n", switch, "link", "set", link, "master", f"br{network}", "up")
+        _ip("-n", self._space, "addr", "add", f"{address}/24", "dev", card)
+        _ip("-n", self._space, "link", "set", card, "up")
 
     def start(self, words: Sequence[Any], environment: Mapping[str, str], **more: Any) -> subprocess.Popen[str]:
         """Start a program on the machine."""
@@ -93,9 +99,9 @@ class Machine:
         """Remove its disk."""
         shutil.rmtree(self.disk)
 
-    def link(self, state: str) -> None:
-        """Cut its link (``down``) without a word to the others, or mend it (``up``)."""
-        _ip("-n", self._lab.switch, "link", "set", self._link, state)
+    def link(self, state: str, network: int = 0) -> None:
+        """Cut its link to a network (``down``) without a word to the others, or mend it (``up``)."""
+        _ip("-n", self._lab.switch, "link", "set", f"v{network}x{self._number}", state)
 
     def remove(self) -> None:
         """End it, if it runs."""
@@ -104,7 +110,7 @@ class Machine:
 
 
 class Lab:
-    """A bridge and the machines on it."""
+    """Two networks and the machines on them."""
 
     def __init__(self, folder: Path, journals: Path, count: int) -> None:
         self.folder, self.tag = folder, f"rsc{uuid.uuid4().hex[:5]}"
@@ -115,8 +121,9 @@ class Lab:
         Path("/tmp/ray").mkdir(exist_ok=True)
         _ip("netns", "add", self.switch)
         self.spaces.append(self.switch)
-        _ip("-n", self.switch, "link", "add", "br0", "type", "bridge")
-        _ip("-n", self.switch, "link", "set", "br0", "up")
+        for network in range(len(_NETWORKS)):
+            _ip("-n", self.switch, "link", "add", f"br{network}", "type", "bridge")
+            _ip("-n", self.switch, "link", "set", f"br{network}", "up")
         self.machines += [Machine(self, number, journals) for number in range(1, count + 1)]
 
     def remove(self) -> None:
