@@ -35,16 +35,22 @@ class Writers:
         self.dead: dict[str, float] = {}
         self.closed: dict[str, str] = {}
         arguments = [str(world.root), world.run_id, kind, str(count), str(seconds)]
-        self.process = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, text=True)
+        self.process = self.start([sys.executable, str(SCRIPT), *arguments])
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def start(self, command: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def insert(self, journal_id: str) -> None:
+        self.world.insert(journal_id)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             word, journal_id, *rest = line.split()
             if word == "live":
-                self.world.insert(journal_id)
+                self.insert(journal_id)
                 self.live.add(journal_id)
                 continue
             self.live.discard(journal_id)
