@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,23 @@ from rsc.db.models import completed_trades, episodes
 from rsc.db.session import open_engine, reading
 from rsc.db.upgrade import upgrade
 from tests.postgres import PostgresServer
-from tests.reconciler.test_machines import ENVIRONMENT, HEAD, PYTHON, RAY, start_ray
+from tests.reconciler.test_machines import (
+    BUCKET,
+    ENVIRONMENT,
+    HEAD,
+    PYTHON,
+    RAY,
+    SILENT,
+    WITH_STORE,
+    start_ray,
+    start_store,
+    wait_for,
+)
 from tests.support.machines import Lab, Machine, require_namespaces
-from tests.support.s3 import CREDENTIALS
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.rllib, pytest.mark.postgres]
 
-STORE = "10.78.0.1"
-BUCKET = "s3://bucket/journals"
-WITH_STORE = {**ENVIRONMENT, **CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{STORE}:5000"}
 WRITES = """
 import select, sys, time
 from pathlib import Path
@@ -52,7 +59,6 @@ while True:
         print("closed", flush=True)
 """
 NODES = "import ray, json; ray.init(address={head!r}, logging_level='ERROR'); print('NODES', json.dumps(ray.nodes()))"
-MAKES_BUCKET = "import boto3; boto3.client('s3', endpoint_url='http://{store}:5000').create_bucket(Bucket='bucket')"
 
 
 @pytest.fixture
@@ -72,15 +78,14 @@ class Scene:
         self.head, self.far = lab.machines
         self.url, self.root, self.engine = url, root, engine
         start_ray(lab)
-        self._store = self.head.start((PYTHON, "-m", "moto.server", "-H", STORE, "-p", "5000"), {}, **_SILENT)
-        wait_for(lambda: self.head.run((PYTHON, "-c", MAKES_BUCKET.format(store=STORE)), WITH_STORE)[0] == 0, 60)
+        self._store = start_store(self.head)
         (node,) = [one["NodeID"] for one in self.nodes() if one["NodeManagerHostname"] == self.far.name]
         self.writer = self.far.start(
             (PYTHON, "-c", WRITES, root, node), ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.journals = self.line().split()
         self._mirror = self.far.start(
-            (PYTHON, "-m", "journal", "mirror", root, BUCKET, "--every", "1s", "--node-id", node), WITH_STORE, **_SILENT
+            (PYTHON, "-m", "journal", "mirror", root, BUCKET, "--every", "1s", "--node-id", node), WITH_STORE, **SILENT
         )
         with engine.begin() as connection:
             for name in self.journals:
@@ -119,16 +124,6 @@ class Scene:
         for process in (self.writer, self._mirror, self._store):
             process.kill()
             process.wait(timeout=30)
-
-
-_SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-
-
-def wait_for(what: Callable[[], object], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -199,7 +194,7 @@ def test_links_cut__writer_goes_on__ends_only_after_the_mirror_stands_still_and_
     daemon = scene.head.start(
         (PYTHON, "-m", "reconciler", "--run-id", "r1", "--ray", HEAD, "--database-url", scene.url, "--grace", "0s",
          "--every", "1s", "--metrics-port", "9100"),
-        WITH_STORE, **_SILENT,
+        WITH_STORE, **SILENT,
     )  # fmt: skip
     try:
         wait_for(lambda: "reconciler_false_truncations 1.0" in _metrics(scene.head), 90)

@@ -1,9 +1,8 @@
-"""A training on three machines that are mirrored. One loses its power and its disk; `reconcile --ray` ends all."""
+"""A training on three machines that are mirrored to S3. One loses its power and its disk; `reconcile --ray` ends all."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,12 +16,12 @@ from sqlalchemy import Engine, select
 from journal import Journal, list_journals, read_journal
 from journal.console import DATA_LOST, DONE
 from journal.host.paths import journal_path
-from journal.mirror import open_mirror
 from rsc.db.models import completed_trades, episodes
 from rsc.db.session import open_engine, reading
 from rsc.db.upgrade import upgrade
 from tests.postgres import PostgresServer
 from tests.support.machines import Lab, Machine, require_namespaces
+from tests.support.s3 import CREDENTIALS
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.rllib, pytest.mark.postgres]
@@ -41,6 +40,22 @@ ENVIRONMENT = {
 PYTHON = sys.executable
 RAY = Path(PYTHON).with_name("ray")
 HEAD = "10.77.0.1:6379"
+STORE = "10.78.0.1"
+BUCKET = "s3://bucket/journals"
+WITH_STORE = {**ENVIRONMENT, **CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{STORE}:5000"}
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+PRESUMED_S = 8.0
+MAKES_BUCKET = "import boto3; boto3.client('s3', endpoint_url='http://{store}:5000').create_bucket(Bucket='bucket')"
+SEALED = """
+import sys
+from journal import JournalError
+from journal.mirror import open_mirror
+try:
+    journals = open_mirror(sys.argv[1]).run("r1").journals.values()
+except JournalError:  # there is no mirror yet
+    journals = ()
+print(sum(one.sealed_step for one in journals if one.host == sys.argv[2]))
+"""
 
 
 @pytest.fixture
@@ -53,6 +68,13 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         made.remove()
 
 
+def start_store(head: Machine) -> subprocess.Popen[str]:
+    """Start an S3 server with a bucket on the head, on the second network."""
+    store = head.start((PYTHON, "-m", "moto.server", "-H", STORE, "-p", "5000"), {}, **SILENT)
+    wait_for(lambda: head.run((PYTHON, "-c", MAKES_BUCKET.format(store=STORE)), WITH_STORE)[0] == 0, 60)
+    return store
+
+
 def start_ray(lab: Lab, count: int | None = None, first: int = 0) -> None:
     """Start Ray on the machines, or on some: ``count`` of them, from the number ``first`` on. The head comes first."""
     head, *others = lab.machines
@@ -61,11 +83,11 @@ def start_ray(lab: Lab, count: int | None = None, first: int = 0) -> None:
     starts += [(one, (f"--address={HEAD}", "--num-cpus=1")) for one in others]
     for machine, words in starts[first:count]:
         command = (RAY, "start", f"--node-ip-address={machine.address}", *words, *options)
-        code, said = machine.run(command, ENVIRONMENT)
+        code, said = machine.run(command, WITH_STORE)  # a node's mirror has the environment of its Ray
         assert code == 0, said
 
 
-def wait_for(what: Callable[[], bool], seconds: float, process: subprocess.Popen[str] | None = None) -> None:
+def wait_for(what: Callable[[], object], seconds: float, process: subprocess.Popen[str] | None = None) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert process is None or process.poll() is None, process.communicate()[0]
@@ -86,18 +108,19 @@ def test_reconcile_ray__a_machine_loses_power_and_disk__every_episode_ends_and_t
     url = f"postgresql+psycopg://rsc@/machines?host={postgres_server.folder}&port={postgres_server.port}"
     engine = open_engine(url)
     upgrade(engine)
-    bucket, root = tmp_path / "bucket", tmp_path / "journal"
+    root = tmp_path / "journal"
+    store = start_store(head)
     start_ray(lab)
     of_pass = ("--database-url", url, "--wait", "0s", "--json")
     places = ("--database-url", url, "--journal-root", root)
     training = head.start(
         (PYTHON, "-m", "rsc", "train", "--ray", HEAD, "--run-id", "r1", "--iterations", "1000", "--train-batch-size", "500",
-         "--no-save", "--mirror", bucket, "--mirror-every", "1s", "--reconcile", *places),
-        ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
+         "--no-save", "--mirror", BUCKET, "--mirror-every", "1s", "--reconcile", *places),
+        WITH_STORE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
     )  # fmt: skip
     try:
         wait_for(lambda: all(_started(engine, machine) for machine in (second, third)), 90, training)
-        wait_for(lambda: _mirrored_steps(bucket, third) > 100, 60, training)
+        wait_for(lambda: _mirrored_steps(head, third) > 100, 60, training)
         time_of_loss = time.monotonic()
         third.lose_power()
         lost = journals_on(third, "r1")
@@ -105,7 +128,7 @@ def test_reconcile_ray__a_machine_loses_power_and_disk__every_episode_ends_and_t
         before = _count(engine)
         wait_for(lambda: _count(engine) > before, 60, training)
         assert time.monotonic() - time_of_loss < 90
-        code, said = head.run((PYTHON, "-m", "reconciler", "--run-id", "r1", "--ray", HEAD, *of_pass), ENVIRONMENT)
+        code, said = head.run((PYTHON, "-m", "reconciler", "--run-id", "r1", "--ray", HEAD, *of_pass), WITH_STORE)
         assert "so the node may still write" in said
         assert "truncated" not in json.loads(said.split("\nerror:")[0])["report"]["ended"], said
         assert _finalized_by_reconciler(engine, second) == 0
@@ -117,9 +140,11 @@ def test_reconcile_ray__a_machine_loses_power_and_disk__every_episode_ends_and_t
     assert "so the node may still write" in said
     assert not _started(engine, second)
     assert _started(engine, third)
-    _age(bucket, 200.0)
-    of_last_pass = ("--database-url", url, "--grace", "0s", "--json")
-    code, said = head.run((PYTHON, "-m", "reconciler", "--run-id", "r1", "--ray", HEAD, *of_last_pass), ENVIRONMENT)
+    time.sleep(max(0.0, time_of_loss + PRESUMED_S + 2 - time.monotonic()))
+    of_last_pass = ("--database-url", url, "--grace", "0s", "--presume-lost", f"{PRESUMED_S:g}s", "--json")
+    code, said = head.run((PYTHON, "-m", "reconciler", "--run-id", "r1", "--ray", HEAD, *of_last_pass), WITH_STORE)
+    store.kill()
+    store.wait(timeout=30)
     report = json.loads(said)["report"]
     assert {line["state"] for line in report["nodes"]} == {"alive", "dead"}
     with reading(engine) as connection:
@@ -152,12 +177,11 @@ def _started(engine: Engine, machine: Machine) -> bool:
         return connection.execute(query.limit(1)).first() is not None
 
 
-def _mirrored_steps(bucket: Path, machine: Machine) -> int:
+def _mirrored_steps(head: Machine, machine: Machine) -> int:
     """The steps in the streams of a machine's journals that the mirror has."""
-    if not (bucket / "journal-mirror").exists():
-        return 0
-    journals = open_mirror(bucket).run("r1").journals.values()
-    return sum(one.sealed_step for one in journals if one.host == machine.name)
+    code, said = head.run((PYTHON, "-c", SEALED, BUCKET, machine.name), WITH_STORE)
+    assert code == 0, said
+    return int(said)
 
 
 def _finalized_by_reconciler(engine: Engine, machine: Machine) -> int:
@@ -169,9 +193,3 @@ def _finalized_by_reconciler(engine: Engine, machine: Machine) -> int:
 def _count(engine: Engine) -> int:
     with reading(engine) as connection:
         return len(connection.execute(select(episodes.c.episode_id).where(episodes.c.writer_host == "node2")).all())
-
-
-def _age(folder: Path, seconds: float) -> None:
-    for path in folder.rglob("*"):
-        then = path.stat().st_mtime - seconds
-        os.utime(path, (then, then))

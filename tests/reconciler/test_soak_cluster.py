@@ -20,7 +20,7 @@ from rsc.db.session import open_engine, reading
 from rsc.db.upgrade import upgrade
 from tests.postgres import PostgresServer
 from tests.reconciler.daemons import until
-from tests.reconciler.test_machines import ENVIRONMENT, HEAD, PYTHON, RAY, start_ray
+from tests.reconciler.test_machines import ENVIRONMENT, HEAD, PYTHON, RAY, SILENT, start_ray
 from tests.reconciler.test_soak import Writers, statuses
 from tests.reconciler.world import World
 from tests.support.machines import Lab, Machine, require_namespaces
@@ -31,7 +31,6 @@ pytestmark = [pytest.mark.rllib, pytest.mark.postgres]
 KINDS = ("steady", "idle", "resetting", "forking", "forgetful")
 RESTART_S, HEAD_RESTART_S = 10.0, 90.0
 MOURNING_S = 20.0  # the head's table is empty for so long after its restart, while the other machines work on
-SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 class FarWriters(Writers):
