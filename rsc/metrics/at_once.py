@@ -1,4 +1,4 @@
-"""Compute the figures of many journals at once. Only the reconciler needs it, so no training imports it."""
+"""Compute the figures of many journals at once. Only the reconciler imports this module."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from rsc.metrics.many import Episode, Figures, figures_of_many
 
 
 def figures_at_once(journals: Iterable[Journal]) -> dict[str, Figures]:
-    """Return all figures by journal id, of those journals of which they can be computed at once with the same bits.
+    """Return the figures of each journal that has all its steps in its tail, by journal id.
 
-    These are journals that have all their steps in their tail, where nothing is unknown or lost.
+    Journals with sealed or lost steps, with unknown trades, or with a position at the reset are left out. The figures have
+    the same bits as those of `RunningMetrics` and `EveryStep`.
     """
     alike: dict[tuple[str, ...], dict[str, Episode]] = {}
     for journal in journals:

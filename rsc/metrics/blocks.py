@@ -1,4 +1,4 @@
-"""What `RunningMetrics` takes of a block of steps and of the trades that they closed."""
+"""The sums over a block of steps, and over the trades that they closed, which `RunningMetrics` adds to its state."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from rsc.metrics.kernels import NAN, Moments
 
-UNKNOWN = -1  # as the number of trades
+UNKNOWN = -1  # stands for an unknown number of trades
 
 
 class Block(NamedTuple):
-    """What `RunningMetrics` takes of the steps of a block.
+    """The sums and last values of a block of steps.
 
     Attributes:
         steps: Number of steps.
@@ -19,12 +19,12 @@ class Block(NamedTuple):
         reward: Sum of rewards.
         fees: Sum of fees.
         costs: Sum of costs.
-        exposed: Number of open positions.
-        opened: Sum of the values that were opened, each over the account's value before the step.
+        exposed: Number of steps that ended with an open position; NaN if a position is not finite.
+        opened: Sum of the values that were opened, each as a fraction of the account's value before the step.
         peak: The peak so far.
-        fall: The largest fall.
+        fall: The largest fall from a peak, as a fraction of that peak.
         below: How many values in a row are below the peak at the end.
-        longest: The longest such row so far.
+        longest: The largest number of values in a row below the peak so far.
         position: The last position.
         value: The last value of the account.
         price: The last price.
@@ -47,15 +47,15 @@ class Block(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """What `RunningMetrics` takes of the trades that a block closed.
+    """The sums over the trades that a block closed.
 
     Attributes:
         trades: Number of trades; `UNKNOWN` if they are unknown.
-        wins: How many of them won.
-        won: Their gains.
-        lost: Their losses, positive.
-        steps_held: Sum of the steps that they were open.
-        value: Sum of the values that they closed, each over the account's value before the step.
+        wins: Number of trades with a profit.
+        won: Sum of the profits.
+        lost: Sum of the losses, as a positive number.
+        steps_held: Sum of the steps that the trades were open.
+        value: Sum of the values that they closed, each as a fraction of the account's value before the step.
         best: The highest pnl.
         worst: The lowest pnl.
     """

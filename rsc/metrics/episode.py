@@ -17,7 +17,7 @@ METRIC_NAMES = tuple(field.name for field in fields(EpisodeMetrics) if field.nam
 
 
 def metrics_from(about: About) -> RunningMetrics:
-    """Running metrics of an episode that begins."""
+    """Return the running metrics of an episode before its first step."""
     return RunningMetrics(
         about.initial_portfolio_value,
         about.periods_per_year,
@@ -29,21 +29,21 @@ def metrics_from(about: About) -> RunningMetrics:
 
 
 def every_step_of(about: About) -> EveryStep:
-    """What gathers every step of an episode that begins."""
+    """Return an `EveryStep` for an episode before its first step."""
     return EveryStep(start_position(about), about.start_price)
 
 
 def start_position(about: About) -> float:
-    """Return the position before the first step: 0, unless the account says otherwise."""
+    """Return the position before the first step, from the account's "position at reset"; 0.0 without one."""
     position = about.account.get("position at reset")
     return float(position) if isinstance(position, int | float) else 0.0
 
 
 def stored(metrics: EpisodeMetrics) -> dict[str, float | int | None]:
-    """Return the metrics as an ended episode's row holds them: undefined is NULL, but Sharpe ratio and win rate are 0.0.
+    """Return the metrics as the row of an ended episode stores them: undefined and unknown ones are None.
 
-    Users filter on those two, and `rsc check` must find them populated; total_steps and total_trades tell why. What the
-    env does not tell is NULL.
+    An undefined Sharpe ratio or win rate is 0.0, because users filter by both and `rsc check` requires a value.
+    `total_steps` and `total_trades` show why it is undefined.
     """
     row = _nullable(metrics)
     for name in ("sharpe_ratio", "win_rate"):
@@ -55,7 +55,10 @@ def stored(metrics: EpisodeMetrics) -> dict[str, float | int | None]:
 def metrics_of(journal: Journal) -> EpisodeMetrics:
     """Return the metrics of a journal's episode, from its last checkpoint and the rows after it.
 
-    If another fold or version wrote the checkpoint, compute them from all rows, provided that none is lost.
+    If another fold or version wrote the checkpoint, compute them from all rows.
+
+    Raises:
+        StateError: The checkpoint cannot be used, and steps are lost.
     """
 
     def make() -> RunningMetrics:
@@ -70,7 +73,10 @@ def metrics_of(journal: Journal) -> EpisodeMetrics:
 
 
 def figures(journal: Journal) -> dict[str, float | int | None]:
-    """Return the metrics that `journal` shows; undefined ones are None. Entry point `journal.figures`."""
+    """Return the metrics that the `journal` program shows; undefined ones are None.
+
+    The package registers this function as an entry point of the group `journal.figures`.
+    """
     return _nullable(metrics_of(journal))
 
 

@@ -12,30 +12,33 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Columns = Mapping[str, NDArray[Any]]
 NAN = float("nan")
-# Below this a spread of returns is rounding noise, and a ratio over it would be 1e15 instead of "undefined". A return
-# is a ratio of two rounded values, which alone makes an error of up to 1 eps; a value of cash + position * price - fees
-# has some four roundings, each as large as the gross exposure, which leverage makes a multiple of the value. 64 is room
-# for all of them. It hides nothing real: on an account of 10 000, a spread of 1.4e-10 a step.
+# A smaller spread of returns is rounding noise: a ratio over it would be about 1e15 instead of undefined. A return is a
+# ratio of two rounded values, which alone causes an error of up to 1 eps. A value is cash + position * price - fees: about
+# four roundings, each relative to the gross exposure, which with leverage is a multiple of the value. The factor 64
+# covers all of them. No real spread is that small: on an account of 10,000 it is 1.4e-10 a step.
 NOISE = 64 * float(np.finfo(np.float64).eps)
 FEW_STEPS = 20
-"""Below this number of returns a ratio is marked, and has no standard error."""
+"""With fewer returns than this, pages mark a ratio, and it has no standard error."""
 
 quiet = np.errstate(all="ignore")
 
 
 def as_array(values: ArrayLike) -> Floats:
-    """Contiguous and aligned float64: numpy sums what is not aligned piece by piece, which changes the last bits."""
+    """Return the values as a contiguous, aligned array of float64.
+
+    numpy sums an unaligned array in pieces, which changes the last bits.
+    """
     array = np.ascontiguousarray(values, np.float64)
     return array if array.flags.aligned else array.copy()
 
 
 def sum_of(values: Floats) -> float:
-    """numpy's pairwise sum."""
+    """Return numpy's pairwise sum."""
     return float(np.add.reduce(values))
 
 
 def returns_of(values: Floats, value_before: float) -> Floats:
-    """Simple returns; NaN on a value that is not above zero."""
+    """Return the simple returns; NaN where the value before is not above zero."""
     levels = np.empty((1, len(values) + 1))
     levels[0, 0], levels[0, 1:] = value_before, values
     returns = levels[0, 1:] - levels[0, :-1]
@@ -44,14 +47,14 @@ def returns_of(values: Floats, value_before: float) -> Floats:
 
 
 def positive(values: Floats) -> Floats:
-    """Return the values, with NaN instead of those that are not above zero."""
-    lowest = np.fmin.reduce(values, axis=None, initial=1.0)  # NaN is left out
+    """Return the values, with NaN in place of those that are not above zero."""
+    lowest = np.fmin.reduce(values, axis=None, initial=1.0)  # fmin ignores NaN
     above: Floats = values if lowest > 0 else np.where(values > 0, values, NAN)
     return above
 
 
 def spread(r: Floats) -> tuple[float, float, float]:
-    """Sum of returns, of their squared deviations from the mean, and of their squared falls."""
+    """Return the sums of returns, of their squared deviations from the mean, and of the squares of negative returns."""
     earned = sum_of(r)
     parts = np.empty((2, len(r)))
     np.subtract(r, earned / (len(r) or 1), out=parts[0])
@@ -62,13 +65,15 @@ def spread(r: Floats) -> tuple[float, float, float]:
 
 
 Moments = tuple[float, ...]
-"""Ten sums over returns r of an account, returns b of its market and a = r - b: of r, b, a; of the squared deviations of
-r, b, a; of the products of those of r and b; of the third and fourth powers of those of r; of the squared falls of r.
+"""Ten sums over returns r of an account, returns b of its market, and a = r - b. In order:
+
+r, b, a; squared deviations from the mean of r, b, a; products of the deviations of r and b; third and fourth powers of the
+deviations of r; squares of the negative r.
 """
 
 
 def moments_of(r: Floats, b: Floats) -> Moments:
-    """Return the sums over returns."""
+    """Return the `Moments` of returns of an account and of its market, both of shape (n,)."""
     three = np.empty((3, len(r)))
     three[0], three[1] = r, b
     np.subtract(r, b, out=three[2])
@@ -76,16 +81,25 @@ def moments_of(r: Floats, b: Floats) -> Moments:
 
 
 def moments_from(three: Floats, sums: Floats) -> Moments:
-    """Return the sums over r, b and a, the rows of ``three``, whose sums are known. Changes ``three``.
+    """Return the `Moments` of rows whose sums are known.
 
-    A row is summed like an array of its own (`spread` has the same bits).
+    The results have the same bits as those of `spread`: numpy sums a row like a separate array.
+
+    Args:
+        three: The rows r, b and a, shape (3, n). They are overwritten.
+        sums: The sum of each row, shape (3,).
     """
     parts = powers_of(three, (sums / (three.shape[1] or 1))[:, None])
     return (*sums.tolist(), *np.add.reduce(parts, axis=1).tolist())
 
 
 def powers_of(three: Floats, means: Floats) -> Floats:
-    """Return the parts of the last seven sums of `Moments`, a row each. Changes ``three``, the rows r, b and a."""
+    """Return the summands of the last seven sums of `Moments`, shape (7, n).
+
+    Args:
+        three: The rows r, b and a, shape (3, n). They are overwritten.
+        means: The mean of each row, shape (3, 1).
+    """
     r, b, _ = three
     parts = np.empty((7, three.shape[1]))
     np.minimum(r, 0.0, out=parts[6])
@@ -99,10 +113,16 @@ def powers_of(three: Floats, means: Floats) -> Floats:
 
 
 def joined(count: int, old: Moments, more_count: int, more: Moments) -> Moments:
-    """Return what the sums ``old`` of ``count`` returns gain by a block: its own sums, and what the means' distance adds.
+    """Return what to add to the sums of earlier returns to include a block of later ones.
 
-    Deviations are joined by the distance of the means (Chan, Golub & LeVeque 1983; Pebay 2008 for the higher powers),
-    which keeps a small spread around a large mean.
+    Each deviation gains a term from the distance of the two means (Chan, Golub & LeVeque 1983; Pebay 2008 for the higher
+    powers). This keeps the digits of a small spread around a large mean.
+
+    Args:
+        count: Number of earlier returns.
+        old: Their sums.
+        more_count: Number of returns of the block.
+        more: The sums of the block.
     """
     if not count:
         return more
@@ -126,7 +146,7 @@ def joined(count: int, old: Moments, more_count: int, more: Moments) -> Moments:
 
 
 def first_peak(initial_value: float) -> float:
-    """Return the peak before the first step. NaN stays to the end, since the drawdown is unknown then."""
+    """Return the peak before the first step; NaN if the value is not above zero, so that every drawdown is NaN."""
     return initial_value if initial_value > 0 else NAN
 
 
@@ -142,17 +162,17 @@ def falls_of(values: Floats, peak: float) -> tuple[Floats, float]:
 
 
 def largest(falls: Floats) -> float:
-    """Return the largest fall; 0.0 without any."""
+    """Return the largest fall; 0.0 without falls."""
     return float(np.maximum.reduce(falls)) if len(falls) else 0.0
 
 
 def below_peak(falls: Floats, run: int, longest: int) -> tuple[int, int]:
-    """Return how many values in a row are below the peak at the end, and the longest such row so far.
+    """Return how many values in a row are below the peak at the end, and the largest such number so far.
 
     Args:
         falls: Fall of each value.
-        run: Values below the peak right before these.
-        longest: The longest row before these.
+        run: Number of values in a row below the peak, right before these values.
+        longest: The largest such number before these values.
     """
     tops = np.flatnonzero(falls <= NOISE)
     if not len(tops):
@@ -165,51 +185,65 @@ def below_peak(falls: Floats, run: int, longest: int) -> tuple[int, int]:
 
 
 def exits_of(steps: Columns, trades: Columns) -> NDArray[np.int64] | None:
-    """Return the index of the step that closed each trade; None if a trade is not of these steps."""
+    """Return the index of the step that closed each trade; None if another step closed one of them."""
     at: NDArray[np.int64] = np.asarray(trades["exit_step"] - steps["step"][0], np.int64)
-    inside = not len(at) or np.maximum.reduce(at.view(np.uint64)) < len(steps["step"])  # negative ones are huge
+    inside = not len(at) or np.maximum.reduce(at.view(np.uint64)) < len(steps["step"])  # a negative index is huge here
     return at if inside else None
 
 
 def closed_units(at: NDArray[np.int64], trades: Columns, count: int) -> Floats:
-    """Return the signed units that each of ``count`` steps closed, by the trades whose exits are ``at`` these steps."""
+    """Return the signed units that each step closed, shape (count,).
+
+    Args:
+        at: The index of the step that closed each trade.
+        trades: The closed trades.
+        count: Number of steps.
+    """
     return np.asarray(np.bincount(at, trades["quantity"] * trades["direction"], count), np.float64)
 
 
 def opened_value(opened: Floats, fill_prices: Floats, before: Floats) -> float:
-    """Return the sum of the values that steps opened, each over the account's value before the step, if that is positive.
+    """Return the sum of opened values, each as a fraction of the account's value before the step.
 
-    The price of a step that opened nothing is not read.
+    The price of a step that opened nothing is ignored, so it may be NaN.
+
+    Args:
+        opened: Signed units that each step opened.
+        fill_prices: Price of each step's fill.
+        before: The account's value before each step; NaN where it is not above zero.
     """
     at = opened.nonzero()[0]
     return sum_of(np.abs(opened[at]) * fill_prices[at] / before[at]) if len(at) else 0.0
 
 
 def exposed(positions: Floats) -> float:
-    """Number of open positions; NaN if one is not finite."""
+    """Return the number of steps with an open position; NaN if a position is not finite."""
     return int(np.count_nonzero(positions)) + 0.0 * sum_of(positions)
 
 
 def outcomes(pnls: Floats) -> tuple[float, float, float]:
-    """Return the number of winners, their gains and the losers' losses, both positive; NaN if a pnl is not finite."""
+    """Return the number of trades with a profit, the sum of profits, and the sum of losses as a positive number.
+
+    The number is NaN if a pnl is not finite.
+    """
     won, lost = sum_of(np.maximum(pnls, 0.0)), -sum_of(np.minimum(pnls, 0.0))
     return int(np.count_nonzero(pnls > 0)) + 0.0 * (won + lost), won, lost
 
 
 def growth_of(initial_value: float, final_value: float) -> float:
-    """Total return; NaN unless V_0 > 0."""
+    """Return the total return; NaN unless V_0 > 0."""
     return ratio(final_value - initial_value, initial_value) if initial_value > 0 else NAN
 
 
 def growth_per_year(initial_value: float, final_value: float, steps: int, periods: float) -> float:
-    """Compound annual growth rate; NaN without steps or with V_n < 0, and beyond the range of a float."""
+    """Return the compound annual growth rate; NaN without steps, for V_n < 0, and beyond the range of a float."""
     growth = growth_of(initial_value, final_value)
     if steps < 1 or math.isnan(growth) or not final_value >= 0 or not periods > 0:
         return NAN
     left = final_value / initial_value
     if left == 0.0:
         return -1.0
-    logarithm = math.log1p(growth) if growth > -0.5 else math.log(left)  # each where it keeps its digits
+    logarithm = math.log1p(growth) if growth > -0.5 else math.log(left)  # each is exact in its own range
     try:
         return finite(math.expm1(logarithm * periods / steps))
     except OverflowError:
@@ -224,12 +258,12 @@ def reward_to_risk(count: int, earned: float, risk: float, periods: float) -> fl
 
 
 def annualised(figure: float, periods: float) -> float:
-    """Annualise a figure that grows with the square root of time."""
+    """Return the annual value of a figure that grows with the square root of time."""
     return finite(figure * math.sqrt(periods)) if periods > 0 else NAN
 
 
 def noisy(count: int, total: float, squares: float) -> bool:
-    """Return whether the spread of some returns cannot be told from rounding, or is undefined."""
+    """Return True if the spread of returns is at most rounding noise, or undefined."""
     return count < 2 or not root(squares, count - 1) > NOISE * (1.0 + abs(total / count))
 
 
@@ -286,10 +320,10 @@ def root(squares: float, count: int) -> float:
 
 
 def ratio(over: float, under: float) -> float:
-    """A quotient, or NaN."""
+    """Return the quotient; NaN if it is undefined."""
     return finite(over / under) if under and math.isfinite(under) else NAN
 
 
 def finite(value: float) -> float:
-    """The value, or NaN for an infinite one."""
+    """Return the value; NaN if it is infinite."""
     return value if math.isfinite(value) else NAN

@@ -1,8 +1,9 @@
-"""Compute the metrics of many episodes at once, with the bits that `RunningMetrics` and `EveryStep` give each alone.
+"""Compute the metrics of many episodes at once. The results have the same bits as `RunningMetrics` and `EveryStep`.
 
-Most episodes are short, so that numpy needs more time for its calls than for their work. Here a call works on the steps of
-many episodes, one behind the other. One slot before each episode holds its state before the first step. In arrays of which
-sums are made that slot is zero: `reduceat` begins with it, as `reduce` does with its own zero, so both add in one order.
+Most episodes are short, so the overhead of numpy's calls would dominate. Here one call works on the steps of many
+episodes, which lie one after another in an array. A slot before each episode holds its state before the first step. In
+arrays that are summed the slot is zero: `reduceat` begins with the slot, as `reduce` begins with its own zero. So both add
+in the same order.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _NONE = np.empty(0)
 
 
 class Episode(NamedTuple):
-    """An episode from its first step on: running metrics that have taken no step, its steps, and their trades."""
+    """A whole episode: running metrics without a step, all steps, and all trades."""
 
     start: RunningMetrics
     steps: Columns
@@ -35,7 +36,7 @@ Figures = tuple[EpisodeMetrics, dict[str, float]]
 
 
 class _Slots:
-    """Where the rows of each episode are, in arrays with a slot before each episode.
+    """The places of each episode's rows, in arrays with a slot before each episode.
 
     Attributes:
         counts: Number of rows of each episode.
@@ -69,11 +70,11 @@ class _Slots:
 def figures_of_many(episodes: Sequence[Episode]) -> list[Figures | None]:
     """Return the figures of each episode; None where `RunningMetrics` and `EveryStep` must compute them.
 
-    Those are episodes whose trades are not all known, or do not fit to their steps.
+    They must if a trade is unknown, or does not fit the steps.
 
     Args:
-        episodes: At least one. All have the same extra columns, and at least one step; the first step is 1, none is
-            missing. The position before the first step is 0, and trades are not known to be unknown.
+        episodes: At least one. All have the same extra columns and at least one step. The first step is 1, and no step
+            is missing. The position before the first step is 0, and the header does not say that trades are unknown.
     """
     many = _Many(episodes)
     trades, blocks = many.trades(), many.blocks()
@@ -89,10 +90,10 @@ class _Trades(NamedTuple):
     """An episode's trades.
 
     Attributes:
-        closed: What the running metrics take.
-        wins: How many won; NaN if a pnl is unknown.
+        closed: Their sums, for the running metrics.
+        wins: Number of trades with a profit; NaN if a pnl is unknown.
         costs: Their costs.
-        fit: Whether all are known, and fit to the steps.
+        fit: Whether all trades are known and fit the steps.
     """
 
     closed: Closed
@@ -114,7 +115,7 @@ class _Many:
         self._levels = np.stack(
             [slots.filled(self._all(name), start) for name, start in zip(names, before, strict=True)]
         )
-        # Of each row the levels before it; what stands before a slot is another episode's, and is not used.
+        # The levels before each row. The level before a slot belongs to another episode and is not used.
         self._before = np.empty_like(self._levels)
         self._before[:, 0] = NAN
         self._before[:, 1:] = self._levels[:, :-1]
@@ -136,7 +137,7 @@ class _Many:
         return [steps[name] for steps in self._steps]
 
     def lowest(self) -> tuple[list[float], list[float]]:
-        """Value at risk and expected shortfall: minus `textbook.lowest_of` for each episode. Sorts the returns."""
+        """Return value at risk and expected shortfall of each episode, minus `textbook.lowest_of`. Sorts the returns."""
         slots, returns = self._slots, self._returns
         first = slots.starts + 1
         for start, end in zip(first.tolist(), (slots.last + 1).tolist(), strict=True):
@@ -152,7 +153,7 @@ class _Many:
         return (-quantile).tolist(), (-worst).tolist()
 
     def blocks(self) -> list[Block]:
-        """What the running metrics take of the steps of each episode. Changes the rows."""
+        """Return the sums of each episode's steps, for the running metrics. Overwrites the rows."""
         starts, counts, rows = self._slots.starts, self._slots.counts, self._rows
         sums = self._sums
         parts = powers_of(rows[1:4], self._slots.each(sums[1:4] / counts))
@@ -168,7 +169,7 @@ class _Many:
         return list(map(Block, *columns))
 
     def _value_opened(self) -> list[float]:
-        """The sum of `kernels.opened_value` for each episode."""
+        """Return `kernels.opened_value` of each episode."""
         opening = self._opened != 0.0
         opening[self._slots.starts] = True
         at = np.flatnonzero(opening)
@@ -179,7 +180,7 @@ class _Many:
         return sums
 
     def _falls(self) -> tuple[Floats, Floats]:
-        """The running peaks, and the fall of each value from them, 0 in the slots."""
+        """Return the running peaks, and the fall of each value from its peak; 0 in the slots."""
         peaks = self._levels[1].copy()
         peaks[self._slots.starts] = [start.peak for start in self._starts]
         for start, last in zip(self._slots.starts.tolist(), self._slots.last.tolist(), strict=True):
@@ -191,15 +192,15 @@ class _Many:
         return peaks, falls
 
     def _below_peak(self, falls: Floats) -> tuple[list[int], list[int]]:
-        """`kernels.below_peak` for each episode."""
-        tops = np.flatnonzero(falls <= NOISE)  # each slot is one
+        """Return `kernels.below_peak` of each episode."""
+        tops = np.flatnonzero(falls <= NOISE)  # includes each slot
         rows_below = np.diff(tops, append=self._slots.total) - 1
         first = np.searchsorted(tops, self._slots.starts)
         last = np.append(first[1:], len(tops)) - 1
         return rows_below[last].tolist(), np.maximum.reduceat(rows_below, first).tolist()
 
     def _held_lots(self) -> tuple[list[Floats], list[Floats]]:
-        """The units and entry prices of the lots that each episode has at its end."""
+        """Return the units and entry prices of the lots that are open at the end of each episode."""
         slots, opened = self._slots, self._opened
         positions = self._levels[0, slots.last]
         lots = are_lots(opened, self._levels[0], self._before[0], slots.each(np.sign(positions)))
@@ -218,7 +219,10 @@ class _Many:
         return list(units_held), list(entries_held)
 
     def marked(self, metrics: Sequence[EpisodeMetrics], trades: Sequence[_Trades]) -> list[float]:
-        """`EveryStep._marked` for each episode: the fraction of winners if the open lots were closed at the last price."""
+        """Return the fraction of winners of each episode if its open lots were closed at the last price.
+
+        `EveryStep._marked` computes the same for one episode.
+        """
         all_units, all_entries = self._held_lots()
         own = _Slots([len(units) for units in all_units])
         units, entries = own.filled(all_units), own.filled(all_entries)
@@ -240,9 +244,9 @@ class _Many:
         return result
 
     def trades(self) -> list[_Trades]:
-        """The trades of each episode.
+        """Return the trades of each episode.
 
-        Adds to the opened units those that trades closed, so this comes first.
+        Call this first: it adds the units that trades closed to the opened units, which the other methods read.
         """
         counts = [len(trades["pnl"]) for trades in self._trades]
         if not any(counts):

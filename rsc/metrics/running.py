@@ -1,6 +1,6 @@
-"""Compute an episode's metrics incrementally; a checkpoint stores the state.
+"""Compute an episode's metrics incrementally. A checkpoint of a journal stores the state.
 
-The functions of rsc.metrics.textbook use the same kernels, so both forms agree.
+The functions of `rsc.metrics.textbook` use the same kernels, so both forms agree.
 """
 
 from __future__ import annotations
@@ -46,10 +46,13 @@ from rsc.metrics.kernels import (
 
 @dataclass(frozen=True)
 class EpisodeMetrics:
-    """The figures of an episode, named like the columns of `episodes`: finite, or NaN where undefined.
+    """The figures of an episode, named like the columns of `episodes`.
 
-    Whole numbers are None instead of NaN. ``not_told`` names the figures that cannot be computed because the env does
-    not tell what they are made of. `rsc.metrics.whole` has the figures that need all steps at once.
+    A figure is finite, or NaN where it is undefined; a whole number is None instead. `rsc.metrics.whole` has the figures
+    that need all steps at once.
+
+    Attributes:
+        not_told: The names of the figures that cannot be computed, because the env does not tell their inputs.
     """
 
     initial_portfolio_value: float
@@ -90,7 +93,7 @@ class EpisodeMetrics:
 
 
 class StateError(ValueError):
-    """The bytes are not a state of `RunningMetrics`, or one of another version."""
+    """The bytes are not a state of `RunningMetrics`, or are a state of another version."""
 
 
 _COMPARED = ("beta", "alpha", "information_ratio")
@@ -103,29 +106,30 @@ _OF_LAST_VALUE = ("final_portfolio_value", "pnl", "total_return", "excess_return
 _OF_PNL = ("win_rate", "profit_factor", "average_trade", "best_trade", "worst_trade")
 _TAG, _VERSION = b"rsm", 2
 
-# The sums: those of `kernels.moments_of`, then these.
+# The places of the sums in a state: first those of `kernels.moments_of`, then these.
 _MOMENTS = 10
 _REWARD, _FEES, _WON, _LOST, _TRADED, _COSTS, _HELD = range(_MOMENTS, _MOMENTS + 7)
 _SUMS = _MOMENTS + 7
 _STATE = struct.Struct(f"<3sBB4q14d{2 * _SUMS}d")
-# Extra columns that stand for others where a journal has them, by their bit in a state.
 _UNTOLD = np.full(1, NAN)
+# The extra columns that a journal may have, by their bit in a state. They replace other columns, or add figures.
 _BITS = {"fill_price": 1, "costs": 2, "exit_costs": 4}
 
 
 class RunningMetrics:
-    """Metrics of an episode, updated block by block: the journal's `Fold`.
+    """Compute the metrics of an episode block by block. Implements the journal's `Fold`.
 
-    Sums of deviations are joined block by block (see `kernels.joined`), and sums carry their rounding errors along
-    (Knuth's TwoSum), so a million blocks cost no digit.
+    `kernels.joined` joins sums of deviations. Each sum carries its rounding error along (Knuth's TwoSum), so a million
+    blocks lose no digit.
 
-    Equal blocks give equal bits, whoever folds them, in whatever memory layout, on whatever CPU: sums are numpy's own
-    pairwise ones, never BLAS, which picks its order by CPU. (`annual_return`, `calmar_ratio` and `alpha` need
-    logarithms, whose last digit is the C library's.) Odd values (inf, NaN) make figures NaN, never an exception.
+    Equal blocks give equal bits in every process, in every memory layout and on every CPU, because all sums are numpy's
+    pairwise sums. BLAS is not used: it chooses the order of addition by CPU. In `annual_return`, `calmar_ratio` and
+    `alpha` the last digit depends on the C library's logarithm. Values that are infinite or NaN make figures NaN and
+    never raise.
 
     Args:
         initial_portfolio_value: Value before the first step.
-        periods_per_year: None where nothing can be annualised.
+        periods_per_year: Steps in a year, for annualised figures; None if unknown.
         trades_known: Whether the trades of the episode are known.
         start_price: Price before the first step; None if unknown.
         start_position: Position before the first step.
@@ -154,7 +158,7 @@ class RunningMetrics:
         self._drawdown = self._unrealized = 0.0
         self._steps = self._below = self._longest = 0
         self._trades = 0 if trades_known else UNKNOWN
-        self._wins = self._exposed = 0.0  # counts, or NaN where that cannot be told
+        self._wins = self._exposed = 0.0  # counts, or NaN if they are unknown
         self._first_price = self._price = NAN if start_price is None else float(start_price)
         self._position = start_position
         self._exit_costs = NAN if start_position else 0.0
@@ -177,15 +181,17 @@ class RunningMetrics:
     def fold(self, steps: Columns, trades: Columns) -> None:
         """Take the next block: its steps, and the trades that they closed.
 
-        Columns used: step, portfolio_value, price, position, reward, fees, unrealized_pnl, and extra columns; of trades
-        pnl, quantity, direction, entry_step, exit_step and exit_price. A trade without a quantity stands for trades
-        that could not be told: from there on, the episode's trades are unknown.
+        Args:
+            steps: Columns `step`, `portfolio_value`, `price`, `position`, `reward`, `fees`, `unrealized_pnl`, and extra
+                columns.
+            trades: Columns `pnl`, `quantity`, `direction`, `entry_step`, `exit_step` and `exit_price`. A NaN quantity
+                means that the env could not tell its trades: the episode's trades are unknown from there on.
         """
         values = steps["portfolio_value"]
         count = len(values)
         if not count:
             return
-        # One row for each column, so that few calls of numpy do the work: most episodes are short.
+        # Most episodes are short, so the columns are rows of one array, and few calls of numpy do the work.
         levels = np.empty((3, count + 1))
         levels[:, 0] = (self._position, self._last, self._price)
         levels[0, 1:], levels[1, 1:], levels[2, 1:] = steps["position"], values, steps["price"]
@@ -214,7 +220,13 @@ class RunningMetrics:
         )  # fmt: skip
 
     def take(self, block: Block, closed: Closed, steps: Columns) -> None:
-        """Take what `fold` computes of a block; ``steps`` are its steps."""
+        """Take the sums of a block, as `fold` computes them.
+
+        Args:
+            block: The sums over the steps.
+            closed: The sums over the closed trades.
+            steps: The columns of the steps.
+        """
         (
             count, moments, reward, fees, costs, exposed, opened, self._peak, fall, self._below, self._longest,
             self._position, self._last, self._price,
@@ -237,7 +249,7 @@ class RunningMetrics:
         self._steps += count
 
     def _closed(self, steps: Columns, trades: Columns, opened: Floats, before: Floats) -> Closed:
-        """Return what the trades of a block come to. Adds to ``opened`` the units that they closed."""
+        """Return the sums over the trades of a block. Adds the units that they closed to ``opened``."""
         count = len(trades["pnl"])
         if self._trades == UNKNOWN:
             return NOT_KNOWN
@@ -265,16 +277,16 @@ class RunningMetrics:
         return Closed(count, wins, gains, -losses, held_known, value, float(np.maximum.reduce(pnls)), worst)
 
     def _extra(self, steps: Columns, name: str, instead: Floats) -> Floats:
-        """Return an extra column, or ``instead`` where the journal has none."""
+        """Return an extra column, or ``instead`` if the journal does not have it."""
         if not self._columns & _BITS[name]:
             return instead
         try:
             return as_array(steps[name])
-        except KeyError:  # the state is another journal's
+        except KeyError:  # the state belongs to another journal
             return np.full(len(instead), NAN)
 
     def _add(self, parts: tuple[float, ...]) -> None:
-        """Add to the sums, and keep the exact error of each addition (Knuth's TwoSum). An inf makes the metric NaN."""
+        """Add to the sums, and keep the exact error of each addition (Knuth's TwoSum). An infinite part gives NaN."""
         sums, errors = self._sums, self._errors
         for i, part in enumerate(parts):
             before = sums[i]
@@ -333,7 +345,7 @@ class RunningMetrics:
         )
 
     def _not_told(self, totals: tuple[float, ...]) -> Iterator[str]:
-        """The figures that NaN rows, or what the header does not say, leave without a source."""
+        """Yield the figures that lack an input, because the header or the rows leave it unknown."""
         if self._initial > 0 and math.isnan(self._peak):
             yield from _OF_VALUES
             if math.isnan(self._last):
@@ -356,7 +368,7 @@ class RunningMetrics:
         yield from (name for name, total in of_sums.items() if math.isnan(total))
 
     def to_bytes(self) -> bytes:
-        """Return the state that a checkpoint stores, of one size."""
+        """Return the state that a checkpoint stores. Its size is constant."""
         return _STATE.pack(
             _TAG, _VERSION, self._columns, self._steps, self._trades, self._below, self._longest, self._wins,
             self._exposed, self._initial, self._periods, self._last, self._peak, self._drawdown, self._unrealized,
@@ -366,7 +378,7 @@ class RunningMetrics:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> RunningMetrics:
-        """Restore a state of `to_bytes` exactly. Raises StateError, a ValueError, for any other bytes."""
+        """Restore a state of `to_bytes` exactly. Raises StateError for any other bytes."""
         if len(state) < 4 or state[:3] != _TAG:
             raise StateError(f"not a state of running metrics: {len(state)} bytes that start with {bytes(state[:4])!r}")
         if state[3] != _VERSION:

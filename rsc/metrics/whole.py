@@ -1,4 +1,4 @@
-"""Compute the figures that no state of constant size can give: those that need every step of the episode."""
+"""Compute the figures that need every step of an episode, so that no state of constant size can hold them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rsc.metrics.textbook import lowest_of
 
 WHOLE_NAMES = ("value_at_risk", "expected_shortfall", "win_rate_marked")
 NO_LOTS = (np.full(1, NAN), np.full(1, NAN))
-"""Units and entry prices where the lots cannot be told."""
-_ROUNDING = 1e-9  # of the position: a smaller opening is what rounding leaves, and no lot
+"""Units and entry prices if the lots are unknown."""
+_ROUNDING = 1e-9  # fraction of the position; an opening smaller than that is a rounding error, not a lot
 
 
 class EveryStep:
-    """Gather what the figures of `WHOLE_NAMES` need, block by block: the values, and the lots that are open.
+    """Collect the inputs of the figures of `WHOLE_NAMES` block by block: the account's values and the open lots.
 
     Args:
         position: Position before the first step.
@@ -49,7 +49,7 @@ class EveryStep:
         self._position, self._price = held, float(prices[-1])
 
     def _open(self, steps: Columns, trades: Columns, positions: Floats, prices: Floats) -> None:
-        """Keep the lots that are open now. First in, first out: they are the last that were opened on their side."""
+        """Keep the lots that are open now. With first in, first out, they are the last ones opened on their side."""
         before = np.empty_like(positions)
         before[0], before[1:] = self._position, positions[:-1]
         opened = positions - before
@@ -82,7 +82,7 @@ class EveryStep:
         }
 
     def _marked(self, metrics: EpisodeMetrics, pnls: Floats, costs: Floats) -> float:
-        """Return the fraction of winners if the open lots were closed at the last price."""
+        """Return the fraction of trades with a profit if the open lots were closed at the last price."""
         count = len(pnls) + len(self._units)
         if metrics.total_trades is None or self._position != self._position or not count or np.isnan(pnls).any():
             return NAN
@@ -100,13 +100,19 @@ class EveryStep:
 
 
 def are_lots(opened: Floats, positions: Floats, before: Floats, side: Floats) -> NDArray[np.bool_]:
-    """Return which steps opened a lot on a side, 1 or -1, and not only what rounding leaves."""
+    """Return which steps opened a lot on a side, 1 or -1. Openings that are only rounding errors do not count."""
     lots: NDArray[np.bool_] = opened * side > _ROUNDING * (np.abs(positions) + np.abs(before))
     return lots
 
 
 def held_lots(units: Floats, entries: Floats, position: float) -> tuple[Floats, Floats]:
-    """Return the last lots that make up a position: first in, first out. All are on its side."""
+    """Return the last lots that add up to a position, as first in, first out leaves them.
+
+    Args:
+        units: Signed units of each opened lot, on the side of the position.
+        entries: Entry price of each lot.
+        position: The position.
+    """
     held, size = abs(position), 0.0
     least = held * (1.0 - _ROUNDING)
     for first in range(len(units) - 1, -1, -1):
@@ -115,7 +121,7 @@ def held_lots(units: Floats, entries: Floats, position: float) -> tuple[Floats, 
             units = units[first:].copy()
             units[0] -= math.copysign(1.0, position) * (size - held)
             return units, entries[first:]
-    return NO_LOTS  # the trades that the env tells do not fit its position
+    return NO_LOTS  # the env's trades do not fit its position
 
 
 def whole_columns(extra: tuple[str, ...]) -> tuple[str, ...]:
@@ -131,7 +137,7 @@ def whole_columns(extra: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def not_told_of(metrics: EpisodeMetrics) -> tuple[str, ...]:
-    """Return those of `WHOLE_NAMES` that the env leaves without a source, by what it leaves of the other figures."""
+    """Return the figures of `WHOLE_NAMES` that lack an input, derived from the other figures that lack one."""
     names = ("value_at_risk", "expected_shortfall") if "max_drawdown" in metrics.not_told else ()
     sources = {"total_trades", "win_rate", "time_in_market", "total_costs", "liquidation_value"}
     return (*names, *(("win_rate_marked",) if sources.intersection(metrics.not_told) else ()))
