@@ -170,7 +170,12 @@ class WriterIdentity:
 
 @dataclass(frozen=True)
 class FileId:
-    """A file's identity on its host: the device and inode of `os.stat`."""
+    """A file's identity on its host.
+
+    Args:
+        device: The file's device, `st_dev` of `os.stat`.
+        inode: The file's inode, `st_ino` of `os.stat`.
+    """
 
     device: Natural
     inode: Natural
@@ -178,7 +183,7 @@ class FileId:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file records of its making: by it, the file is told from copies, and its maker from other processes.
+    """What a file records when it is created, so that readers can tell it from copies and find the process that made it.
 
     Args:
         writer: The process that made the file.
@@ -195,9 +200,21 @@ class Origin:
 class Header:
     """The decoded header of a journal.
 
-    ``stream`` is the identity of the stream's file when its writer made it, ``tail_mapped`` whether its tail is a mapped
-    file; both are None where unknown, in a recovered journal for one. ``folder`` is the absolute path of the run's folder
-    as the writer saw it, ``root_id`` the random id of that folder; both are empty where unknown.
+    Args:
+        format_version: The version of the journal format.
+        run_id: The run.
+        journal_id: The journal.
+        start_time_us: Wall-clock time of the reset, in microseconds since 1970.
+        checkpoint_every_steps: A seal follows after so many slots of the tail.
+        writer: The process that writes the journal.
+        about: What the env says about the episode.
+        stream: The identity of the stream's file when its writer created it; None if unknown, as in a recovered journal.
+        tail_mapped: Whether the tail is a memory-mapped file; None if unknown, as in a recovered journal.
+        folder: The absolute path of the run's folder as the writer saw it; empty if unknown.
+        root_id: The random id of that folder; empty if unknown.
+
+    Raises:
+        ValueError: An id is not a valid name, or the time is out of range.
     """
 
     format_version: Whole
@@ -228,7 +245,11 @@ class Header:
         return Origin(self.writer, self.stream, self.folder)
 
     def to_json(self) -> bytes:
-        """Encode as compact JSON that `from_json` accepts; raise JournalValueError if there is none."""
+        """Encode as compact JSON that `from_json` accepts.
+
+        Raises:
+            JournalValueError: No JSON of the header would be accepted.
+        """
         about = self.about
         try:
             data = msgspec.json.encode(self)
@@ -254,7 +275,11 @@ class Header:
 
     @staticmethod
     def from_json(data: bytes) -> Header:
-        """Decode; raise ValueError for anything that `to_json` did not make. Unknown keys are skipped."""
+        """Decode the JSON of a header. Unknown keys are ignored.
+
+        Raises:
+            ValueError: The bytes are not a valid header.
+        """
         return _decode_header(data)
 
 

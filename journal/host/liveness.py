@@ -28,7 +28,13 @@ _FRESH_S = 1.0  # after this long, a folder's kind of file system is looked up a
 
 
 class Liveness(enum.StrEnum):
-    """What is known about a writer. DEAD: no process will ever append to this journal again."""
+    """What is known about a writer.
+
+    Attributes:
+        ALIVE: The writer may append to the journal.
+        DEAD: No process will ever append to the journal again.
+        UNSURE: Nothing proves either.
+    """
 
     ALIVE = "alive"
     DEAD = "dead"
@@ -42,8 +48,8 @@ class LivenessReport:
     Attributes:
         liveness: The judgement.
         reason: Why, for people.
-        lease_age_s: Seconds that the lease has been watched without a change; None if a lease cannot decide.
-        rule: The number of the rule that decided.
+        lease_age_s: Seconds for which the lease has been watched without a change; None if no lease decides.
+        rule: The number of the rule that decided, 1 to 7; 7 if no other rule applies.
         original: True if the file is the one that its writer created, not a copy.
         certain: True if no later evidence can change the judgement: rule 2 or 3, on the original file.
     """
@@ -148,13 +154,16 @@ _HELD = LivenessReport(Liveness.ALIVE, RULES[0].reason, rule=1, original=True)
 
 @dataclass
 class Observer:
-    """Decides whether writers are alive. Keep one observer, because an unchanged lease proves death only after a while.
+    """Decides whether writers are alive.
 
-    Attributes:
+    Keep one observer for repeated looks: an unchanged lease proves death only after the same observer has watched it for
+    some time.
+
+    Args:
         this: The identity of the process that observes.
-        clock: Monotonic seconds, for leases.
-        file_system: Names the kind of file system of a folder.
-        process: Looks at the process that an identity names.
+        clock: Returns monotonic seconds. Leases are timed by it.
+        file_system: Returns the kind of file system of a folder, such as "ext4"; empty if unknown.
+        process: Returns the state of the process that an identity names.
     """
 
     this: WriterIdentity = field(default_factory=this_writer)
@@ -172,6 +181,9 @@ class Observer:
         Args:
             path: The journal's stream, or the marker.
             origin: The process and the place that the file recorded at its creation; None if they are unreadable.
+
+        Returns:
+            The judgement, with its reason.
 
         Raises:
             JournalAccessError: The file cannot be opened.
@@ -192,6 +204,9 @@ class Observer:
             kind: The kind of its file system.
             origin: The process and the place that it recorded at its creation; None if they are unreadable.
             process: The state of the process that created it.
+
+        Returns:
+            The judgement, with its reason.
         """
         if found.locked:
             return _HELD

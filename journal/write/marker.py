@@ -133,7 +133,19 @@ def _lock_of_earlier(path: Path, run_id: str) -> int | None:
 
 
 def marker_liveness(root: Path | str, run_id: str, observer: Observer) -> LivenessReport | None:
-    """Judge whether the run's driver is alive; return None if the run has no marker here. Raises JournalAccessError."""
+    """Judge whether the run's driver is alive.
+
+    Args:
+        root: The journal root.
+        run_id: The run.
+        observer: Judges the driver. Keep one for repeated calls.
+
+    Returns:
+        The judgement: UNSURE if the marker is unreadable, None if the run has no marker under this root.
+
+    Raises:
+        JournalAccessError: The marker cannot be opened.
+    """
     path = marker_path(root, run_id)
     try:
         marker = _read(path)
@@ -149,9 +161,13 @@ def marker_liveness(root: Path | str, run_id: str, observer: Observer) -> Livene
 def read_marker(root: Path | str, run_id: str) -> tuple[WriterIdentity, dict[str, Any]]:
     """Return the process that made the marker, and the run's parameters.
 
+    Args:
+        root: The journal root.
+        run_id: The run.
+
     Raises:
-        JournalAccessError: If the marker cannot be opened.
-        NotAJournalError: If it cannot be read.
+        JournalAccessError: The marker cannot be opened.
+        NotAJournalError: The file is not a readable marker.
     """
     marker = _read(marker_path(root, run_id))
     return marker.writer, marker.parameters

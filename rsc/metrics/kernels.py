@@ -18,7 +18,7 @@ NAN = float("nan")
 # covers all of them. No real spread is that small: on an account of 10,000 it is 1.4e-10 a step.
 NOISE = 64 * float(np.finfo(np.float64).eps)
 FEW_STEPS = 20
-"""With fewer returns than this, pages mark a ratio, and it has no standard error."""
+"""With fewer returns than this, a Sharpe ratio has no standard error, and programs mark ratios."""
 
 quiet = np.errstate(all="ignore")
 
