@@ -1,4 +1,4 @@
-"""Read what a page says of a run: its row, one row for each episode, and the curves of those that have a journal."""
+"""Read what a page shows of a run: its row, a row for each episode, and the curves of episodes that have a journal."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class ReportedRun:
 
     Attributes:
         run_id: The run's id.
-        row: Its row in the database; None if the database does not know it.
+        row: The run's row in the database; None if there is none.
         episodes: One mapping for each episode, with the keys of `journal.plot.page.row_of` and of `_of_row`.
-        without_journal: Episodes with a row and no journal.
-        without_row: Journals without a row.
-        unreadable: What cannot be read, with the reason, by the name of the episode.
+        without_journal: Number of episodes with a row and no journal.
+        without_row: Number of journals without a row.
+        unreadable: Why an episode's row or journal cannot be read, by the episode's name.
     """
 
     run_id: str
@@ -45,10 +45,10 @@ class ReportedRun:
 
 
 class RunReader:
-    """Reads one run. The listing is made at once, so that the number of episodes is known before journals are read.
+    """Reads one run. The constructor lists the episodes, so that their number is known before any journal is read.
 
     Args:
-        place: Where the run's record is.
+        place: The run's database and folder.
     """
 
     def __init__(self, place: Place) -> None:
@@ -64,6 +64,7 @@ class RunReader:
         return len(self._rows) + sum(journal_id not in known for journal_id in self._journals)
 
     def _read_rows(self) -> Iterator[Row]:
+        # SQLAlchemy is slow to import, and only needed to read rows.
         from rsc.db.episodes import chosen_episodes
         from rsc.db.models import episode_metrics
         from rsc.db.session import reading
@@ -72,7 +73,7 @@ class RunReader:
         if self._place.engine is None:
             return
         with reading(self._place.engine) as connection:
-            # The reconciler numbers the episodes that it finds without a row in no order.
+            # The reconciler creates rows in no order of time, so their ids do not sort the episodes.
             found = chosen_episodes(connection, self._place.run_id, (), (episode_metrics.c.start_time,), None)
         for row in found:
             if isinstance(row, UnreadableRow):
@@ -84,7 +85,7 @@ class RunReader:
         """Return the run, and add the curves of its episodes.
 
         Args:
-            curves: Takes the curves.
+            curves: Collects the curves.
             step: Called after each episode.
         """
         run, waiting = self._reported, dict.fromkeys(self._journals)
@@ -112,17 +113,17 @@ class RunReader:
 
 
 def name_of(row: Row, one: Overview) -> str:
-    """Return what messages call an episode."""
+    """Return the name of an episode in messages."""
     return f"episode {row['episode_id']}" if row else f"journal {one.journal_id}"
 
 
 def episode_of(row: Row, one: Overview | None, run_id: str) -> dict[str, Any]:
-    """Return an episode as a page shows it, by its row and its journal. Either may be missing.
+    """Return an episode as a page shows it, from its row and its journal. Either may be missing.
 
     Args:
-        row: Its row of `episode_metrics`; empty if there is none.
-        one: Its journal; None if there is none.
-        run_id: Its run.
+        row: The episode's row of `episode_metrics`; empty if there is none.
+        one: The episode's journal; None if there is none.
+        run_id: The episode's run.
     """
     made: dict[str, Any] = {"run": run_id, "status": None}
     if one is not None and one.source is not None:
@@ -136,7 +137,7 @@ def episode_of(row: Row, one: Overview | None, run_id: str) -> dict[str, Any]:
 
 
 def _of_row(row: Row, one: Overview | None) -> dict[str, Any]:
-    """Return what a row tells. The figures of an episode that has not ended are those of its journal."""
+    """Return the values that come from a row. If the episode has not ended, its figures come from its journal."""
     told = {
         "name": str(row["episode_id"]),
         "number": row["episode_id"],

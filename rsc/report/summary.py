@@ -1,4 +1,4 @@
-"""Say what was rescued and lost of a run, and compare the figures of runs."""
+"""Describe in sentences what was rescued and lost of a run, and compare the figures of runs."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _FORMS = {"percent": "{:.2%}", "ratio": "{:.3f}", "number": "{:,.5g}"}
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the comparison: the episodes of a run that have ended, in training or in evaluation."""
+    """A column of the comparison: the ended episodes of a run, either in training or in evaluation."""
 
     title: str
     episodes: Sequence[Episode]
 
 
 def derived(episode: Episode) -> dict[str, float | None]:
-    """Return the figures of costs that follow from others; None where one of them is unknown."""
+    """Return the cost figures that are derived from other figures; None if one of those is unknown."""
     costs, initial, trades, gain = (episode.get(name) for name in ("costs", "initial", "trades", "return"))
     share = costs / initial if costs is not None and initial else None
     return {
@@ -59,7 +59,7 @@ def derived(episode: Episode) -> dict[str, float | None]:
 
 
 def rescued_words(run: ReportedRun) -> list[str]:
-    """Return what was rescued and what is in flight, one sentence each."""
+    """Return sentences about the episodes that were rescued and those that have not ended."""
     words = []
     saved = [one for one in run.episodes if one.get("ended_by") == RECONCILER]
     if saved:
@@ -96,7 +96,7 @@ def _cure_of(run: ReportedRun) -> str:
 
 
 def lost_words(run: ReportedRun) -> list[str]:
-    """Return what was lost and what is unknown, one sentence each. What is unknown is not counted as 0."""
+    """Return sentences about what was lost and what is unknown. Unknown numbers are reported, not counted as 0."""
     words = []
     for what in ("steps", "trades"):
         lost = [one.get(f"{what}_lost") for one in run.episodes]
@@ -131,7 +131,7 @@ def status_counts(run: ReportedRun) -> dict[str, int]:
 
 
 def columns_of(runs: Iterable[ReportedRun]) -> list[Column]:
-    """Return one column for each run, and another one for its evaluation episodes if it has any."""
+    """Return one column for each run, and a second one if the run has evaluation episodes."""
     columns = []
     for run in runs:
         ended = [{**one, **derived(one)} for one in run.episodes if one.get("status") not in (None, "started")]
@@ -143,9 +143,9 @@ def columns_of(runs: Iterable[ReportedRun]) -> list[Column]:
 
 
 def figure_rows(columns: Sequence[Column], names: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Return a label and one cell for each column: the median with the interquartile range, by figure.
+    """Return one row for each figure: its label, and a cell for each column with median and interquartile range.
 
-    A figure that no column knows is left out.
+    A figure without a value in any column is left out.
     """
     rows = []
     for name in names:
@@ -166,7 +166,7 @@ def _cell(values: Sequence[float | None], form: Callable[[float], str]) -> str:
 
 
 def settings_rows(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
-    """Return the settings of the runs by name; of several runs only those that differ."""
+    """Return the settings of the runs by name. Of several runs, return only the settings that differ."""
     each = [_settings(run) for run in runs]
     names = dict.fromkeys(name for settings in each for name in settings)
     rows = [(name, [settings.get(name, "–") for settings in each]) for name in names]
@@ -174,7 +174,7 @@ def settings_rows(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
 
 
 def group_of(run: ReportedRun) -> str:
-    """Return what runs that differ only in their seed have in common."""
+    """Return a key that is equal for runs that differ only in their seed."""
     return repr(sorted((name, value) for name, value in _settings(run).items() if "seed" not in name))
 
 

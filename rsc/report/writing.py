@@ -1,4 +1,4 @@
-"""`write_report`: read runs, and write their page."""
+"""Read runs and write their page: `write_report`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARK_WITHIN = 1000  # bytes
 
 
 class ReportError(ValueError):
-    """A page that cannot be written; the message says why and what to do."""
+    """The page cannot be written. The message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Report:
 
     Attributes:
         path: The file.
-        size_bytes: Its size.
-        runs: What it shows.
+        size_bytes: The size of the file.
+        runs: The runs that the page shows.
         charts: The number of episodes that have charts.
     """
 
@@ -51,16 +51,22 @@ def write_report(
     """Write one HTML page about one or several runs. It needs no other file and no network.
 
     Args:
-        path: The file. None: the id of the first run, `.html`. An older report is replaced, another file is not.
-        names: Each a run's id, the unique beginning of one, or `latest`.
-        database_url: None: $RSC_DATABASE_URL, else the file rsc-data/rsc.db. Without it, journals alone are read.
-        journal_root: None: the roots that the runs recorded, else $RSC_JOURNAL_ROOT, else rsc-data/journal.
-        begin: Called with the number of episodes; what it returns is called after each of them.
+        path: The file to write. An older report is replaced, another file is not. If None, the file is named after the
+            first run's id, with the suffix `.html`.
+        names: Names of runs: ids, unique beginnings of ids, or `latest`.
+        database_url: The database. If None, $RSC_DATABASE_URL, else the file rsc-data/rsc.db. If that file does not
+            exist, only journals are read.
+        journal_root: The journal root. If None, the roots that the runs recorded, else $RSC_JOURNAL_ROOT, else
+            rsc-data/journal.
+        begin: Called with the number of episodes. It returns a function, which is called after each episode.
+
+    Returns:
+        The file, and the runs that it shows.
 
     Raises:
-        rsc.db.errors.UnknownRunError: There is no such run, or several.
-        rsc.db.session.DatabaseError: The database that was given cannot be used.
-        ReportError: No run was named, none of them has an episode, or the file is not a report.
+        rsc.db.errors.UnknownRunError: No run has this name, or several do.
+        rsc.db.session.DatabaseError: The given database cannot be used.
+        ReportError: No run was named, no run has an episode, or the file exists and is not a report.
     """
     if not names:
         raise ReportError("name at least one run; `rsc runs` lists the runs")
@@ -70,7 +76,7 @@ def write_report(
 def report_of(
     path: Path | str | None, places: Iterable[Place], begin: Callable[[int], Callable[[], object]] | None = None
 ) -> Report:
-    """Write the page about runs that were found; see `write_report`."""
+    """Write the page about runs whose places are known. The other arguments are those of `write_report`."""
     each = {place.run_id: place for place in places}
     target = Path(f"{next(iter(each))}.html" if path is None else path)
     _require_replaceable(target)
@@ -100,7 +106,7 @@ def _page(runs: Sequence[ReportedRun], curves: Curves) -> str:
 
 
 def named_groups(runs: Sequence[ReportedRun]) -> list[dict[str, str]]:
-    """Return each run's id, and what it has in common with runs of other seeds, for the scripts of a page."""
+    """Return the id and the group of each run, for the scripts of a page. Runs of a group differ only in their seed."""
     return [{"id": run.run_id, "group": summary.group_of(run)} for run in runs]
 
 
@@ -110,7 +116,7 @@ def title_of(run_ids: Sequence[str]) -> str:
 
 
 def summary_values(runs: Sequence[ReportedRun]) -> dict[str, Any]:
-    """Return what the templates need for everything above the table of episodes."""
+    """Return the values of the templates for everything above the table of episodes."""
     columns = summary.columns_of(runs)
     others = [name for name in summary.COMPARED if name not in summary.COSTS]
     return {
@@ -145,7 +151,7 @@ def _card(run: ReportedRun) -> dict[str, Any]:
 
 
 def _require_replaceable(path: Path) -> None:
-    """Refuse to replace a file that is no report."""
+    """Raise ReportError if the file exists and is not a report."""
     if not path.parent.is_dir():
         raise ReportError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():
@@ -157,7 +163,7 @@ def _require_replaceable(path: Path) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file that gets its name when it is complete."""
+    """Write a file under a temporary name, and rename it when it is complete."""
     hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
         hidden.write_bytes(data)

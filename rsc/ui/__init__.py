@@ -1,1 +1,1 @@
-"""Serve the pages of runs on this machine, and send what changes: `rsc ui`."""
+"""Serve the pages of runs on this machine, and send changes to open pages: `rsc ui`."""

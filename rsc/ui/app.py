@@ -1,4 +1,4 @@
-"""The pages, their data and their streams of events, as an app of Starlette. Every route only reads."""
+"""The Starlette app that serves pages, their data and their event streams. Every route only reads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("rsc.ui", "rsc.report")
 _GENERATOR = "rsc ui"
-_SILENCE_S = 10.0  # after which a stream sends something, so that a page that has gone is noticed
+_SILENCE_S = 10.0  # a silent stream sends a comment after this long, so that the server notices a closed page
 _STOP_S = 0.1
 _NOT_VERIFIED = (
     "This page reads the rows of episodes that have ended, and the journals of the others. `rsc report` verifies every"
@@ -44,7 +44,7 @@ _NOT_VERIFIED = (
 )
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the page itself has the rest
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the page's own policy has the rest
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -55,9 +55,9 @@ def make_app(project: Project, host: str, stopping: Callable[[], bool]) -> ASGIA
     """Return the app.
 
     Args:
-        project: What it shows.
-        host: The host that the user chose, which requests may name.
-        stopping: Whether the server is to stop; streams end then.
+        project: The runs to show.
+        host: The host that the user chose. Requests may name it.
+        stopping: Returns True if the server should stop. Streams end then.
     """
     pages = _Pages(project, stopping)
     routes = [
@@ -79,7 +79,7 @@ def make_app(project: Project, host: str, stopping: Callable[[], bool]) -> ASGIA
 
 
 class _Guard:
-    """Refuse requests that name another host, as those of a rebound DNS name do, and add headers to each response."""
+    """Refuse requests that name another host, to prevent DNS rebinding, and add headers to each response."""
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app = app
@@ -104,7 +104,7 @@ class _Guard:
         await self._app(scope, receive, send_with_headers)
 
     def _is_ours(self, name: str) -> bool:
-        """Return whether a request may name this host. A rebound name is never an address."""
+        """Return True if a request may name this host. Any address is allowed: DNS rebinding needs a name."""
         if name in ("localhost", self._host):
             return True
         try:
@@ -127,7 +127,7 @@ class _Pages:
         self._stopping = stopping
 
     async def overview(self, request: Request) -> Response:
-        """The page of all runs."""
+        """Respond with the page of all runs."""
         values = await self._project.overview()
         live = {"stream": "/events", "version": 0}
         page = render(
@@ -137,7 +137,7 @@ class _Pages:
         return HTMLResponse(page)
 
     async def runs(self, request: Request) -> Response:
-        """The page of one run, or of several with commas between their names."""
+        """Respond with the page of one run, or of several, whose names are separated by commas."""
         names = request.path_params["names"].split(",")
         runs = await self._project.runs(names)
         ids = [run.place.run_id for run in runs]
@@ -146,7 +146,7 @@ class _Pages:
         return HTMLResponse(await self._project.read(lambda: _page(runs)))
 
     async def overview_events(self, request: Request) -> Response:
-        """The stream of the page of all runs."""
+        """Respond with the event stream of the page of all runs."""
         sent: dict[str, str] = {}
 
         async def news() -> dict[str, Any] | None:
@@ -161,11 +161,11 @@ class _Pages:
         return self._stream(news)
 
     async def runs_events(self, request: Request) -> Response:
-        """The stream of the page of runs: the episodes that changed since a version."""
+        """Respond with the event stream of a page of runs: the episodes that changed since a version."""
         names = request.path_params["names"].split(",")
         given = request.headers.get("last-event-id") or request.query_params.get("since", "")
         sent = int(given) if given.isdecimal() else 0
-        await self._project.runs(names)  # an unknown run is an error, not a stream
+        await self._project.runs(names)  # respond to an unknown run with an error, not with a stream
 
         async def news() -> dict[str, Any] | None:
             nonlocal sent
@@ -173,20 +173,20 @@ class _Pages:
             version = _version(runs)
             if version == sent:
                 return None
-            # A greater number is that of an earlier server.
+            # A greater version comes from an earlier server, so send everything.
             since, sent = (0 if sent > version else sent), version
             return await self._project.read(lambda: _changes(runs, since))
 
         return self._stream(news)
 
     async def sparks(self, request: Request) -> Response:
-        """The small curves of some episodes."""
+        """Respond with the small curves of some episodes."""
         run = await self._project.run(request.path_params["run_id"])
         journals = request.query_params.get("journals", "").split(",")
         return JSONResponse(await self._project.read(lambda: sparks_of(run.place, journals)))
 
     async def episode(self, request: Request) -> Response:
-        """The curves and trades of one episode, as the scripts of the page unpack them."""
+        """Respond with the curves and trades of one episode, packed for the scripts of the page."""
         run = await self._project.run(request.path_params["run_id"])
         journal_id = request.path_params["journal_id"]
         pack = await self._project.read(lambda: packed_episode(run.place, journal_id))
@@ -198,7 +198,7 @@ class _Pages:
     async def _events(self, news: Callable[[], Awaitable[dict[str, Any] | None]]) -> AsyncIterator[str]:
         loop = asyncio.get_running_loop()
         spoken, problem = loop.time(), ""
-        yield ": \n\n"  # so that the page knows at once that it is connected
+        yield ": \n\n"  # shows the page at once that it is connected
         while not self._stopping():
             try:
                 event = await news()
@@ -246,7 +246,7 @@ def _page(runs: Sequence[LiveRun]) -> str:
 
 
 def _changes(runs: Sequence[LiveRun], since: int) -> dict[str, Any]:
-    """Return what a page needs that shows the runs as they were at a version."""
+    """Return the changes that bring a page from a version up to date."""
     values = summary_values([run.reported() for run in runs])
     return {
         "version": _version(runs),

@@ -18,15 +18,19 @@ from journal.read.reader import Journal, read_journal
 if TYPE_CHECKING:
     from rsc.records.names import Place
 
-_POINTS = 120  # of a small curve
+_POINTS = 120  # number of points of a small curve
 _MOST_SPARKS = 200
 
 
 def packed_episode(place: Place, journal_id: str) -> bytes:
-    """Return the pack of one episode, with all that a page of one episode shows.
+    """Return the packed curves and trades of one episode, in full detail.
+
+    Args:
+        place: The run's database and folder.
+        journal_id: The episode's journal.
 
     Raises:
-        JournalError: The name is not a journal's, or the journal cannot be read.
+        JournalError: The id is not valid, or the journal cannot be read.
     """
     one = overview(stream_file(place.folder.parent, place.run_id, journal_id), Observer(), whole=True)
     if not isinstance(one.source, Journal):
@@ -37,7 +41,7 @@ def packed_episode(place: Place, journal_id: str) -> bytes:
 
 
 def sparks_of(place: Place, journal_ids: Sequence[str]) -> dict[str, list[float | None]]:
-    """Return some of an account's values over each episode; an episode whose journal cannot be read has none."""
+    """Return a sample of the account's values over each episode, by journal id; none if the journal is unreadable."""
     found: dict[str, list[float | None]] = {}
     for journal_id in journal_ids[:_MOST_SPARKS]:
         try:

@@ -1,4 +1,4 @@
-"""Follow runs: read again what may have changed since the last look. Nothing here writes."""
+"""Follow runs: read the rows and journals that may have changed since the last look. This module only reads."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class LiveRun:
     """A run whose rows and journals may change.
 
     A look reads the rows that are new, started, or ended since the last look, and the journals that may grow. The
-    journal of an episode whose row has ended is not read. Not safe for threads.
+    journal of an episode whose row has ended is not read. Not thread-safe.
 
     Args:
-        place: Where the run's record is.
+        place: The run's database and folder.
 
     Attributes:
-        place: The same.
+        place: The run's database and folder.
         version: The number of the last look that found a change.
     """
 
@@ -61,7 +61,7 @@ class LiveRun:
         self._unreadable: dict[str, str] = {}
 
     def look(self) -> None:
-        """Read what may have changed.
+        """Read the rows and journals that may have changed.
 
         Raises:
             rsc.db.session.DatabaseError: The database cannot be used.
@@ -120,7 +120,10 @@ class LiveRun:
             yield _VIEW.finalized_at > self._last_end
 
     def _counts_fit(self, found: list[Row]) -> bool:
-        """Return whether the rows that are known add up: clocks of several hosts may hide an ending."""
+        """Return True if the known rows match the database's counts.
+
+        The clocks of hosts differ, so a query for the rows that ended after the last known end may miss some.
+        """
         statuses = {**self._by_key, **{_key(row): row for row in found}}
         counts: dict[str, int] = {}
         for row in statuses.values():
@@ -146,7 +149,7 @@ class LiveRun:
         one = None if ended else self._overview(key, row)
         episode = episode_of(row, one, self.place.run_id)
         episode.pop("no_curve", None)
-        return {**episode, "curve": 0}  # the scripts ask for it
+        return {**episode, "curve": 0}  # the scripts request the curve when it is shown
 
     def _overview(self, journal_id: str, row: Row) -> Overview:
         one = overview(f"{self.place.folder}{os.sep}{journal_id}{STREAM_SUFFIX}", self._observer)
@@ -158,5 +161,5 @@ class LiveRun:
 
 
 def _key(row: Row) -> str:
-    """Return what identifies an episode: the id of its journal, which comes before its row."""
+    """Return the key of an episode: the id of its journal if it has one, because journals are created before rows."""
     return row["journal_id"] or f"#{row['episode_id']}"

@@ -21,7 +21,7 @@ _PASSES = 5
 
 
 def overview_values(engine: Engine, observer: Observer) -> dict[str, Any]:
-    """Return what the template `overview.html.j2` needs.
+    """Return the values of the template `overview.html.j2`.
 
     Args:
         engine: The database.
@@ -63,7 +63,7 @@ def _run(row: Any, counts: Mapping[str, Mapping[str, int]], observer: Observer) 
 
 
 def _remark(row: Any, counts: Mapping[str, int], observer: Observer) -> str:
-    """Return what a user should know of a run besides its counts, if anything."""
+    """Return a remark about a run that its counts do not show; empty if there is none."""
     if row.status == "running":
         if _driver_is_dead(row, observer):
             return f"its driver has exited without ending the run; run: reconcile --run-id {row.run_id}"
@@ -77,7 +77,7 @@ def _remark(row: Any, counts: Mapping[str, int], observer: Observer) -> str:
 
 
 def _driver_is_dead(row: Any, observer: Observer) -> bool:
-    """Return True if the driver is certainly gone. Without a marker here, or on another host, it is not known to be."""
+    """Return True if the driver is dead. Without a marker on this machine that is unknown, so return False."""
     if not row.journal_root:
         return False
     try:

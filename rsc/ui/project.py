@@ -1,4 +1,4 @@
-"""What the server reads, in one thread at a time and not more often than it is worth."""
+"""Read the runs of a database for the server. One thread reads at a time, and slow reads are repeated less often."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EVERY_S = 0.5
-_REST = 10  # times the duration of a look until the next one: at most a tenth of a core
-_MOST_RUNS = 32  # that are kept in memory
+_REST = 10  # the pause after a look, as a multiple of its duration, so that looks take at most a tenth of a core
+_MOST_RUNS = 32  # the number of runs that are kept in memory
 
 
 class Project:
-    """The runs of one database. Pages that show the same run share its looks.
+    """The runs of one database. Pages that show the same run share what was read.
 
     Args:
-        engine: The database, for queries alone.
-        database_url: Its URL.
-        journal_root: None: the roots that the runs recorded.
+        engine: The database, for reading only.
+        database_url: The database's URL.
+        journal_root: The journal root. If None, the roots that the runs recorded.
     """
 
     def __init__(self, engine: Engine, database_url: str, journal_root: Path | None = None) -> None:
@@ -44,14 +44,14 @@ class Project:
         self._lock = asyncio.Lock()
         self._looked: dict[
             str, tuple[float, Any]
-        ] = {}  # by what was looked at: when the next look is due, what it found
+        ] = {}  # when the next look is due, and the last result, by run id; "" is the overview
 
     async def overview(self) -> dict[str, Any]:
-        """Return what the page of all runs shows.
+        """Return the values of the page of all runs.
 
         Raises:
             rsc.db.session.DatabaseError: The database cannot be used.
-            SQLAlchemyError: The same.
+            SQLAlchemyError: A query failed.
         """
         return await self._look("", lambda: overview_values(self._engine, self._observer))
 
@@ -59,12 +59,12 @@ class Project:
         """Return a run as it is now.
 
         Args:
-            name: Its id, the unique beginning of one, or `latest`.
+            name: The run's id, a unique beginning of it, or `latest`.
 
         Raises:
-            rsc.db.errors.UnknownRunError: There is no such run, or several.
+            rsc.db.errors.UnknownRunError: No run has this name, or several do.
             rsc.db.session.DatabaseError: The database cannot be used.
-            SQLAlchemyError: The same.
+            SQLAlchemyError: A query failed.
         """
         run = self._runs.get(name)
         if run is None:
@@ -76,12 +76,12 @@ class Project:
         return run
 
     async def runs(self, names: Sequence[str]) -> list[LiveRun]:
-        """Return several runs, each once; see `run`."""
+        """Return several runs without duplicates. Raises the same errors as `run`."""
         found = [await self.run(name) for name in names]
         return list({run.place.run_id: run for run in found}.values())
 
     async def read(self, call: Callable[[], T]) -> T:
-        """Call in a thread, one call at a time."""
+        """Call a function in a thread, and return its result. Only one call runs at a time."""
         async with self._lock:
             return await _in_thread(call)
 
@@ -90,7 +90,7 @@ class Project:
             begun = time.monotonic()
             due, known = self._looked.get(what, (0.0, None))
             if begun < due:
-                return cast("T", known)  # the same call returned it
+                return cast("T", known)  # the last call for this key returned it
             found = await _in_thread(call)
             self._let_go()
             took = time.monotonic() - begun
@@ -98,7 +98,10 @@ class Project:
             return found
 
     def _let_go(self) -> None:
-        """Close the connections to a file that this process may not write: they would not see what others write."""
+        """Close the connections to a file that this process may not write.
+
+        Such a connection does not see what other processes write later.
+        """
         file = file_of(self._engine.url)
         if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
             for engine in (self._engine, *(run.place.engine for run in self._runs.values())):
@@ -107,12 +110,12 @@ class Project:
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
-    """Call in a thread that does not keep the process from exiting, whatever its database does."""
+    """Call a function in a daemon thread, so that a database that does not answer cannot keep the process from exiting."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def finish(act: Callable[[Any], None], value: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop is closed if the server has stopped
             loop.call_soon_threadsafe(lambda: None if future.done() else act(value))
 
     def work() -> None:

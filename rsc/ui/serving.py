@@ -1,4 +1,4 @@
-"""`serve`: run the server until it is asked to stop."""
+"""Run the server until it receives a signal: `serve`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rsc.db.upgrade import open_existing
 from rsc.ui.app import make_app
 from rsc.ui.project import Project
 
-_SHUTDOWN_S = 1  # for requests that are being answered
+_SHUTDOWN_S = 1  # time for open requests to finish
 
 
 class _Server(uvicorn.Server):
-    """A server that a signal ends, and that does not raise the signal again."""
+    """A server that stops at a signal, and does not raise the signal again."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit
@@ -25,14 +25,14 @@ class _Server(uvicorn.Server):
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket.
 
     Args:
         host: A name or an address of this machine.
-        port: 0: any free one.
+        port: The port. If 0, any free port.
 
     Raises:
-        OSError: The port is in use, or the host is not this machine's.
+        OSError: The port is in use, or the host does not belong to this machine.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -54,14 +54,14 @@ def serve(
     """Serve the pages of a database until SIGINT or SIGTERM.
 
     Args:
-        sock: From `listening`. It is closed at the end.
+        sock: A socket from `listening`. It is closed at the end.
         host: The host that the user chose.
         database_url: The database.
-        journal_root: None: the roots that the runs recorded.
+        journal_root: The journal root. If None, the roots that the runs recorded.
         ready: Called before the first request is answered.
 
     Raises:
-        rsc.db.errors.DatabaseError: There is no such database, or it cannot be used.
+        rsc.db.errors.DatabaseError: The database does not exist, or cannot be used.
     """
     engine = open_existing(database_url, may_upgrade=False)
     server: _Server | None = None
