@@ -15,7 +15,7 @@ _ASCII_BLOCKS = " .:-=+*#@"
 
 
 class Canvas:
-    """Grid of ``columns`` x ``rows`` characters. Curves are dots; marks are characters drawn over them."""
+    """A grid of ``columns`` x ``rows`` characters. Curves are drawn as dots, and marks as characters over the curves."""
 
     def __init__(self, columns: int, rows: int, *, braille: bool = True) -> None:
         self.columns, self.rows = columns, rows
@@ -25,9 +25,13 @@ class Canvas:
         self._marks: dict[tuple[int, int], tuple[str, int]] = {}
 
     def curve(self, x: Floats, y: Floats, owner: int = 0, *, filled_from: float | None = None) -> None:
-        """Draw a curve of points in [0, 1] x [0, 1], y upwards. ``filled_from`` fills the area to that y.
+        """Draw a curve of points in [0, 1] x [0, 1], with y upwards. Skip points that are not finite.
 
-        Points that are not finite are skipped. ``owner`` selects the colour.
+        Args:
+            x: Horizontal places, ascending, shape (n,).
+            y: Vertical places, shape (n,).
+            owner: The number that selects the curve's colour.
+            filled_from: Fill the area between the curve and this y. If None, draw only the curve.
         """
         finite = np.isfinite(x) & np.isfinite(y)
         if not finite.any():
@@ -48,7 +52,7 @@ class Canvas:
         self._owner[low // self._fine[1] : high // self._fine[1] + 1, column // self._fine[0]] = owner
 
     def mark(self, x: float, y: float, letter: str, owner: int) -> None:
-        """Put a character at a point of [0, 1] x [0, 1]; the last one drawn stays."""
+        """Put a character at a point of [0, 1] x [0, 1]. It replaces an earlier mark at this place."""
         column = min(max(round(x * (self.columns - 1)), 0), self.columns - 1)
         row = self.rows - 1 - min(max(round(y * (self.rows - 1)), 0), self.rows - 1)
         self._marks[row, column] = (letter, owner)
@@ -89,7 +93,7 @@ def scaled(values: NDArray[np.generic], low: float, high: float) -> Floats:
 
 
 def sparkline(values: Floats, width: int, low: float, high: float, *, unicode: bool = True) -> str:
-    """Draw a curve in one line of ``width`` characters; a missing value is a blank."""
+    """Return a curve as one line of ``width`` characters. A missing value is a blank."""
     blocks = _BLOCKS if unicode else _ASCII_BLOCKS
     if not len(values):
         return " " * width

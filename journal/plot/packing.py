@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LEVELS, _SPREAD, _UNKNOWN = 4095, 16, 65535
 """A rounded curve holds its levels, 0 to 4,095, times 16: gzip halves the low bytes of their differences."""
-_MOST_HOLES = 100  # of an episode
+_MOST_HOLES = 100  # the number of gaps of an episode that a page shows
 _FULL = ("quantity", "entry_price", "exit_price", "costs")
 _SHORT_BITS = 12  # of the 24 bits of a 32-bit float's mantissa: 3.6 decimal digits
 
@@ -37,9 +37,10 @@ class Limits:
     """How much of each episode a page holds.
 
     Attributes:
-        points: Points of a curve.
-        trades: Closed trades; the largest profits and losses are kept.
-        short: Leave out rewards, and prices, quantities and costs of trades; round curves to 4,096 levels.
+        points: The number of points of a curve.
+        trades: The number of closed trades. Those with the largest profits and losses are kept.
+        short: If True, leave out rewards, and the prices, quantities and costs of trades, and round curves to 4,096
+            levels.
     """
 
     points: int
@@ -54,10 +55,15 @@ class Limits:
 
 
 class Curves:
-    """Collects the curves of episodes.
+    """Collects the curves and trades of episodes for a pack.
 
     Args:
         limits: How much of each episode to keep.
+
+    Attributes:
+        limits: The limits that were given.
+        reduced: The number of episodes whose curves have fewer points than steps.
+        trades_left_out: The number of trades that were left out.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -68,7 +74,15 @@ class Curves:
         self._episodes: list[tuple[Series, NDArray[np.intp]]] = []
 
     def add(self, one: Overview, journal: Journal) -> int:
-        """Read an episode and keep what a page shows of it; return its number among the curves."""
+        """Read an episode's curves and trades, and keep them within the limits.
+
+        Args:
+            one: The episode.
+            journal: Its journal.
+
+        Returns:
+            The episode's number among the curves.
+        """
         steps, trades = read_columns(journal)
         kept_by = ("portfolio_value", "position") if self.limits.short else CURVES
         series = reduced(one, journal, steps, trades, self.limits.points, kept_by)
@@ -143,7 +157,12 @@ class Curves:
 
 
 def pack(facts: Mapping[str, Any], arrays: Mapping[str, tuple[NDArray[Any], str]]) -> bytes:
-    """Return a pack: facts that JSON can hold, and arrays with their coding, "delta" or none."""
+    """Return a pack.
+
+    Args:
+        facts: Values that JSON can hold.
+        arrays: Arrays by name, each with its coding: "delta", or "" for none.
+    """
     directory, parts = [], []
     for name, (values, coding) in arrays.items():
         kind = values.dtype.str.lstrip("<|")
@@ -156,18 +175,18 @@ def pack(facts: Mapping[str, Any], arrays: Mapping[str, tuple[NDArray[Any], str]
 
 
 def milliseconds(times_us: NDArray[Any], unknown: float = 0.0) -> NDArray[np.float64]:
-    """Convert market times in microseconds to milliseconds; unknown ones become ``unknown``."""
+    """Convert market times in microseconds to milliseconds. Unknown times become ``unknown``."""
     times = times_us.astype(np.int64)
     return np.where(times == UNKNOWN_TIME, unknown, times / 1000.0)
 
 
 def _is_timed(times: NDArray[np.int64]) -> bool:
-    """Return whether each point has a market time that is later than that of the point before."""
+    """Return True if each point has a market time that is later than that of the point before."""
     return bool(len(times) and times[0] != UNKNOWN_TIME and (np.diff(times) > 0).all())
 
 
 def _largest(pnl: NDArray[Any], most: int) -> NDArray[np.intp]:
-    """Return ascending indices of the largest profits and losses."""
+    """Return the ascending indices of the ``most`` largest profits and losses."""
     if len(pnl) <= most:
         return np.arange(len(pnl))
     return np.sort(np.argsort(-np.abs(np.nan_to_num(pnl)), kind="stable")[:most])
@@ -192,7 +211,7 @@ def _levels(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint16]
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:
-    """Round 32-bit floats to `_SHORT_BITS` bits, so that their low bytes compress to nothing."""
+    """Round 32-bit floats to `_SHORT_BITS` bits, so that their low bytes are zero and compress well."""
     fraction, exponent = np.frexp(values)
     scale = np.float32(1 << _SHORT_BITS)
     return np.asarray(np.ldexp(np.rint(fraction * scale) / scale, exponent), "<f4")

@@ -35,15 +35,15 @@ def render(
     data: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> str:
-    """Return a page.
+    """Return a page as HTML.
 
     Args:
-        template: Name of the template, which extends `page.html.j2`.
-        rows: One mapping for each episode; the scripts know its keys as columns. "curve" is a number among the curves.
-        curves: The curves of the episodes; None for a page whose scripts ask for them.
+        template: The name of the template, which extends `page.html.j2`.
+        rows: One mapping for each episode. Its keys are the columns of the scripts; "curve" is a number among the curves.
+        curves: The curves of the episodes; None for a page whose scripts request them from a server.
         packages: Packages that have further templates, in a folder `web`.
-        data: What the scripts need besides: anything that JSON can hold.
-        values: What the template needs.
+        data: Further values for the scripts: anything that JSON can hold.
+        values: The values of the template.
     """
     limits = [] if curves is None else limits_in_words(curves)
     payloads = {"table": pack({"limits": limits, **(data or {}), "columns": columns_of(rows)}, {})}
@@ -52,26 +52,26 @@ def render(
     values |= {
         "payloads": {name: base64.b64encode(payload).decode() for name, payload in payloads.items()},
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "nonce": secrets.token_urlsafe(16),  # no script runs but those of the page itself
+        "nonce": secrets.token_urlsafe(16),  # the page's own scripts bear it, and the browser runs no others
     }
     return fragment(template, packages, **values)
 
 
 def fragment(template: str, packages: Sequence[str] = (), **values: Any) -> str:
-    """Return a filled template: a page, or a part of one. All values are escaped.
+    """Return a filled template: a page, or a part of a page. All values are escaped.
 
     Args:
-        template: Its name.
-        packages: As for `render`.
-        values: What it needs.
+        template: The name of the template.
+        packages: Packages that have further templates, in a folder `web`.
+        values: The values of the template.
     """
     return _environment(tuple(packages)).get_template(template).render(**values)
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return rows as columns. Floats have five digits, times are seconds, unknown values and NaN are None.
+    """Return rows as columns. Leave out a column without any value.
 
-    A column without any value is left out.
+    Floats are rounded to five digits, times are in seconds, and unknown values and NaN are None.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [_plain(row.get(name)) for row in rows] for name in names}
@@ -79,7 +79,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def row_of(one: Overview) -> dict[str, Any]:
-    """Return the row of an episode as its journal alone tells it."""
+    """Return the row of an episode, with values from its journal only."""
     figures, header = one.figures(), one.header
     return {
         "name": one.journal_id,
@@ -120,12 +120,12 @@ FIGURES = {
 
 
 def named_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures that a page shows. Undefined and unknown ones are None."""
+    """Return the figures that a page shows, by the names in its scripts. Undefined and unknown figures are None."""
     return {name: figures.get(source) for name, source in FIGURES.items()}
 
 
 def limits_in_words(curves: Curves) -> list[str]:
-    """Return what the page leaves out, one sentence each."""
+    """Return sentences about what the page leaves out."""
     limits: Limits = curves.limits
     words = []
     if curves.reduced:
@@ -163,6 +163,6 @@ def _environment(packages: tuple[str, ...]) -> jinja2.Environment:
     names: Iterable[str] = (*packages, "journal.plot")
     loader = jinja2.ChoiceLoader([jinja2.PackageLoader(name, _TEMPLATES) for name in names])
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    # Scripts and styles are files of this package, so they are the only texts that are not escaped.
+    # Only scripts and styles are not escaped: they are files of this package.
     templates.globals["file"] = lambda name: Markup(loader.get_source(templates, name)[0])
     return templates

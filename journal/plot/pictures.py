@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart.
+# Okabe & Ito's palette. Colour-blind readers can distinguish its colours.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8A8F98"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, "#56B4E9", "#F0E442", "#000000")
 _INK, _FAINT = "#23272E", "#D9DCE1"
-_NAME_LETTERS = 28  # a complete id made by `new_journal_id`
-_NAMED_CURVES = 16  # more names and colours than this cannot be told apart
+_NAME_LETTERS = 28  # the length of an id from `new_journal_id`
+_NAMED_CURVES = 16  # a reader cannot distinguish more names and colours than this
 _LEGEND_LINE = 0.19  # inches
-_FAR = 3.0  # Tukey's factor for values that are far out
+_FAR = 3.0  # Tukey's factor for far outliers
 _MARKED_TRADES = 400  # more markers than this hide the curve
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
@@ -45,14 +45,14 @@ _STYLE: dict[Any, Any] = {
 
 
 class MissingPlotError(ImportError):
-    """matplotlib is not installed."""
+    """matplotlib, which draws pictures, is not installed."""
 
 
 @contextmanager
 def _styled() -> Iterator[None]:
     """Apply the plot style temporarily, since matplotlib's settings belong to the whole process."""
     try:
-        import matplotlib
+        import matplotlib  # matplotlib is an extra
     except ImportError as error:
         raise MissingPlotError(str(error)) from error
     with matplotlib.rc_context(_STYLE):
@@ -61,7 +61,7 @@ def _styled() -> Iterator[None]:
 
 @_styled()
 def draw_episode(series: Series) -> Figure:
-    """Draw portfolio value with trade markers, drawdown, position and reward over the same steps, with their dates."""
+    """Draw portfolio value with trade markers, drawdown, position and reward in panels over the same steps and dates."""
     figure = _figure(10.0, 8.0)
     axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [5, 2, 1.6, 2], "hspace": 0.12})
     figure.suptitle(_title(series), x=0.09, y=0.985, ha="left", fontsize=13, fontweight="bold")
@@ -117,9 +117,9 @@ def draw_overlay(many: Sequence[Series]) -> Figure:
 
 @_styled()
 def draw_sheet(title: str, many: Sequence[Series]) -> Figure:
-    """Draw a small picture of each episode's return, all with the same range, so that they compare.
+    """Draw a small picture of each episode's return. All have the same range, so that they can be compared.
 
-    One outlier does not set the range: triangles mark where a curve leaves it.
+    `shared_range` ignores outliers; triangles mark where a curve leaves the range.
     """
     columns = max(1, min(len(many), round(math.sqrt(len(many) * 1.2))))
     rows = -(-len(many) // columns)
@@ -146,10 +146,10 @@ def draw_sheet(title: str, many: Sequence[Series]) -> Figure:
 
 
 def shared_range(many: Sequence[Series]) -> tuple[float, float]:
-    """Return a range of returns in percent that suits most episodes.
+    """Return a range of returns in percent that fits most episodes, as its lower and its upper end.
 
-    It ends at the highest return of all episodes, but at most `_FAR` times the distance of the quartiles of the
-    episodes' highest returns above the upper one (Tukey's outer fence). The lowest returns are treated alike.
+    The upper end is the highest return of all episodes, but at most Tukey's outer fence: the third quartile of the
+    episodes' highest returns, plus `_FAR` times their interquartile range. The lower end is computed in the same way.
     """
     lowest, highest = [0.0], [0.0]
     for series in many:
@@ -173,14 +173,20 @@ def _leaves(series: Series, low: float, high: float) -> bool:
 
 
 def save(figure: Figure, sink: BinaryIO, form: str) -> None:
-    """Write a picture. The same data give the same bytes."""
+    """Write a picture. Equal data give equal bytes.
+
+    Args:
+        figure: The picture.
+        sink: The open file.
+        form: The format, such as "png" or "svg".
+    """
     metadata: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
     with _styled():
         figure.savefig(sink, format=form, dpi=130, metadata=metadata)
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # matplotlib is an extra
 
     return Figure(figsize=(width, height), facecolor="white")
 
@@ -255,7 +261,7 @@ def _small(axes: Axes, series: Series, low: float, high: float) -> None:
 
 
 def _mark_outliers(axes: Axes, series: Series, growth: Floats, low: float, high: float) -> str:
-    """Mark where a curve leaves the range; return how far it goes, in words."""
+    """Mark where a curve leaves the range; return its extreme values as text."""
     words = []
     for at, edge, marker in ((np.argmax(growth), high, "^"), (np.argmin(growth), low, "v")) if len(growth) else ():
         if growth[at] > high or growth[at] < low:
@@ -286,7 +292,7 @@ def _shade_holes(axes: Axes, series: Series) -> None:
 
 def _plain_numbers(axes: Axes, *, x: bool = False) -> None:
     """Format axis numbers in full, without offsets and powers."""
-    from matplotlib.ticker import StrMethodFormatter
+    from matplotlib.ticker import StrMethodFormatter  # matplotlib is an extra
 
     low, high = axes.get_xlim() if x else axes.get_ylim()
     form = StrMethodFormatter("{x:,.0f}" if high - low > 20 else "{x:,.4g}")
@@ -294,16 +300,16 @@ def _plain_numbers(axes: Axes, *, x: bool = False) -> None:
 
 
 def _percent(axes: Axes) -> None:
-    """Label the y axis in percent; its numbers are percents."""
-    from matplotlib.ticker import PercentFormatter
+    """Label the y axis, whose values are percentages, with percent signs."""
+    from matplotlib.ticker import PercentFormatter  # matplotlib is an extra
 
     low, high = axes.get_ylim()
     axes.yaxis.set_major_formatter(PercentFormatter(decimals=0 if high - low > 4 else None))
 
 
 def _steps_and_days(axes: Axes, series: Series) -> None:
-    """Label the x axis with steps and, below each, the day of the market."""
-    from matplotlib.ticker import FuncFormatter
+    """Label the x axis with steps and, below each step, the day of its market time."""
+    from matplotlib.ticker import FuncFormatter  # matplotlib is an extra
 
     if series.days is None:
         axes.set_xlabel("step" if len(series.step) else "no steps")

@@ -1,4 +1,4 @@
-"""Prepare what a plot shows of an episode: curves reduced to the points that fit, trades, missing steps."""
+"""Prepare the data of a plot: an episode's curves, reduced to the points that fit, its trades and its missing steps."""
 
 from __future__ import annotations
 
@@ -35,12 +35,27 @@ CURVES = ("portfolio_value", "drawdown", "position", "reward")
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """The curves of one episode. All arrays of steps have one shape (n,), n is at most about twice ``most``.
+    """The curves of one episode, reduced to n points.
 
-    ``drawdown`` is the fall from the highest value so far as a negative fraction; ``growth`` is value over initial
-    value, minus one. ``trades`` are the closed trades by column, ``exit_value`` is the account's value where each was
-    closed. ``holes`` are the first and last of steps that are lost. ``steps`` is the number of steps that were read.
-    ``number`` is that of the episode's row, None if it is unknown.
+    Attributes:
+        name: The name of the episode's journal.
+        standing: How the episode ended, or its state.
+        initial_value: The account's value before the first step.
+        first_price: The price before the first step; None if unknown.
+        market: The market's name; None if unknown.
+        steps: The number of steps that were read.
+        step: The number of each step, shape (n,), as are all arrays of steps.
+        market_time: Market time of each step, in microseconds.
+        value: The account's value after each step.
+        drawdown: The fall from the highest value so far, as a negative fraction.
+        position: The position after each step.
+        reward: The reward of each step.
+        price: The price of each step.
+        trades: All closed trades, by column.
+        exit_value: The account's value at the step that closed each trade.
+        holes: The first and the last step of each gap of lost steps.
+        figures: The episode's metrics.
+        number: The number of the episode's row; None if unknown.
     """
 
     name: str
@@ -64,13 +79,13 @@ class Series:
 
     @property
     def title(self) -> str:
-        """Number of the episode, or the name of its journal if it has no row, and the asset."""
+        """The episode's number, or the name of its journal if the number is unknown, and the market."""
         name = self.name if self.number is None else str(self.number)
         return f"{name}  {self.market}" if self.market else name
 
     @property
     def days(self) -> tuple[str, str] | None:
-        """The first and the last day of its market time; None without steps or without market time."""
+        """The first and the last day of the market time; None without steps or without market time."""
         if not len(self.step):
             return None
         first, last = (np.datetime64(int(time), "us").astype("datetime64[D]") for time in self.market_time[[0, -1]])
@@ -87,7 +102,7 @@ class Series:
         return np.asarray(self.trades["pnl"], np.float64)
 
     def parts(self) -> list[slice]:
-        """Return the stretches between missing steps. Lines are not drawn across missing steps."""
+        """Return the stretches without missing steps. Plots draw no line across missing steps."""
         cuts = [0]
         for first, _ in self.holes:
             cuts.append(int(np.searchsorted(self.step, first)))
@@ -106,7 +121,7 @@ class Series:
 
 
 def read_columns(journal: Journal) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return all steps and all closed trades of a journal that a plot shows, one array for each column."""
+    """Return the columns of a journal that plots need: those of all steps, and those of all closed trades."""
     blocks = list(journal.blocks())
     steps = {name: _joined([block[name] for block, _ in blocks], name == "step") for name in _READ}
     trades = {
@@ -121,7 +136,14 @@ def _joined(parts: list[NDArray[Any]], whole: bool) -> NDArray[Any]:
 
 
 def series_of(one: Overview, journal: Journal, most: int = 2000, number: int | None = None) -> Series:
-    """Read an episode's curves, reduced to about ``most`` points; each stretch keeps its lowest and highest."""
+    """Read an episode's curves, reduced to about ``most`` points. Each stretch keeps its lowest and highest point.
+
+    Args:
+        one: The episode.
+        journal: Its journal.
+        most: The number of points.
+        number: The number of the episode's row; None if unknown.
+    """
     return replace(reduced(one, journal, *read_columns(journal), most), number=number)
 
 
@@ -138,10 +160,10 @@ def reduced(
     Args:
         one: The episode.
         journal: Its journal.
-        steps: As `read_columns` returns them, as are ``trades``.
-        trades: The closed trades. All are kept.
+        steps: The columns of the steps, from `read_columns`.
+        trades: The columns of the closed trades, from `read_columns`. All trades are kept.
         most: The number of points.
-        kept_by: The curves whose lowest and highest points of each stretch are kept, of `CURVES`.
+        kept_by: The curves of `CURVES` whose lowest and highest point of each stretch are kept.
     """
     about = journal.header.about
     step, value = steps["step"], steps["portfolio_value"]
@@ -169,7 +191,7 @@ def reduced(
 
 
 def standing_of(one: Overview) -> str:
-    """Return how the episode ended, or its state, in a word or two."""
+    """Return how the episode ended, or its state, as a word or two."""
     if one.end_reason is not None:
         return one.end_reason if one.condition == "closed" else f"{one.condition}, {one.end_reason}"
     if one.live:
@@ -187,7 +209,7 @@ def drawdown_of(value: Floats, initial: float) -> Floats:
 
 
 def thinned(curves: Iterable[Floats], most: int) -> NDArray[np.intp]:
-    """Return ascending indices that keep each curve's lowest and highest point per stretch, and both ends."""
+    """Return ascending indices of about ``most`` points: each curve's lowest and highest per stretch, and both ends."""
     lists = list(curves)
     count = len(lists[0])
     if count <= most:

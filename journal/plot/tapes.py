@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NO_TAPE = 0
-_MOST_BARS = 30_000  # of a tape; episodes of a longer market hold their own prices
+_MOST_BARS = 30_000  # the longest tape; episodes of a longer market store their own prices
 
 
 class _Place(NamedTuple):
-    """Where an episode plays: its market, the times of its first and last step, and the number of its steps."""
+    """The part of a market that an episode plays: the times of its first and last step, and the number of steps."""
 
     market: str
     first: int
@@ -26,10 +26,10 @@ class _Place(NamedTuple):
 
 
 class Tapes:
-    """Collects the prices of markets by time.
+    """Collects the prices of markets by time. A tape is the sorted bars of one market.
 
-    An episode gets a place on a tape if each of its steps has a later time than the step before, no step is missing,
-    every price is known, and no other episode of the market has another price at the same time.
+    An episode gets a place on a tape under four conditions: market time grows with each step, no step is missing, every
+    price is known, and no other episode of the market has another price at the same time.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Tapes:
             if place is None:
                 continue
             first, last = np.searchsorted(self._bars[place.market][0], (place.first, place.last))
-            if last - first + 1 == place.steps:  # else another episode plays bars in between
+            if last - first + 1 == place.steps:  # otherwise another episode has bars in between
                 tape[at], start[at] = numbers[place.market], first
         return tape, start
 
@@ -73,7 +73,7 @@ class Tapes:
         return whole and bool((np.diff(times) > 0).all() and np.isfinite(prices).all())
 
     def _merge(self, market: str, times: NDArray[np.int64], prices: NDArray[np.float64]) -> bool:
-        """Add bars to a market's tape; return False if they contradict it, or if it would become too long."""
+        """Add bars to a market's tape; return False if a price differs, or if the tape would become too long."""
         if market not in self._bars:
             self._bars[market] = (times, prices)
             return True

@@ -32,7 +32,7 @@ class Terminal:
     @staticmethod
     def of_terminal(colours: bool) -> Terminal:
         """Return the size and features of stdout's terminal; a pipe has 80 columns."""
-        import shutil
+        import shutil  # only needed to draw
 
         size = shutil.get_terminal_size((80, 36))
         encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
@@ -60,7 +60,7 @@ def episode_lines(series: Series, look: Terminal) -> Iterator[str]:
 
 
 def overlay_lines(many: Sequence[Series], look: Terminal) -> Iterator[str]:
-    """Yield one panel with several episodes' returns, and a legend with their last values."""
+    """Yield one panel with the returns of several episodes, and a legend with their last values."""
     shown = [series for series in many if len(series.step)]
     if shown:
         span = (min(float(series.step[0]) for series in shown), max(float(series.step[-1]) for series in shown))
@@ -89,7 +89,7 @@ def sheet_line(series: Series, width: int, look: Terminal) -> str:
 
 
 def sheet_header(width: int, look: Terminal) -> str:
-    """Return the header of such lines."""
+    """Return the header of the lines from `sheet_line`."""
     room = max(look.width - width - 40, 10)
     return f"{'EPISODE':<{width}} {'RETURN OVER TIME':<{room}} {'RETURN':>8} {'MAX DD':>7} {'STEPS':>7} END"
 
@@ -193,8 +193,8 @@ def _painted(text: str, colour: str, look: Terminal) -> str:
 
 
 def _painted_cells(cells: Sequence[tuple[str, int]], look: Terminal) -> str:
-    """Colour runs of characters with one owner together, so that a line has few escape codes."""
-    from itertools import groupby
+    """Colour neighbouring characters with one owner together, so that a line has few escape codes."""
+    from itertools import groupby  # only needed to draw
 
     if not look.colours:
         return "".join(letter for letter, _ in cells).rstrip()
