@@ -1,6 +1,7 @@
-"""A pass over a Ray cluster: each live node judges the journals on its disk, a mirror has those of lost nodes.
+"""Make a pass over a Ray cluster: each live node judges the journals on its disk, and a mirror has those of lost nodes.
 
-This process writes all verdicts. What no live node shows and no mirror settles waits, and the report says why.
+This process writes all verdicts. An episode whose journal neither a live node nor a mirror can show waits, and the report
+states the reason.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ _ASSUME = "; if you know that they are dead: --assume-dead"
 
 @dataclass(frozen=True)
 class Found:
-    """Where a run's journals are on the live nodes.
+    """The places of a run's journals on the live nodes.
 
     Attributes:
         table: Ray's table of nodes.
         places: The run's folder on each live node that answered, by node id.
-        silent: Why the other live nodes did not answer, by node id.
-        holders: The node that has a journal, by the journal's id. Of nodes that share a folder it is the first.
+        silent: The reason why a live node did not answer, by node id.
+        holders: The node that has a journal, by the journal's id. If nodes share a folder, the first of them.
         homes: The node that has a folder, by the folder's id.
     """
 
@@ -58,17 +59,20 @@ class Found:
     homes: Mapping[str, str]
 
     def node_for(self, journal_id: str, row: Any) -> str | None:
-        """Return the node to ask: the one in whose folder the journal was written, else one that holds a file of it."""
+        """Return the id of the node that should judge a journal; None if no live node has it.
+
+        This is the node in whose folder the journal was written, or else a node that has a copy.
+        """
         home = self.homes.get(getattr(row, "root_id", None) or "")
         return home or self.holders.get(journal_id)
 
     def name_of(self, node_id: str) -> str:
-        """Return a live node's name for people."""
+        """Return the host name and the short id of a live node, for people."""
         return f"{self.table.live.get(node_id, 'unknown')} ({node_id[:12]})"
 
 
 class ClusterPass(Pass):
-    """A pass that looks at the nodes of a Ray cluster instead of this machine's disk."""
+    """A pass that reads the disks of a Ray cluster's nodes instead of this machine's disk."""
 
     def __init__(
         self,
@@ -81,10 +85,10 @@ class ClusterPass(Pass):
     ) -> None:
         super().__init__(engine, Observer(), settings, hooks, pass_id, memory)
         self._nodes = nodes
-        self._driver: LivenessReport | None = None  # of the run that is looked at, if it is dead
+        self._driver: LivenessReport | None = None  # the driver of the current run, if it is dead
 
     def _look_at(self, row: Any, *, unsettled: bool, named: bool) -> None:
-        """Reconcile a run: list its journals on each node, let the nodes judge them, and look into its mirror."""
+        """Reconcile a run: list its journals on each node, let the nodes judge them, and read the run's mirror."""
         table = self._nodes.table()
         live = frozenset(table.live)
         if not unsettled and self._memory.nodes.get(row.run_id) == live:
@@ -126,7 +130,11 @@ class ClusterPass(Pass):
         return Found(table, places, silent, holders, homes)
 
     def _on_live_nodes(self, run: RunState, found: Found, report: PassReport) -> tuple[dict[str, Any], Counter[str]]:
-        """Judge what lies on live nodes; return the rows whose journals do not, and the episodes judged by node."""
+        """Judge the journals on live nodes.
+
+        Returns:
+            The rows whose journals are on no live node, by journal id, and the number of judged episodes by node.
+        """
         unseen: dict[str, Any] = {}
         judged: Counter[str] = Counter()
         candidates = self._all_candidates(run, found.holders)
@@ -143,7 +151,7 @@ class ClusterPass(Pass):
         return unseen, judged
 
     def _all_candidates(self, run: RunState, ids: Mapping[str, Any]) -> Iterator[Candidate]:
-        """Yield the started rows, those whose verdict may change, and those of the journals that have no row."""
+        """Yield the started rows, the rows whose verdict may change, and the journals that have no row."""
         for row in self._readable(
             run,
             chain(
@@ -164,7 +172,7 @@ class ClusterPass(Pass):
     def _judge_batch(
         self, run: RunState, found: Found, by_node: Mapping[str, Sequence[Candidate]], report: PassReport
     ) -> None:
-        """Let the nodes judge a batch at once, and write their verdicts."""
+        """Let all nodes judge their part of a batch at the same time, and write their verdicts."""
         given = {
             node: (
                 run.run_id,
@@ -196,7 +204,7 @@ class ClusterPass(Pass):
     def _let_wait(
         self, run: RunState, journal_id: str, row: Any, why: str, report: PassReport, state: JournalState
     ) -> None:
-        """Count an episode that cannot be judged, if it has not ended. One that has just begun is no complaint."""
+        """Count an episode that cannot be judged, unless it has ended. An episode that has just begun is not a problem."""
         young = row is not None and abs((self._now - row.start_time).total_seconds()) < _YOUNG_S
         facts = Facts(row_of(row), state, Liveness.UNSURE, why, young=young, here=young)
         evidence = Evidence(facts, None, LivenessReport(Liveness.UNSURE, why, 0.0 if young else None))
@@ -218,7 +226,11 @@ class ClusterPass(Pass):
         *,
         has_marker: bool,
     ) -> bool:
-        """Judge by the mirror what no live node has; return whether it shows that the driver's node is lost."""
+        """Judge the episodes whose journals are on no live node, by the mirror.
+
+        Returns:
+            True if the node of the run's driver is lost.
+        """
         url = self.settings.mirror or getattr(row, "mirror", None) or ""
         try:
             mirror = _opened(url) if url else None
@@ -257,7 +269,10 @@ class ClusterPass(Pass):
         losses: Losses,
         report: PassReport,
     ) -> dict[str, list[Candidate]]:
-        """Return what the mirror can settle, by why its node counts as lost; "" where the journal is closed and says all."""
+        """Return the episodes that the mirror can end, by the reason why their node counts as lost.
+
+        The reason is "" if the mirror has the whole closed journal, so that it does not matter whether the node is lost.
+        """
         by_reason: dict[str, list[Candidate]] = {}
         others = {
             name: one
@@ -272,7 +287,7 @@ class ClusterPass(Pass):
                 self._end_without_journal(run, journal_id, row, losses.of_row(row), report)
                 continue
             if row is not None and row.status != "started" and one.moved and one.moved <= row.finalized_at:
-                continue  # the mirror has no more than when it was judged last
+                continue  # the mirror has nothing new since the last verdict
             loss = losses.of_journal(journal_id, row)
             counts = groups.setdefault((one.host, one.node_id), Counter(journals=0, judged=0))
             counts["journals"] += 1
@@ -287,7 +302,7 @@ class ClusterPass(Pass):
         return by_reason
 
     def _end_without_journal(self, run: RunState, journal_id: str, row: Any, loss: Loss, report: PassReport) -> None:
-        """End an episode of a lost node of which the mirror has nothing: it began in the mirror's last interval."""
+        """End an episode of a lost node that is not in the mirror, because it began after the mirror's last write."""
         if not loss.lost or row.status != "started":
             self._let_wait(run, journal_id, row, loss.why, report, JournalState.MISSING)
             return
@@ -311,7 +326,16 @@ class ClusterPass(Pass):
         candidates: Sequence[Candidate],
         report: PassReport,
     ) -> None:
-        """Copy journals out of the mirror, a batch at a time, and judge the copies. ``why``: their writers count as dead."""
+        """Copy journals from the mirror, one batch at a time, and judge the copies.
+
+        Args:
+            mirror: The mirror.
+            mirrored: The run in the mirror.
+            folder: The journal root of the copies.
+            why: The reason why their writers count as dead; empty if they do not.
+            candidates: The episodes: the id of each journal, and the row or None.
+            report: Collects the counts.
+        """
         settings = replace(
             self.settings, assume_dead=bool(why) or self.settings.assume_dead, presumption=why, copied_from=mirror.url
         )
@@ -330,13 +354,13 @@ class ClusterPass(Pass):
 
 
 def _opened(url: str) -> Mirror:
-    from journal.mirror import open_mirror  # loads numpy and obstore, and few passes need it
+    from journal.mirror import open_mirror  # loads numpy and Arrow, and few passes need it
 
     return open_mirror(url)
 
 
 def driver_is_lost(mirrored: MirroredRun, losses: Losses, folder: Path) -> bool:
-    """Return True if the run's marker is in the mirror, and the node of its driver is lost."""
+    """Return True if the run's marker is in the mirror, and the driver's node is lost."""
     if mirrored.marker is None:
         return False
     mirrored.fetch([], folder)
@@ -344,7 +368,7 @@ def driver_is_lost(mirrored: MirroredRun, losses: Losses, folder: Path) -> bool:
 
 
 def _line_of(run_id: str, node: str, found: Found, judged: Counter[str]) -> dict[str, Any]:
-    """Return a live node's line of the report."""
+    """Return the report's entry for a run on a live node."""
     place = found.places.get(node)
     return {
         "run_id": run_id,
@@ -359,7 +383,10 @@ def _line_of(run_id: str, node: str, found: Found, judged: Counter[str]) -> dict
 
 
 def _why_without_mirror(found: Found, row: Any, url: str) -> str:
-    """Return why an episode waits that lies on no live node, and what to do. ``url`` is empty, or why it cannot be read."""
+    """Return the reason why an episode that is on no live node waits, and what to do.
+
+    ``url`` is empty if the run has no mirror, else the mirror's URL and the reason why it cannot be read.
+    """
     node = row.node_id or ""
     if node in found.silent:
         return "the node did not answer; try again when it does"

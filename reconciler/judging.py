@@ -1,4 +1,4 @@
-"""Turn a verdict into what is written: plain data that can be sent to another process, and needs no database."""
+"""Turn a verdict into the change of a row, as plain data that can be sent to another process. Uses no database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from rsc.metrics.many import Figures
 
 @dataclass(frozen=True)
 class Work:
-    """A verdict that changes a row. ``was`` is the row's status before, None if there was no row."""
+    """A verdict that changes a row.
+
+    Attributes:
+        verdict: The verdict.
+        change: The change to write.
+        ended: The final row and the trades.
+        was: The row's earlier status; None if there was no row.
+    """
 
     verdict: Verdict
     change: Change
@@ -34,17 +41,17 @@ def work_of(
     pass_id: str,
     figures: Figures | None = None,
 ) -> Work:
-    """Return what a verdict writes: the final row and the trades, from the journal or without one.
+    """Return the change that a verdict makes: the final row, and the trades if there is a journal.
 
     Args:
         run: The run.
         journal_id: The episode's journal.
-        row: Its row, None without one.
-        evidence: What the files say.
-        verdict: The verdict, which ends the episode.
-        now: The time.
-        pass_id: The pass.
-        figures: The figures of its journal, if `rsc.metrics.at_once.figures_at_once` has computed them.
+        row: The episode's row; None if it has none.
+        evidence: The evidence for the verdict.
+        verdict: A verdict that ends the episode.
+        now: The current time.
+        pass_id: The id of the pass.
+        figures: The figures of the journal, if `rsc.metrics.at_once.figures_at_once` has computed them.
     """
     assert verdict.ending is not None, "Invariant: an episode ends with an ending"
     episode_id, was = (None, None) if row is None else (row.episode_id, row.status)
@@ -62,6 +69,6 @@ def work_of(
 
 
 def _why(run: RunState, evidence: Evidence) -> str:
-    """Return why the writer counts as dead, and which steps are unknown."""
+    """Return the reason why the writer counts as dead, and which steps are unknown."""
     why, lacking = evidence.writer.reason, evidence.may_lack
     return f"{why}; read from the mirror {run.mirror}, and {lacking} are unknown" if run.mirror and lacking else why

@@ -1,7 +1,7 @@
-"""Decide which nodes of a cluster are lost, so that their mirror's copy of the journals may end episodes.
+"""Decide which nodes of a cluster are lost. The mirror's copies of their journals may then end episodes.
 
-A node that Ray lists as dead may still write: its link may be cut. A mirror that is written shows that its machine works.
-So a node is presumed lost only if Ray lists it as dead and its mirror stands still, by the store's own clock.
+Ray lists a node as dead if only its link is cut, and the node may still write. While it works, its mirror process writes
+to the store. So a node is presumed lost only if Ray lists it as dead and its mirror stands still, by the store's clock.
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ if TYPE_CHECKING:
     from journal.mirror import MirroredRun
 
 STANDS_STILL_S = 150.0
-"""A mirror writes at least every 30 s while journals change or are open. Five times that, and it is not running."""
+"""A mirror stands still if it was not written for this long.
+
+A mirror process writes at least every 30 s while journals change or are open. After five times that it is not running.
+"""
 ALIVE, DEAD, UNLISTED, SILENT = "alive", "dead", "unlisted", "silent"
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Whether a node is presumed lost; ``why``, in words for people, and where it is not also what to do."""
+    """Whether a node is presumed lost.
+
+    Attributes:
+        lost: True if the node is presumed lost.
+        why: The reason, for people. If the node is not lost, also what to do.
+    """
 
     lost: bool
     why: str
@@ -32,10 +40,11 @@ def judge_loss(listed: str, still_s: float | None, presume_lost_s: float | None)
     """Judge a node whose journals are in a mirror. The first rule that applies decides.
 
     Args:
-        listed: What Ray's table says of the node: ``ALIVE``, ``DEAD`` or ``UNLISTED``; ``SILENT`` if a node on its
-            host is alive and did not answer.
-        still_s: For how long nothing was written to its mirror, by the store's clock; None if that is unknown.
-        presume_lost_s: The user's word: nodes that Ray does not list are lost too if their mirror stood still for so long.
+        listed: The node's state in Ray's table: ``ALIVE``, ``DEAD`` or ``UNLISTED``. ``SILENT`` if a node on its host is
+            alive and did not answer.
+        still_s: Seconds since the last write to the node's mirror, by the store's clock; None if unknown.
+        presume_lost_s: The value of `--presume-lost`. Nodes that Ray does not list also count as lost if their mirror
+            stands still for this long. None if the option is not given.
     """
     limit = STANDS_STILL_S if presume_lost_s is None else presume_lost_s
     if listed == ALIVE:
@@ -72,8 +81,8 @@ class Losses:
         dead: The ids of nodes that Ray lists as dead.
         live_roots: The ids of the run's folders on live nodes.
         silent_hosts: The hosts of live nodes that did not answer.
-        run: What the mirror has of the run.
-        now: The store's own time; None if it is unknown.
+        run: The run in the mirror.
+        now: The time by the store's clock; None if unknown.
         presume_lost_s: See `judge_loss`.
     """
 
@@ -92,7 +101,7 @@ class Losses:
         self._run, self._now, self._presume_lost_s = run, now, presume_lost_s
 
     def of_journal(self, journal_id: str, row: Any) -> Loss:
-        """Judge the node of a mirrored journal. ``row`` may be None."""
+        """Judge the node of a mirrored journal. ``row`` is None if the episode has no row."""
         mirrored = self._run.journals[journal_id]
         nodes = {str(getattr(row, "node_id", None) or ""), mirrored.node_id} - {""}
         listed = self._listed(nodes)
@@ -103,7 +112,7 @@ class Losses:
         return judge_loss(listed, self._still_s(nodes, mirrored.root_id, mirrored.moved), self._presume_lost_s)
 
     def of_row(self, row: Any) -> Loss:
-        """Judge the node of an episode of which the mirror has nothing. ``row`` is None where there is none."""
+        """Judge the node of an episode whose journal is not in the mirror. ``row`` is None if the episode has no row."""
         nodes = {str(getattr(row, "node_id", None) or "")} - {""}
         root_id = str(getattr(row, "root_id", None) or "")
         listed = SILENT if str(getattr(row, "writer_host", None) or "") in self._silent_hosts else self._listed(nodes)
@@ -124,7 +133,7 @@ class Losses:
         )
 
     def listed(self, node_id: str) -> str:
-        """Return what Ray's table says of a node."""
+        """Return a node's state in Ray's table."""
         return self._listed({node_id} - {""})
 
     def _listed(self, nodes: set[str]) -> str:
@@ -133,7 +142,7 @@ class Losses:
         return DEAD if nodes & self._dead else UNLISTED
 
     def _still_s(self, nodes: set[str], root_id: str, moved: datetime | None) -> float | None:
-        """Return how long ago the store was last written for the node, by any mirror there."""
+        """Return the seconds since any mirror process of the node last wrote to the store; None if unknown."""
         times = [
             chain.moved
             for chain in self._run.chains

@@ -1,4 +1,4 @@
-"""Reconcile from a mirror: copy its journals to a temporary root, unless the mirror shows that training may go on."""
+"""Copy journals from a mirror to a temporary root, for a pass. Refuse if the mirror shows that training may go on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MovingMirrorError(JournalError):
-    """A mirror was written a moment ago, so the machine that writes the journals works."""
+    """The mirror was written recently, so the machine that writes the journals may still work."""
 
     hint = "reconcile on the machine that trains, or end its `journal mirror` and wait until the mirror stands still"
 
@@ -33,17 +33,20 @@ def copy_of_mirror(
 
     Args:
         url: The mirror.
-        run_ids: Names of runs: ids, unique beginnings, or `latest`; all runs if None. A name that the mirror does not
-            know is left out.
-        still_s: The mirrors of all runs must stand still for so long, since writers that cannot be judged will be taken
-            for dead. None: they will not be.
-        say: Takes a remark for the user.
+        run_ids: Names of runs: ids, beginnings of ids, or `latest`. If None, all runs. Names that the mirror does not have
+            are ignored.
+        still_s: Seconds for which the mirror of each run must stand still. Give it if the pass counts writers that it
+            cannot judge as dead. If None, nothing is required.
+        say: Called with each remark for the user.
+
+    Yields:
+        The temporary journal root.
 
     Raises:
         MirrorError: The mirror cannot be read.
-        MovingMirrorError: Writers would be taken for dead although the mirror of a run was written lately.
+        MovingMirrorError: The mirror of a run was written in the last ``still_s`` seconds, or its clock is unknown.
     """
-    from journal.mirror import open_mirror
+    from journal.mirror import open_mirror  # loads numpy and Arrow, and few passes need it
 
     mirror = open_mirror(url)
     runs = [mirror.run(run_id) for run_id in _named(mirror.runs(), run_ids)]

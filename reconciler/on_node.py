@@ -1,4 +1,7 @@
-"""What a task does on a node of a cluster: list a run's journals there, and judge some of them. Results are plain data."""
+"""The tasks that a pass runs on a node of a cluster: list a run's journals there, and judge some of them.
+
+Their results are plain data.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,10 @@ class Place:
     """A run's folder on one node.
 
     Attributes:
-        host: The name of the host there.
+        host: The host name of the node.
         root_id: The folder's random id; empty if there is no folder.
-        marker: The judgement of the run's driver, None where the run has no marker.
-        journals: The ids of its journals.
+        marker: Whether the run's driver is alive, by its marker; None if the folder has no marker.
+        journals: The ids of the journals in the folder.
     """
 
     host: str
@@ -37,7 +40,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a node found: the verdicts counted, as items for people if they are wanted, and what the driver must write."""
+    """The verdicts of a node.
+
+    Attributes:
+        report: The counts of verdicts, and complaints.
+        items: Each verdict for people, if the pass shows them.
+        works: The changes that the driver must write.
+    """
 
     report: PassReport = field(default_factory=PassReport)
     items: list[Item] = field(default_factory=list)
@@ -46,7 +55,10 @@ class Judged:
 
 @functools.cache
 def _observer() -> Observer:
-    """The observer of this process. Ray uses a worker process again, and so leases are watched from look to look."""
+    """Return the observer of this process.
+
+    Ray reuses a worker process, so one observer can watch leases over several passes.
+    """
     return Observer()
 
 
@@ -66,12 +78,22 @@ def judge_here(
     listening: bool,
     driver: LivenessReport | None = None,
 ) -> Judged:
-    """Judge episodes by the files and locks of this machine; write nothing. One bad journal stops no other.
+    """Judge episodes by the files and locks of this machine. Write nothing.
 
-    ``driver``: the judgement of the run's driver by its own node. Only the driver's node has the run's marker.
+    A journal that raises an error is reported, and the others are judged.
+
+    Args:
+        run_id: The run.
+        root: The journal root on this node.
+        candidates: The episodes: the id of each journal, and the row or None.
+        settings: The settings of the pass.
+        now: The current time.
+        pass_id: The id of the pass.
+        listening: Whether to return items for people.
+        driver: Whether the run's driver is alive, judged by the driver's node, which alone has the run's marker.
     """
     run, judged = run_state(run_id, root, _observer()), Judged()
-    if run.marker is None and run.root_id:  # the folder is no copy
+    if run.marker is None and run.root_id:  # a folder with an id is not a copy
         run = replace(run, marker=driver)
     for journal_id, row in candidates:
         judged.report.judged += 1

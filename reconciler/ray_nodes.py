@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster, and calls of a function on some of them. Each wait is bounded."""
+"""List the nodes of a Ray cluster, and call a function on some of them. Each wait is bounded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from rsc.ray_address import AUTH_HINT, ClusterError, cluster_address
 
 _ANSWER_S = 120.0
-_LOOK_S = 0.25  # between two looks at the tasks, and at whether the pass was told to stop
+_LOOK_S = 0.25  # pause between two checks whether tasks are done and whether the pass must stop
 _HINT = "is it running? if it is gone for good: --journal-root MIRROR-URL --presume-lost AGE"
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A node did not answer a call. ``why`` is one line."""
+    """A node did not answer a call. ``why`` is the reason in one line."""
 
     why: str
 
@@ -38,41 +38,54 @@ class RayNodes:
     """A connection to a Ray cluster as its driver.
 
     Args:
-        address: The cluster's address, or ``auto``: the cluster of this machine.
-        should_stop: Is asked while nodes work; True gives up waiting for them.
+        address: The cluster's address, or ``auto`` for the cluster of this machine.
+        should_stop: Called while nodes work. If it returns True, do not wait for them any longer.
 
     Attributes:
-        address: The cluster's address as Ray takes it.
+        address: The address that was passed to Ray.
+        should_stop: The function that was given.
 
     Raises:
-        ClusterError: No cluster answers there, or it cannot be joined.
+        ClusterError: No cluster answers at this address, or it cannot be joined.
     """
 
     def __init__(self, address: str, should_stop: Callable[[], bool] = lambda: False) -> None:
         self.should_stop = should_stop
         self.address = address = cluster_address(address, _HINT)
-        import ray
+        import ray  # an extra, and slow to import; `cluster_address` refuses a wrong address first
 
         try:
             if not ray.is_initialized():
                 ray.init(address=address, logging_level="ERROR", log_to_driver=False, configure_logging=False)
-        except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError, and classes of its own
+        except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and its own classes
             words = f"the Ray cluster at {address} cannot be joined: {_first_line(error)}"
             raise ClusterError(words, AUTH_HINT) from error
         self._ray = ray
 
     def table(self) -> NodeTable:
-        """Return Ray's table of nodes as it is now. Raises ClusterError."""
+        """Return Ray's current table of nodes.
+
+        Raises:
+            ClusterError: The cluster does not answer any more.
+        """
         try:
             nodes = self._ray.nodes()
-        except Exception as error:  # Ray has no base class for a connection that is lost
+        except Exception as error:  # Ray has no base class for a lost connection
             raise ClusterError(f"the Ray cluster does not answer any more: {_first_line(error)}", _HINT) from error
         live = {node["NodeID"]: str(node["NodeManagerHostname"]) for node in nodes if node["Alive"]}
         return NodeTable(live, frozenset(node["NodeID"] for node in nodes if not node["Alive"]))
 
     def call(self, function: Callable[..., Any], arguments: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-        """Call a function on some nodes at once; return its results, or `Failed`, by node id."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        """Call a function on several nodes at the same time.
+
+        Args:
+            function: The function. Ray sends it to the nodes.
+            arguments: The arguments of each call, by node id.
+
+        Returns:
+            The result of each call, or `Failed`, by node id.
+        """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # Ray is an extra
 
         task = self._ray.remote(function)
         asked = {
@@ -93,7 +106,7 @@ class RayNodes:
             return Failed("it was not asked to the end" if self.should_stop() else f"no answer within {_ANSWER_S:g} s")
         try:
             return self._ray.get(answer)
-        except Exception as error:  # whatever the node raised: it costs no other node
+        except Exception as error:  # one node's error must not affect the others
             if "No module named" in str(error):
                 return Failed("this package is not installed there, or not in the same version")
             return Failed(_last_line(error))
@@ -104,5 +117,5 @@ def _first_line(error: Exception) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """Return the last line of a task's traceback: the exception."""
+    """Return the last line of a task's traceback, which names the exception."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)[:300]

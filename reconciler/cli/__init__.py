@@ -179,6 +179,7 @@ def command(
         raise click.UsageError("give either --run-id ID or --all", ctx)
     daemon = every_s is not None or cron is not None
     _refuse_contradictions(ctx, given, daemon=daemon, audit=audit)
+    # A refused option and `--help` need none of these modules.
     from reconciler.lost import STANDS_STILL_S
     from reconciler.mirrored import copy_of_mirror
     from reconciler.settings import Settings
@@ -198,18 +199,18 @@ def command(
     if daemon:
         if isinstance(journal_root, str):
             raise click.UsageError("a daemon works on folders; reconcile from a mirror by single passes", ctx)
-        if presume_lost_s is not None and presume_lost_s < STANDS_STILL_S:  # a mirror that works may be silent for 30 s
+        if presume_lost_s is not None and presume_lost_s < STANDS_STILL_S:  # a working mirror may be silent for 30 s
             raise click.UsageError(f"--presume-lost takes {STANDS_STILL_S:g}s at least in a daemon", ctx)
-        from reconciler.cli.serve import serve
+        from reconciler.cli.serve import serve  # other modes need no daemon
 
         return serve(url, chosen, settings, every_s, cron, deadline_s, metrics_port, metrics_address, ray)
 
     def once(settings: Settings) -> int:
         if audit:
-            from reconciler.cli.audit import show_audit
+            from reconciler.cli.audit import show_audit  # other modes need no audit
 
             return show_audit(url, chosen, settings, as_json)
-        from reconciler.cli.once import reconcile_once
+        from reconciler.cli.once import reconcile_once  # other modes need no single pass
 
         return reconcile_once(url, chosen, settings, wait_s=wait_s, rebuild=rebuild, as_json=as_json, ray=ray)
 

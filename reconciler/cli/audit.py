@@ -1,4 +1,4 @@
-"""`reconcile --audit`: print the differences between ended rows and their journals."""
+"""Print the differences between ended rows and their journals: `reconcile --audit`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from reconciler.settings import Settings
 
 
 def show_audit(url: str, run_ids: Sequence[str] | None, settings: Settings, as_json: bool) -> int:
-    """Print each difference; return 3 if there is one, or if a row or journal cannot be read."""
+    """Print each difference between a row and its journal.
+
+    Args:
+        url: The database.
+        run_ids: Ids of runs; all runs if None.
+        settings: The settings of the program.
+        as_json: Print a JSON document.
+
+    Returns:
+        The exit code: 3 if there is a difference, or if a row or journal cannot be read, else 0.
+    """
+    # SQLAlchemy and Arrow are slow to import, and `--help` needs neither.
     from reconciler.audit import AuditReport, Difference, audit
     from rsc.db.upgrade import open_existing
 

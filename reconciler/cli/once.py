@@ -1,4 +1,4 @@
-"""`reconcile --run-id` and `--all`: make a single pass, with progress on a terminal and a summary."""
+"""Make a single pass, with progress on a terminal and a summary: `reconcile --run-id` and `--all`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,21 @@ def reconcile_once(
     as_json: bool,
     ray: str | None = None,
 ) -> int:
-    """Make one pass, show it, and return the exit code. ``ray``: the address of the cluster whose nodes are looked at."""
+    """Make one pass and show it.
+
+    Args:
+        url: The database.
+        run_ids: Names of runs; all runs if None.
+        settings: The settings of the pass.
+        wait_s: Seconds to watch leases before the verdicts.
+        rebuild: Restore rows from the journals first.
+        as_json: Print a JSON document.
+        ray: The address of the cluster whose nodes have the journals; None to read this machine's disk.
+
+    Returns:
+        The exit code.
+    """
+    # SQLAlchemy and Arrow are slow to import, and `--help` needs neither.
     from sqlalchemy.exc import SQLAlchemyError
 
     from journal import Observer
@@ -48,7 +62,7 @@ def reconcile_once(
     from rsc.db.upgrade import open_existing
 
     relax_garbage_collection()
-    nodes = None if ray is None else _joined(ray)  # before a database is opened, so that a wrong address makes none
+    nodes = None if ray is None else _joined(ray)  # first, so that a wrong address creates no database
     runs_to_rebuild = _runs_to_rebuild(run_ids, settings) if rebuild else _runs_here(run_ids, settings)
     engine = open_existing(url, may_create=rebuild, may_upgrade=not settings.dry_run)
     all_rebuilt = _rebuild(engine, runs_to_rebuild, settings)
@@ -61,7 +75,7 @@ def reconcile_once(
         if nodes is None:
             work = Pass(engine, Observer(), settings, hooks)
         else:
-            from reconciler.cluster import ClusterPass
+            from reconciler.cluster import ClusterPass  # only with --ray
 
             nodes.should_stop = stop.is_set
             work = ClusterPass(engine, settings, hooks, nodes)
@@ -76,14 +90,14 @@ def reconcile_once(
 
 
 def _joined(address: str) -> RayNodes:
-    from reconciler.ray_nodes import RayNodes
+    from reconciler.ray_nodes import RayNodes  # only with --ray
 
     return RayNodes(address)
 
 
 def _runs_to_rebuild(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[str]:
-    """Return the runs to rebuild. Called before a database is made, so that a wrong root makes none."""
-    from journal import list_runs
+    """Return the runs to rebuild. Called before the database is opened, so that a wrong root creates no database."""
+    from journal import list_runs  # only with --rebuild
 
     if settings.dry_run:
         fail("--rebuild makes rows of runs, so it has no dry run", "rebuild into a new file instead")
@@ -95,8 +109,8 @@ def _runs_to_rebuild(run_ids: Sequence[str] | None, settings: Settings) -> Seque
 
 
 def _runs_here(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[str]:
-    """The named runs that lie under the root: one that never had a row gets it, as with --rebuild."""
-    from journal.host.paths import run_dir
+    """Return the named runs that have a folder under the root. A run without a row then gets one, as with --rebuild."""
+    from journal.host.paths import run_dir  # only without --rebuild
 
     if run_ids is None or settings.dry_run:
         return ()
@@ -104,8 +118,8 @@ def _runs_here(run_ids: Sequence[str] | None, settings: Settings) -> Sequence[st
 
 
 def _rebuild(engine: Engine, run_ids: Sequence[str], settings: Settings) -> bool:
-    """Restore the runs' rows; return whether each run has one now."""
-    from reconciler.rebuild import adopt_runs
+    """Restore the runs' rows; return True if each run has a row now."""
+    from reconciler.rebuild import adopt_runs  # SQLAlchemy, which `--help` does not need
 
     could = True
     for done, line in adopt_runs(engine, _root_of_runs(settings), run_ids):
@@ -115,13 +129,13 @@ def _rebuild(engine: Engine, run_ids: Sequence[str], settings: Settings) -> bool
 
 
 def _root_of_runs(settings: Settings) -> Path:
-    from rsc.defaults import journal_root
+    from rsc.defaults import journal_root  # only with --rebuild or --run-id
 
     return settings.journal_root or journal_root()
 
 
 class _TextView:
-    """Shows a pass to a person: results on stdout, remarks on stderr."""
+    """Shows a pass to people: results on stdout, remarks on stderr."""
 
     def __init__(self, dry_run: bool) -> None:
         self._dry_run = dry_run
@@ -132,6 +146,7 @@ class _TextView:
         if self._dry_run or not sys.stderr.isatty():
             yield lambda judged: None
             return
+        # rich is slow to import, and only a terminal shows a progress bar.
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from journal.console import console
@@ -162,7 +177,7 @@ class _TextView:
 
 
 def _line_of_node(node: dict[str, Any]) -> str:
-    """Return what a pass over a cluster found on a node, or in the mirror of one."""
+    """Return one line about the journals that a pass over a cluster found on a node, or in a node's mirror."""
     name = f"node {node['host']}" + (f" ({node['node_id'][:12]})" if node["node_id"] else "")
     if node["journals"] is None:
         return f"{name} did not answer: {node['why']}"
@@ -190,9 +205,12 @@ class _JsonView:
 
 
 class JsonDocument:
-    """A JSON document of a list and a report, written as they come, so that memory stays flat.
+    """A JSON document of a list and a report. Each item is written at once, so that memory use is constant.
 
-    Nothing is written before the first item: a command that fails early prints no half document.
+    Nothing is written before the first item, so a command that fails early prints no partial document.
+
+    Args:
+        name: The key of the list.
     """
 
     def __init__(self, name: str) -> None:
@@ -210,7 +228,7 @@ class JsonDocument:
 
 
 def complain(report: PassReport) -> None:
-    """Print on stderr what could not be done, one line each."""
+    """Print the problems of a pass on stderr, one line each."""
     for line in report.unlookable:
         remark(f"could not be read: {line}")
     for line in report.failures:
@@ -221,7 +239,7 @@ def complain(report: PassReport) -> None:
 
 
 def _lines_of(item: Item) -> list[str]:
-    """Return the verdict, and below it the evidence."""
+    """Return the lines of a verdict and its evidence."""
     evidence: dict[str, Any] = item.evidence
     letter = f"J, {item.case}" if item.adopted else item.case
     episode = "-" if item.episode_id is None else str(item.episode_id)

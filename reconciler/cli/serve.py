@@ -1,4 +1,4 @@
-"""`reconcile --every` and `--cron`: run the daemon."""
+"""Run the daemon: `reconcile --every` and `--cron`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,23 @@ def serve(
     metrics_address: str,
     ray: str | None,
 ) -> int:
-    """Make passes until SIGINT or SIGTERM, which are the normal end of a daemon; return 0.
+    """Make passes until SIGINT or SIGTERM.
 
-    ``ray``: the address of the cluster whose nodes are looked at.
+    Args:
+        url: The database.
+        run_ids: Names of runs; all runs if None.
+        settings: The settings of each pass.
+        every_s: Seconds between the starts of two passes; None with ``cron``.
+        cron: A cron expression; None with ``every_s``.
+        deadline_s: Stop a pass after this many seconds.
+        metrics_port: The port of the metrics; None to serve none.
+        metrics_address: The address of the metrics.
+        ray: The address of the cluster whose nodes have the journals; None to read this machine's disk.
+
+    Returns:
+        The exit code 0: a signal is the normal end of a daemon.
     """
+    # SQLAlchemy and Arrow are slow to import, and `--help` needs neither.
     from reconciler.daemon.metrics import Gauges, serve_gauges
     from reconciler.daemon.service import Daemon, Schedule
     from reconciler.executors import relax_garbage_collection
@@ -55,7 +68,7 @@ def serve(
         remark(words, "start", database=shown(engine.url), run_ids=run_ids, every_s=every_s, cron=cron, ray=ray)
         cluster = None
         if ray is not None:
-            from reconciler.daemon.apart import ClusterPasses
+            from reconciler.daemon.apart import ClusterPasses  # only with --ray
 
             cluster = ClusterPasses(url, settings, ray, stop)
         Daemon(engine, run_ids, settings, schedule, stop, gauges, remark, cluster).run()

@@ -1,4 +1,4 @@
-"""`reconcile status`: show what the last passes did, from the database alone."""
+"""Show what the last passes did, from the database only: `reconcile status`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def command(group_url: str | None, database_url: str | None, count: int, as_json
     \b
     Example: reconcile status --database-url sqlite:///rsc.db
     """
+    # SQLAlchemy is slow to import, and `--help` does not need it.
     from rsc.db import episodes, runs
     from rsc.db.session import database_now, reading
     from rsc.db.upgrade import open_existing
@@ -81,8 +82,8 @@ def _show(state: dict[str, Any]) -> None:
 
 
 def _columns(row: Any) -> dict[str, Any]:
-    """Return a pass's columns; of a row that cannot be read only its id and the reason, as a failure."""
-    from rsc.db.tolerant import UnreadableRow
+    """Return the columns of a pass. If its row cannot be read, return its id, and the reason as a failure."""
+    from rsc.db.tolerant import UnreadableRow  # SQLAlchemy, which `--help` does not need
 
     if not isinstance(row, UnreadableRow):
         return dict(row._mapping)
@@ -92,7 +93,7 @@ def _columns(row: Any) -> dict[str, Any]:
 
 
 def _lines_of(one: dict[str, Any]) -> tuple[str, str]:
-    """Return a pass as two lines for terminals of 80 columns and for pipes."""
+    """Return a pass as two lines that fit a terminal of 80 columns."""
     report = one["report"] or {}
     outcome = one["outcome"] or "unfinished"
     if "seconds" in report:

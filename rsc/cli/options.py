@@ -1,4 +1,4 @@
-"""Shared options of the verbs."""
+"""Options that several verbs share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ run_groups = click.argument("runs", nargs=-1, required=True, metavar="RUN...", t
 
 
 def require_training(what: str) -> None:
-    """End the command if a package of the extra `train` is missing. Imports none of them."""
+    """End the command if a package of the extra `train` is missing. Imports none of these packages."""
     missing = [name for name in ("ray", "torch", "gymnasium", "talib") if find_spec(name) is None]
     if missing:
         fail(f"{what} needs {', '.join(missing)}", "pip install 'reinforce-strategy-creator[train]'")
@@ -49,7 +49,7 @@ class PolicyRun(RunName):
 
     def names(self, params: dict[str, Any]) -> Sequence[str]:
         """See `RunName.names`."""
-        from rsc.policies.store import saved_runs
+        from rsc.policies.store import saved_runs  # only shell completion and lookups need it
 
         return saved_runs(defaults.policy_root(params.get("policy_root")))
 
@@ -61,7 +61,7 @@ class ColumnName(TextType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the columns that start with this text."""
-        from rsc.db.models import episode_metrics
+        from rsc.db.models import episode_metrics  # SQLAlchemy, which only shell completion needs here
 
         return [CompletionItem(column.name) for column in episode_metrics.c if column.name.startswith(incomplete)]
 
@@ -73,6 +73,6 @@ class Ticker(TextType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the bundled tickers that start with this text."""
-        from rsc.trading.price_sources import bundled
+        from rsc.trading.price_sources import bundled  # only shell completion needs it
 
         return [CompletionItem(name) for name in sorted(bundled()) if name.startswith(incomplete.upper())]
