@@ -1,4 +1,4 @@
-"""Run the mirror process of a node, which `journal.mirror.node` starts. It ends when the run has ended here."""
+"""Run the mirror process of a node. `journal.mirror.node` starts it, and it ends when the run has ended on this host."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from journal.mirror.service import MirrorService
 from journal.mirror.store import MirrorError, Store
 
 _LOOK_S = 0.25  # seconds between two checks whether the run's processes are alive
-_PATIENCE_S = 600.0  # seconds that it tries to reach the store after the run's processes have exited
+_PATIENCE_S = 600.0  # seconds for which it tries to reach the store after the run's processes have exited
 
 
 def main(lock: int, order: Order) -> int:
-    """Mirror one run until no process of it lives on this host. Return the exit code.
+    """Mirror one run until none of its processes lives on this host.
 
     Args:
-        lock: The descriptor of the locked file that says that a mirror process runs.
+        lock: The descriptor of a locked file. Its lock shows other processes that a mirror process runs.
         order: What to mirror.
+
+    Returns:
+        The exit code: 0 if everything is stored, else 1.
     """
     os.set_inheritable(lock, False)
     stop = SignalEvent()

@@ -1,10 +1,10 @@
-"""The bytes of a bundle: one object with an index, followed by pieces of journals.
+"""Encode and decode a bundle: one object with an index, followed by pieces of journals.
 
     bundle = "JMIRROR1" u32:length-of-index u32:crc-of-index index piece*
     index  = zlib(JSON of `Index`)
 
-A bundle's index also describes the bundles before it, as many as ``covers`` says. So a reader of a long run reads few
-indexes: bundle 16 covers 16 bundles, bundle 256 covers 256, bundle 4 096 covers 4 096.
+A bundle's index describes ``covers`` bundles: the bundle itself and those before it. Bundle 16 covers 16 bundles, bundle
+256 covers 256, and bundle 4,096 covers 4,096. So a reader of a long run reads few indexes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from journal.format.header import is_name
 MAGIC = b"JMIRROR1"
 SUFFIX = ".bundle"
 MAX_BUNDLE = 1 << 26  # bytes of an object
-MAX_INDEX = 1 << 24  # compressed
-MAX_INDEX_TEXT = 1 << 27  # decompressed
+MAX_INDEX = 1 << 24  # bytes of a compressed index
+MAX_INDEX_TEXT = 1 << 27  # bytes of a decompressed index
 MAX_PLACE = 1 << 62
 BASE, LEVELS = 16, 3
 _HEAD = struct.Struct("<8sII")
@@ -32,12 +32,12 @@ HEAD_BYTES = _HEAD.size
 
 
 class Kind(IntEnum):
-    """What a piece is a part of."""
+    """The file that a piece is a part of."""
 
     STREAM = 0
     LAST = 1  # the last piece of a closed journal's stream
     TAIL = 2
-    FAILED = 3  # a tail whose writer could not write on
+    FAILED = 3  # a tail with a mark that a write failed
     MARKER = 4  # the run's marker, whole
 
 
@@ -47,13 +47,13 @@ class Piece(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         journal: The journal's id; empty for the marker.
         kind: A `Kind`.
-        number: The bundle that holds the bytes.
-        place: Where they begin in that bundle. In the bundle's own index: behind the index.
-        length: How many bytes they are.
-        crc: Their CRC32C.
-        start: Where they begin in the journal's file.
-        step: Of a stream: the last sealed step up to the end of the piece. Of a tail: the first step of its generation.
-        room: Of a tail: the size of the file, with its blank slots.
+        number: The number of the bundle that holds the bytes.
+        place: Offset of the bytes in that bundle. In the bundle's own index, the offset after the index.
+        length: Number of bytes.
+        crc: CRC32C of the bytes.
+        start: Offset of the bytes in the journal's file.
+        step: In a stream, the last sealed step up to the end of the piece. In a tail, the first step of its generation.
+        room: In a tail, the size of the file with its blank slots.
     """
 
     journal: str
@@ -68,17 +68,31 @@ class Piece(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def end(self) -> int:
-        """Where the piece ends in the journal's file."""
+        """The offset in the journal's file at which the piece ends."""
         return self.start + self.length
 
     @property
     def of_stream(self) -> bool:
-        """Whether it is a part of the stream."""
+        """True if the piece is a part of the stream."""
         return self.kind <= Kind.LAST
 
 
 class Index(msgspec.Struct, frozen=True):
-    """The index of a bundle. Times are microseconds since 1970, by the clock of the mirror's host."""
+    """The index of a bundle.
+
+    Attributes:
+        version: The version of the index.
+        run_id: The run.
+        host: The host of the mirror process.
+        mirror_id: The random id of the mirror process, which names the chain.
+        number: The number of the bundle.
+        covers: The number of bundles that the index describes.
+        body: Bytes of the pieces in the bundle.
+        pieces: The pieces of all described bundles.
+        root_id: The id of the run's folder; empty if unknown.
+        node_id: The node of the cluster; empty if unknown.
+        time_us: Microseconds since 1970, by the clock of the mirror's host.
+    """
 
     version: int
     run_id: str
@@ -95,7 +109,7 @@ class Index(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Draft:
-    """A piece that is not in a bundle yet, and its bytes."""
+    """A piece that no bundle holds yet, with its bytes. The fields are those of `Piece`."""
 
     journal: str
     kind: Kind
@@ -109,7 +123,7 @@ _decode = msgspec.json.Decoder(Index).decode
 
 
 class BundleError(ValueError):
-    """These bytes are not the bundle that its name promises."""
+    """The bytes are not a valid bundle, or not the bundle of this name."""
 
 
 def object_name(number: int) -> str:
@@ -118,13 +132,13 @@ def object_name(number: int) -> str:
 
 
 def number_of(name: str) -> int | None:
-    """Return the number of a bundle by the last part of its name; None for another name."""
+    """Return the number of a bundle from the last part of its name; None if the name is not that of a bundle."""
     digits = name.removesuffix(SUFFIX)
     return int(digits) if digits != name and len(digits) == 10 and digits.isascii() and digits.isdecimal() else None
 
 
 def covered_by(number: int) -> int:
-    """Return how many bundles the index of this one describes, itself included."""
+    """Return how many bundles the index of this bundle describes, including itself."""
     covers = 1
     while covers < BASE**LEVELS and number % (covers * BASE) == 0:
         covers *= BASE
@@ -132,7 +146,7 @@ def covered_by(number: int) -> int:
 
 
 def pieces_of(drafts: Iterable[Draft], number: int) -> list[Piece]:
-    """Return the pieces of a bundle's own drafts; places count from the end of the index."""
+    """Return the pieces of the drafts of a bundle. Their places count from the end of the index."""
     pieces, place = [], 0
     for one in drafts:
         crc = int(crc32c(one.data))
@@ -150,7 +164,11 @@ def encode(index: Index, drafts: Iterable[Draft]) -> bytes:
 
 
 def index_length(head: bytes) -> int:
-    """Return the length of the index by the first bytes of an object; raise BundleError."""
+    """Return the length of the index from the first bytes of an object.
+
+    Raises:
+        BundleError: The object is not a bundle.
+    """
     if len(head) < HEAD_BYTES:
         raise BundleError("it is shorter than a bundle")
     magic, length, _ = _HEAD.unpack(head[:HEAD_BYTES])
@@ -162,10 +180,14 @@ def index_length(head: bytes) -> int:
 
 
 def decode(start: bytes, size: int) -> Index:
-    """Decode the index in the first bytes of an object of ``size`` bytes, with the places of its pieces in the object.
+    """Decode the index of an object. The places of its pieces become offsets in the object.
+
+    Args:
+        start: The first bytes of the object, with the whole index.
+        size: The size of the object in bytes.
 
     Raises:
-        BundleError: The index is damaged, or says what cannot be.
+        BundleError: The index is damaged or contradicts itself.
     """
     length = index_length(start)
     packed = start[HEAD_BYTES : HEAD_BYTES + length]
@@ -205,7 +227,7 @@ def _placed(piece: Piece, index: Index, body: int, size: int) -> Piece:
 
 
 def current(pieces: Iterable[Piece]) -> list[Piece]:
-    """Return the pieces of one chain, in the order of its bundles, without those that later ones have replaced."""
+    """Return the pieces of one chain in the order of its bundles. Leave out pieces that later pieces have replaced."""
     by_journal: dict[str, list[Piece]] = {}
     for piece in pieces:
         by_journal.setdefault(piece.journal, []).append(piece)
@@ -219,6 +241,6 @@ def current(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 def newest_tail(pieces: list[Piece]) -> list[Piece]:
-    """Return the pieces of the newest tail: those of the last generation, from its last piece at the front on."""
+    """Return the pieces of the newest tail: of the last generation, from the last piece that begins at offset 0 on."""
     first = next((at for at in range(len(pieces) - 1, -1, -1) if pieces[at].start == 0), 0)
     return pieces[first:]

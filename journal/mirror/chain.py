@@ -1,4 +1,4 @@
-"""A chain: the numbered bundles that one mirror writes for one run on one host. Read its indexes, and append to it."""
+"""Read and append to chains. A chain is the numbered bundles that one mirror process writes for one run on one host."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ _FIRST_READ = 1 << 16
 _FEW = 256
 _MOST_NAMED = 1000
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
-_MOST_PIECES = 1 << 20  # an index that would describe more describes only its own bundle
+_MOST_PIECES = 1 << 20  # an index that would describe more pieces describes only its own bundle
 
 
 @dataclass
 class Chain:
-    """What the store has of one chain.
+    """One chain in the store.
 
     Attributes:
         prefix: The chain's folder below the mirror's root.
-        host: The host of the mirror.
-        mirror_id: Its random id.
+        host: The host of the mirror process.
+        mirror_id: The random id of the mirror process.
         root_id: The id of the run's folder on that host; empty if unknown.
-        node_id: The node of the cluster, as the mirror was told; empty if unknown.
+        node_id: The node of the cluster; empty if unknown.
         moved: When the last bundle or heartbeat was written, by the store's clock.
-        pieces: What the indexes describe, in the order of the bundles.
-        base: The bundles up to this number were not listed: whether they exist, and their sizes, is not known.
-        sizes: The size of each other bundle by number.
-        problems: What is wrong with its objects, for people.
+        pieces: The pieces that the indexes describe, in the order of the bundles.
+        base: Bundles up to this number were not listed, so it is unknown whether they exist, and how large they are.
+        sizes: The size of each listed bundle, by number.
+        problems: Problems with the chain's objects, for people.
     """
 
     prefix: str
@@ -74,9 +74,16 @@ class Chain:
 
 
 def read_chains(store: Store, run_id: str, host: str, skip_roots: Collection[str] = ()) -> list[Chain]:
-    """Read the indexes of all chains of one run and host. Raises MirrorError.
+    """Read the indexes of all chains of one run and host.
 
-    Of chains of ``skip_roots``, ids of folders, nothing is read but their last index: they have no pieces.
+    Args:
+        store: The mirror's store.
+        run_id: The run.
+        host: The host, as the mirror names it.
+        skip_roots: Ids of folders. For their chains only the last index is read, and `Chain.pieces` is empty.
+
+    Raises:
+        MirrorError: The store does not answer.
     """
     prefix = f"{run_id}/{host}"
     chains = [_found(store, prefix, host, name) for name in store.children(f"{prefix}/") if is_name(name)]
@@ -87,7 +94,10 @@ def read_chains(store: Store, run_id: str, host: str, skip_roots: Collection[str
 
 
 def _found(store: Store, prefix: str, host: str, mirror_id: str) -> Chain | None:
-    """Return a chain with its last bundles; None if there are none. Listing all of a long run would take seconds."""
+    """Return a chain with its last bundles; None if it has no objects.
+
+    It lists only the last bundles, because listing all of a long run would take seconds.
+    """
     chain = Chain(f"{prefix}/{mirror_id}", host, mirror_id, _NEVER)
     chain.base = _base(lambda number: store.modified(chain.name_of(number)) is not None)
     _note_entries(store, chain)
@@ -95,9 +105,9 @@ def _found(store: Store, prefix: str, host: str, mirror_id: str) -> Chain | None
 
 
 def _base(exists: Callable[[int], bool]) -> int:
-    """Return a number, divisible by 256, of a bundle that exists, and behind which there are few; 0 without one.
+    """Return the number of an existing bundle, divisible by 256, that few bundles follow; 0 if there is none.
 
-    Where numbers are missing, there may be more behind it.
+    If numbers are missing, more bundles may follow.
     """
     most: int = BASE**LEVELS
     high = 1
@@ -114,7 +124,7 @@ def _base(exists: Callable[[int], bool]) -> int:
 
 
 def _note_entries(store: Store, chain: Chain) -> None:
-    """Note the bundles behind the base, and the base itself, which exists."""
+    """Note the size and the time of the base, which exists, and of the bundles after it."""
     after = chain.name_of(chain.base - 1) if chain.base else ""
     for entry in store.entries(f"{chain.prefix}/", after):
         name = entry.name.rpartition("/")[2]
@@ -127,7 +137,7 @@ def _note_entries(store: Store, chain: Chain) -> None:
 
 
 def _read_indexes(store: Store, run_id: str, chain: Chain, skip_roots: Collection[str]) -> None:
-    """Read from the last bundle down, by what each index covers."""
+    """Read indexes from the last bundle backwards. Skip the bundles that an index covers."""
     parts: list[list[Piece]] = []
     known = sorted(chain.sizes)
     number = known[-1] if known else 0
@@ -146,7 +156,7 @@ def _read_indexes(store: Store, run_id: str, chain: Chain, skip_roots: Collectio
                     return
             parts.append(index.pieces)
             number -= index.covers
-        if number > chain.base:  # behind it every bundle is known, and what is missing needs no request
+        if number > chain.base:  # all bundles after the base are listed, so a missing one needs no request
             at = bisect_right(known, number)
             number = known[at - 1] if at else 0
     missing = (number for number in range(chain.base + 1, known[-1] if known else 0) if number not in chain.sizes)
@@ -191,7 +201,7 @@ class ChainWriter:
         self._parts: list[tuple[int, list[Piece]]] = []
 
     def go_on(self, chain: Chain) -> None:
-        """Go on behind the last bundle of a chain that an earlier mirror of the same folder wrote."""
+        """Continue after the last bundle of a chain that an earlier mirror process of the same folder wrote."""
         self.mirror_id = chain.mirror_id
         self._number = max(chain.sizes, default=0)
         by_number: dict[int, list[Piece]] = {}
@@ -209,7 +219,7 @@ class ChainWriter:
 
         Raises:
             ExistsError: Another mirror has written a bundle of this number.
-            MirrorError: The store does not answer; calling again with the same pieces is safe.
+            MirrorError: The store does not answer. Calling again with the same pieces is safe.
         """
         number = self._number + 1
         own = pieces_of(drafts, number)
@@ -230,7 +240,7 @@ class ChainWriter:
         try:
             self._store.create(name, data)
         except ExistsError:
-            # The store may have taken an earlier try whose answer was lost.
+            # The store may have accepted an earlier attempt whose answer was lost.
             found = self._start_of_own(name, own, body)
             if found is None:
                 raise
@@ -244,11 +254,15 @@ class ChainWriter:
         return len(data)
 
     def beat(self) -> None:
-        """Replace the heartbeat object. Raises MirrorError."""
+        """Replace the heartbeat object.
+
+        Raises:
+            MirrorError: The store does not answer.
+        """
         self._store.put(f"{self.prefix}/{BEAT}", str(time.time_ns() // 1000).encode())
 
     def _start_of_own(self, name: str, own: list[Piece], body: int) -> int | None:
-        """Return where the pieces begin in the stored bundle if it holds the same pieces, else None."""
+        """Return the offset of the pieces in the stored bundle if it holds the same pieces, else None."""
         stored = self._store.get(name)
         try:
             found = None if stored is None else decode(stored, len(stored))

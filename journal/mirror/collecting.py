@@ -23,24 +23,25 @@ MAX_PIECE = 1 << 23  # bytes of a piece; a longer message is split
 
 @dataclass(frozen=True)
 class Progress:
-    """The part of a journal that the mirror has.
+    """How much of a journal the mirror has.
 
     Attributes:
         journal_id: The journal.
-        sent: Bytes of its stream.
-        step: Its last sealed step in them.
-        ended: A batch in them holds the end.
-        closed: The whole stream of a closed journal is sent; nothing follows.
-        size: Size of the stream at the last look; what did not verify then and is unchanged is sent as it is.
-        layout: The size of its slots; None before the header is read, or if it is unreadable.
-        mapped: Whether its tail has the size that its writer reserved.
+        sent: Number of bytes of the stream that are sent.
+        step: The last sealed step in these bytes.
+        ended: True if a batch in these bytes records how the journal ended.
+        closed: True if the whole stream of a closed journal is sent, so that nothing follows.
+        size: Size of the stream at the last look. Bytes that did not verify then and are unchanged now are sent as they
+            are.
+        layout: The layout of the slots; None before the header is read, or if it is unreadable.
+        mapped: True if the writer reserved the tail's size.
         first: First step of the tail's generation; 0 before the first look.
-        slots: How many slots of that generation are sent.
-        running: The running CRC behind them.
+        slots: Number of slots of that generation that are sent.
+        running: The running CRC after these slots.
         tail_kind: The kind of the last piece of the tail.
         raw: CRC of a damaged tail at the last look.
         raw_sent: CRC of a damaged tail that was sent as it is.
-        stuck: Something was left out, and is sent as it is if it is the same at the next look.
+        stuck: True if bytes that do not verify were left out. They are sent as they are if the next look finds the same.
     """
 
     journal_id: str
@@ -61,9 +62,17 @@ class Progress:
 
 
 def collect(folder: Path | str, state: Progress, room: int) -> tuple[list[Draft], Progress]:
-    """Return the new parts of a journal, at most about ``room`` bytes, and the progress after they are stored.
+    """Read the new parts of a journal.
 
     The tail is read before the stream. So if the tail holds a new generation, the stream holds the seal of the one before.
+
+    Args:
+        folder: The run's folder.
+        state: The progress so far.
+        room: The approximate limit of the result, in bytes.
+
+    Returns:
+        The new parts, and the progress after they are stored.
 
     Raises:
         JournalError: The journal cannot be read.
@@ -98,7 +107,8 @@ def _stream(source: FileSource, size: int, state: Progress, room: int) -> tuple[
         if seal is not None:
             step, ended = max(step, seal.last_step), ended or seal.end is not None
     closed = ended and read_footer(window, size, journal_seed(state.journal_id)) is not None
-    # The end mark and the footer, or bytes that do not verify. A stream only grows, so any part of it is a prefix.
+    # Send the rest: the end mark and the footer, or bytes that do not verify. A stream only grows, so the mirror's part
+    # stays a prefix.
     if sent < size and sent - before < room and (closed or unchanged):
         sent = size
     if sent == size and ended:
@@ -126,7 +136,7 @@ def _header(source: FileSource, size: int, state: Progress) -> Progress:
 
 
 def _tail(data: bytes, failed: bool, state: Progress) -> tuple[list[Draft], Progress]:
-    """Return the new slots of a tail that verify, or a damaged tail as it is once it does not change any more."""
+    """Return the new slots of a tail that verify, or a damaged tail as it is if it has stopped changing."""
     kind = Kind.FAILED if failed else Kind.TAIL
     layout = state.layout
     if layout is None:
@@ -161,7 +171,7 @@ def _tail(data: bytes, failed: bool, state: Progress) -> tuple[list[Draft], Prog
 def _verified(
     data: bytes, slots: np.ndarray, start: int, used: int, running: int, layout: SlotLayout, journal_id: str
 ) -> tuple[int, int]:
-    """Return the number of slots from the front that verify, up to the last step or mark, and the running CRC after them."""
+    """Return how many slots from the front verify, up to the last step or mark, and the running CRC after them."""
     size, mask = layout.size, journal_seed(journal_id)
     while used > start and slots["kind"][used - 1] == TRADE:
         used -= 1
@@ -182,7 +192,7 @@ def _verified(
 
 
 def _raw(data: bytes, kind: Kind, state: Progress, size: int) -> tuple[list[Draft], Progress]:
-    """Return the whole tail as it is if it is the same as at the last look and was not sent yet."""
+    """Return the whole tail as it is, if it is unchanged since the last look and not sent yet."""
     crc = int(crc32c(data))
     if crc == state.raw_sent:
         return [], state
@@ -190,5 +200,5 @@ def _raw(data: bytes, kind: Kind, state: Progress, size: int) -> tuple[list[Draf
         return [], replace(state, raw=crc, stuck=True)
     written = -(-len(data.rstrip(b"\0")) // size) * size
     draft = Draft(state.journal_id, kind, data[:written], 0, state.step + 1, len(data))
-    # Its slots are sent, but the next look must find the same place again, so the progress of the slots stays.
+    # The whole tail is sent, so the progress of its slots starts anew.
     return [draft], replace(state, raw_sent=crc, tail_kind=kind, first=0, slots=0)

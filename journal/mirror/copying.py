@@ -1,4 +1,4 @@
-"""Read pieces from the store by ranges, check them, and write them into files."""
+"""Copy pieces from the store into files: read ranges of objects, and check each piece."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from crc32c import crc32c
 from journal.mirror.store import Store
 
 _THREADS = 8
-_NEAR = 1 << 16  # pieces this close are read by one request
+_NEAR = 1 << 16  # one request reads pieces that are at most so many bytes apart
 _MOST = 1 << 23  # bytes of a request, unless one piece is longer
 _FF = b"\xff" * (1 << 16)
 
 
-@dataclass(slots=True)  # a run has one or more for each journal
+@dataclass(slots=True)  # a run has at least one for each journal
 class Part:
-    """A piece to copy: where it is in the store, and where it goes in a file."""
+    """A piece to copy: its place in the store, and its place in a file."""
 
     name: str
     place: int
@@ -37,10 +37,18 @@ Job = tuple[str, Part]
 
 
 def copy_parts(store: Store, folder: Path, jobs: Iterable[Job]) -> Iterator[tuple[str, str]]:
-    """Copy the parts into files in ``folder``, and yield what is wrong with them, as journal id and text.
+    """Copy parts into files.
 
-    A damaged piece is replaced by an intact copy of the same bytes. Without one it is written as it is, and a missing one
-    as FF.
+    If a piece is damaged or missing, another copy of the same bytes replaces it. Without an intact copy, a damaged piece
+    is written as it is, and a missing piece as FF.
+
+    Args:
+        store: The mirror's store.
+        folder: The folder of the files.
+        jobs: Journal ids with the parts to copy.
+
+    Yields:
+        Each problem, as a journal id and a text for people.
     """
     every = list(jobs)
     spares: dict[tuple[Path, int, int], list[Part]] = {}
@@ -49,13 +57,13 @@ def copy_parts(store: Store, folder: Path, jobs: Iterable[Job]) -> Iterator[tupl
             spares.setdefault((part.file, part.start, part.length), []).append(part)
     groups = iter(_groups([job for job in every if not job[1].is_spare]))
     with ThreadPoolExecutor(_THREADS) as pool:
-        while window := list(islice(groups, 2 * _THREADS)):  # bounded, so that memory is
+        while window := list(islice(groups, 2 * _THREADS)):  # the window bounds memory use
             for found in pool.map(lambda group: _copy_group(store, folder, group, spares), window):
                 yield from found
 
 
 def _groups(jobs: list[Job]) -> Iterator[list[Job]]:
-    """Yield parts that one request reads: neighbours in one object."""
+    """Yield groups of neighbouring parts in one object. One request reads a group."""
     group: list[Job] = []
     for job in sorted(jobs, key=lambda job: (job[1].name, job[1].place)):
         part = job[1]
@@ -99,13 +107,13 @@ def _copy_group(
 
 
 def fill(path: Path, start: int, length: int) -> None:
-    """Write FF bytes: no reader takes them for a torn end."""
+    """Write FF bytes, which no reader can mistake for a torn end."""
     for at in range(start, start + length, len(_FF)):
         _write(path, at, _FF[: min(len(_FF), start + length - at)])
 
 
 def _fill_ends(path: Path, start: int, length: int) -> None:
-    """Write FF bytes at both ends of a missing piece. A forged index must not fill a disk with them."""
+    """Write FF bytes at both ends of a missing piece. The rest stays a hole, so a forged index cannot fill a disk."""
     fill(path, start, min(length, len(_FF)))
     fill(path, start + max(length - len(_FF), 0), min(length, len(_FF)))
 

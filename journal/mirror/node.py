@@ -1,14 +1,14 @@
 """Keep one mirror process running on a node while any process of a run lives there.
 
-    node = NodeMirror(Order(...), say=log.warning)    # starts a thread and, unless there is one, the mirror process
-    node.finish(10.0)                                  # this process is done; True once everything is stored
+    node = NodeMirror(Order(...), log.warning, lambda: "")    # starts a thread and, if none runs, the mirror process
+    node.finish(10.0)                                         # this process is done; True once everything is stored
 
-The mirror process (`journal.mirror.agent`) is no child of any of these processes, so it outlives them. Three files in the
-run's folder coordinate them, all in `.mirror` and named by host:
+The mirror process (`journal.mirror.agent`) is not a child of these processes, so it outlives them. Three files in the
+folder `.mirror` of the run's folder coordinate the processes. Their names begin with the host's name:
 
-    HOST.present    each process of the run holds a shared lock: the mirror process ends when it gets an exclusive one
-    HOST.lock       the mirror process holds its lock; it inherits it, so that there is never a second one
-    HOST.log        what the mirror process says; the process that holds its lock repeats that to the user
+    HOST.present    each process of the run holds a shared lock; the mirror process ends when it gets an exclusive lock
+    HOST.lock       the mirror process inherits the lock of this file and holds it, so there is never a second one
+    HOST.log        output of the mirror process; one process of the run holds its lock and repeats messages to the user
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from journal.mirror.store import host_in_mirror
 
 CHECK_S = 5.0
 _SOON_S = 1.0
-_LONGEST_PAUSE_S = 300.0  # between two starts of a process that ends at once
+_LONGEST_PAUSE_S = 300.0  # the longest pause between two starts if the mirror process ends at once
 _POLL_S = 0.05
-_MOST_SAID = 1 << 16  # bytes of the log that are repeated at once
+_MOST_SAID = 1 << 16  # bytes of the log that one check repeats
 _DETACHED = ("/bin/sh", "-c", '"$@" &', "sh")  # the shell exits at once, so the process has no parent in the run
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What a node's mirror process does.
+    """The task of a node's mirror process.
 
     Attributes:
         root: The journal root.
         run_id: The run.
-        url: Where to, without secrets: every user of the machine can read the arguments of a process.
+        url: The mirror's URL. It must not hold secrets: every user of the machine can read a process's arguments.
         every_s: Seconds between two looks.
         node_id: The node of the cluster; empty if unknown.
     """
@@ -66,7 +66,7 @@ class Files:
 
     @classmethod
     def of(cls, order: Order) -> Files:
-        """Return their paths, and make their folder. Raises OSError."""
+        """Return the paths of the files, and create their folder. Raises OSError."""
         folder = run_dir(order.root, order.run_id) / ".mirror"
         folder.mkdir(parents=True, exist_ok=True)
         start = host_in_mirror(this_writer().host)
@@ -79,7 +79,11 @@ def opened(path: Path) -> int:
 
 
 def try_lock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock a file if that is possible now. Raises OSError where the file system has no locks."""
+    """Lock a file without waiting; return False if another process holds its lock.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -88,7 +92,7 @@ def try_lock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 
 def is_anyone_present(fd: int) -> bool:
-    """Return whether a process of the run lives on this host. ``fd`` is an open file ``present``."""
+    """Return True if a process of the run lives on this host. ``fd`` is the open file `HOST.present`."""
     if not try_lock(fd):
         return True
     fcntl.flock(fd, fcntl.LOCK_UN)
@@ -96,12 +100,14 @@ def is_anyone_present(fd: int) -> bool:
 
 
 class NodeMirror:
-    """Keep a mirror process running on this node until `finish`. Neither the constructor nor the thread waits for the store.
+    """Keep a mirror process running on this node until `finish`.
+
+    Only the mirror process talks to the store, so neither the constructor nor the thread waits for it.
 
     Args:
-        order: What to mirror. Its node id is asked from ``node_id``.
-        say: Gets one line for a human.
-        node_id: Returns the id of this node, or None while that is not known yet.
+        order: What to mirror. The result of ``node_id`` replaces its node id.
+        say: Called with each line for the user.
+        node_id: Returns the id of this node, or None if it is not known yet.
     """
 
     def __init__(self, order: Order, say: Callable[[str], None], node_id: Callable[[], str | None]) -> None:
@@ -115,11 +121,14 @@ class NodeMirror:
         self._thread.start()
 
     def finish(self, timeout_s: float) -> bool:
-        """Let the mirror process end if this was the last process of the run here, and wait for it.
+        """Report that this process is done. If it is the last one of the run on this host, wait for the mirror process.
+
+        Args:
+            timeout_s: The longest time to wait.
 
         Returns:
-            False if it is not known that everything is stored: it still runs after the timeout, or could not be started.
-            True if it is done, or if other processes of the run live on.
+            True if everything is stored, or if other processes of the run still live. False if the mirror process still
+            runs after the timeout, or did not store everything, or could not be started.
         """
         self._done.set()
         self._thread.join(timeout_s)
@@ -133,7 +142,7 @@ class NodeMirror:
         finally:
             for fd in (self._present, self._log):
                 if fd >= 0:
-                    _child_closes.discard(fd)  # first: its number may soon be that of another file
+                    _child_closes.discard(fd)  # before the close: the next open file may get the same number
                     os.close(fd)
             self._present = self._log = -1
 
@@ -156,7 +165,7 @@ class NodeMirror:
 
     @property
     def works(self) -> bool:
-        """Whether its thread runs: not after `finish`, and not in a forked child."""
+        """True while the thread runs: until `finish`, and not in a forked child."""
         return self._thread.is_alive() and not self._done.is_set()
 
     def _watch(self) -> None:
@@ -169,18 +178,18 @@ class NodeMirror:
             self._done.wait(again_s)
 
     def _check(self) -> bool:
-        """Start the mirror process if this process is to, and there is none; return False to be called again soon."""
+        """Start the mirror process if it is this process's turn and none runs. Return False to be called again soon."""
         files = Files.of(self._order)
         if self._present < 0:
-            root_id_of(files.present.parent.parent)  # the mirror names it in its bundles
+            root_id_of(files.present.parent.parent)  # creates the id, which the bundles name
             present = opened(files.present)
-            if not try_lock(present, fcntl.LOCK_SH):  # the mirror process looks just now
+            if not try_lock(present, fcntl.LOCK_SH):  # the mirror process is testing the lock
                 os.close(present)
                 return False
             self._present = present
         if self._log < 0:
             log = opened(files.log)
-            if not try_lock(log):  # another process of the run repeats what it says, and starts it
+            if not try_lock(log):  # another process of the run starts it and repeats its messages
                 os.close(log)
                 return True
             self._log, self._read = log, os.fstat(log).st_size
@@ -206,7 +215,7 @@ class NodeMirror:
             os.close(lock)  # the new process holds it
 
     def _repeat(self) -> None:
-        """Say the new lines of the mirror process."""
+        """Repeat the new messages of the mirror process."""
         if self._log < 0:
             return
         data = os.pread(self._log, _MOST_SAID, self._read)
@@ -226,12 +235,12 @@ class NodeMirror:
 
 
 SAID = "said: "
-"""How the lines of the log begin that are for the user."""
+"""The prefix of lines in the log that are for the user."""
 COMPLETE = "complete"
 """The log's last line if everything is stored."""
 
 _child_closes: set[int] = set()
-"""Locked logs. A forked child that lives on must not keep their locks."""
+"""Locked logs. A forked child closes them, so that it does not keep their locks."""
 
 
 def _close_in_child() -> None:
@@ -247,7 +256,7 @@ _here: dict[tuple[str, str], NodeMirror] = {}
 
 
 def mirror_here(order: Order, say: Callable[[str], None], node_id: Callable[[], str | None]) -> NodeMirror:
-    """Return the `NodeMirror` of this process for a run; make it if there is none. Arguments as for `NodeMirror`."""
+    """Return the `NodeMirror` of this process for a run. Create it if there is none. The arguments are the same."""
     key = (order.root, order.run_id)
     found = _here.get(key)
     if found is None or not found.works:
@@ -263,7 +272,7 @@ def _last_line(log: Path) -> str:
 
 
 def _start(order: Order, lock: int, log: Path) -> None:
-    """Start the mirror process in a session of its own, with the lock. Raises OSError."""
+    """Start the mirror process in its own session, and hand it the lock. Raises OSError."""
     place = str(Path(__file__).parents[2])
     path = [os.path.abspath(one) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
     arguments = [sys.executable, "-m", "journal.mirror.agent", str(lock), msgspec.json.encode(order).decode()]

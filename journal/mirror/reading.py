@@ -1,4 +1,4 @@
-"""Read a mirror: its runs, chains and journals, and copies of journals as local files."""
+"""Read a mirror: list its runs, chains and journals, and copy journals to local files."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from journal.read.reader import Journal, read_journal
 
 __all__ = ["Chain", "Mirror", "MirroredJournal", "MirroredRun", "open_mirror"]
 
-MAX_GAP = 1 << 26  # bytes between two pieces that are filled; more is left out
+MAX_GAP = 1 << 26  # bytes; a larger gap between two pieces is not filled, and what follows it is left out
 
 
 @dataclass(slots=True)
 class MirroredJournal:
-    """What a mirror has of one journal.
+    """One journal in a mirror.
 
     Attributes:
-        journal_id: Its id.
+        journal_id: The journal's id.
         host: The host that mirrored it.
-        root_id: The id of the run's folder there.
+        root_id: The id of the run's folder on that host; empty if unknown.
         node_id: The node that mirrored it; empty if unknown.
-        stream_bytes: Bytes of its stream.
-        tail_room: Size of its tail's file; None if it has none.
+        stream_bytes: Number of bytes of the stream.
+        tail_room: Size of the tail's file in bytes; None if there is no tail.
         sealed_step: The last step in the stream.
-        closed: Whether the whole stream of a closed journal is there.
+        closed: True if the mirror has the whole stream of a closed journal.
         moved: When one of its chains was last written, by the store's clock.
-        problems: What is wrong, for people.
+        problems: Problems with the journal's pieces, for people.
     """
 
     journal_id: str
@@ -77,8 +77,11 @@ class Mirror:
 
         Args:
             run_id: The run.
-            hosts: Only chains of these hosts, as `Mirror.hosts` names them; all if None.
-            skip_roots: Ids of folders whose journals are not wanted. Their indexes are neither read nor held.
+            hosts: Read only the chains of these hosts, as `Mirror.hosts` names them. If None, of all hosts.
+            skip_roots: Ids of folders whose journals are not wanted. Only the last index of their chains is read.
+
+        Raises:
+            MirrorError: The store does not answer.
         """
         wanted = self.hosts(run_id) if hosts is None else list(hosts)
         return MirroredRun(
@@ -86,7 +89,7 @@ class Mirror:
         )
 
     def now(self) -> datetime | None:
-        """Return the store's own time, by a probe object; None if it does not let this process write one."""
+        """Return the time by the store's clock; None if the store does not let this process write a probe object."""
         name = f".probe-{secrets.token_hex(8)}"
         try:
             self.store.put(name, b"")
@@ -99,15 +102,15 @@ class Mirror:
 
 
 class MirroredRun:
-    """What a mirror has of one run.
+    """One run in a mirror.
 
     Attributes:
         run_id: The run.
-        chains: One for each mirror process that began anew.
-        journals: By journal id.
-        marker: Where the run's marker is; None without one.
-        marker_node_id: The node that mirrored the marker; empty if unknown. The marker does not name it if the run
-            began before its process joined the cluster.
+        chains: The run's chains, on all hosts.
+        journals: The run's journals, by id.
+        marker: The place of the run's marker; None if the mirror does not have it.
+        marker_node_id: The node that mirrored the marker; empty if unknown. The marker itself does not name the node if
+            the run began before its process joined the cluster.
     """
 
     def __init__(self, store: Store, run_id: str, chains: list[Chain]) -> None:
@@ -130,7 +133,7 @@ class MirroredRun:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with its bundles, for people."""
+        """Problems with the run's bundles, for people."""
         return [problem for chain in self.chains for problem in chain.problems]
 
     def _journal(self, journal_id: str, pieces: list[tuple[Chain, Piece]]) -> MirroredJournal:
@@ -173,14 +176,14 @@ class MirroredRun:
             one.closed = piece.kind == Kind.LAST
 
     def fetch(self, ids: Iterable[str], folder: Path | str) -> dict[str, list[str]]:
-        """Copy journals, and the run's marker, to ``folder/run_id/`` as local files; replace files that are there.
+        """Copy journals and the run's marker to ``folder/run_id/`` as local files. Replace existing files.
 
         Args:
-            ids: The journals; those that the mirror lacks are left out.
-            folder: The root of the copies.
+            ids: Ids of journals. Those that the mirror does not have are ignored.
+            folder: The journal root of the copies.
 
         Returns:
-            What is wrong, for people, by journal id; only journals with problems.
+            The problems of each journal that has some, for people, by journal id.
 
         Raises:
             MirrorError: The store does not answer.
@@ -199,7 +202,11 @@ class MirroredRun:
         return {name: found for name, found in problems.items() if found}
 
     def outline(self, folder: Path | str) -> None:
-        """Make blank files of the right sizes and times for all journals, and copy the run's marker. Raises MirrorError."""
+        """Create blank files of the right sizes and times for all journals, and copy the run's marker.
+
+        Raises:
+            MirrorError: The store does not answer.
+        """
         target = Path(folder) / check_name(self.run_id, "run id")
         target.mkdir(parents=True, exist_ok=True)
         for one in self.journals.values():
@@ -210,10 +217,10 @@ class MirroredRun:
 
     @contextmanager
     def read(self, journal_id: str) -> Iterator[Journal]:
-        """Read one journal as from a local file; its rows can be read within the `with` block.
+        """Read one journal from a temporary copy. Its rows can be read only within the `with` block.
 
         Raises:
-            UnsafeNameError: The mirror has no such journal.
+            UnsafeNameError: The mirror does not have the journal.
             JournalError: As `read_journal`.
         """
         if journal_id not in self.journals:
@@ -230,7 +237,7 @@ def open_mirror(url: str | Path) -> Mirror:
     """Open a mirror for reading.
 
     Raises:
-        MirrorError: There is no mirror at this URL, the store does not answer, or the extra `cloud` is missing.
+        MirrorError: There is no mirror at this URL, the store does not answer, or the extra `cloud` is not installed.
     """
     store = Store(str(url))
     if not store.is_root():
@@ -239,10 +246,17 @@ def open_mirror(url: str | Path) -> Mirror:
 
 
 def find_mirror(url: str, most: int) -> tuple[Mirror, list[str]]:
-    """Open the mirror at a URL or above it, and return it with the names that follow its own URL, at most ``most``.
+    """Open the mirror at a URL or above it.
+
+    Args:
+        url: The URL of a mirror, possibly followed by the names of a run and a journal.
+        most: The largest number of such names.
+
+    Returns:
+        The mirror, and the names that follow its own URL.
 
     Raises:
-        MirrorError: There is none, or the store does not answer.
+        MirrorError: There is no mirror, or the store does not answer.
     """
     place, mark, query = url.partition("?")
     place, names = place.rstrip("/"), list[str]()
@@ -258,9 +272,9 @@ def find_mirror(url: str, most: int) -> tuple[Mirror, list[str]]:
 
 
 def _apart(chain: Chain) -> list[Piece]:
-    """Return a chain's pieces without those that overlap another in a bundle of unknown size.
+    """Return a chain's pieces, without those that overlap another piece in a bundle of unknown size.
 
-    No mirror writes such pieces. A forged index could make a small object fill a disk with them.
+    No mirror writes overlapping pieces. A forged index could use them to fill a disk from a small object.
     """
     ends: dict[int, int] = {}
     kept = []
@@ -280,7 +294,7 @@ def _part(chain: Chain, piece: Piece, file: Path) -> Part:
     name = chain.name_of(piece.number)
     problem = ""
     if piece.number <= chain.base:
-        pass  # its size is not known; what a read gives is checked
+        pass  # the size is unknown; the bytes are checked when they are read
     elif size is None:
         problem = f"{name} is missing"
     elif piece.place + piece.length > size:
@@ -289,7 +303,7 @@ def _part(chain: Chain, piece: Piece, file: Path) -> Part:
 
 
 def _lay_out_tail(one: MirroredJournal, pieces: list[tuple[Chain, Piece]]) -> None:
-    """Take the newest generation of the chain that has most of it, if the stream does not hold that already."""
+    """Take the tail from the chain that has most of the newest generation, unless the stream holds its steps already."""
     by_chain: dict[str, list[tuple[Chain, Piece]]] = {}
     for chain, piece in pieces:
         by_chain.setdefault(chain.prefix, []).append((chain, piece))
@@ -314,7 +328,7 @@ def _lay_out_tail(one: MirroredJournal, pieces: list[tuple[Chain, Piece]]) -> No
 
 
 def _make_files(target: Path, one: MirroredJournal, *, gaps: bool = True) -> None:
-    """Make the files of a journal with their final sizes, blank, and with FF where bytes are missing."""
+    """Create the files of a journal with their final sizes: blank, and with FF in place of missing bytes."""
     from journal.mirror.copying import fill
 
     stream = target / f"{one.journal_id}.arrows"
@@ -332,7 +346,7 @@ def _make_files(target: Path, one: MirroredJournal, *, gaps: bool = True) -> Non
 
 
 def _blank(path: Path, size: int) -> None:
-    path.unlink(missing_ok=True)  # never through a link
+    path.unlink(missing_ok=True)  # removes a link instead of writing through it
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         os.ftruncate(fd, size)

@@ -1,4 +1,4 @@
-"""Mirror all runs under a root, tick by tick, until a signal, the end of a pipe, or the first pass."""
+"""Mirror the runs under a root, one tick at a time. The caller decides when to tick and when to stop."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class MirrorService:
     """Mirror the runs under a root.
 
     Args:
-        store: Where to.
+        store: The mirror's store.
         root: The journal root.
-        runs: Only these runs; all if empty.
+        runs: The runs to mirror; all if empty.
         node_id: The node of the cluster; empty if unknown.
-        say: Gets one line for a human.
+        say: Called with each line for the user.
     """
 
     store: Store
@@ -38,9 +38,12 @@ class MirrorService:
     _down: bool = False
 
     def tick(self) -> bool:
-        """Mirror what is new of each run; return True if a part was left out that a further tick can store.
+        """Store the new parts of each run.
 
-        While the store does not answer, one warning is said, and nothing is raised.
+        If the store does not answer, warn once and do not raise. A later tick stores everything.
+
+        Returns:
+            True if the next tick can store parts that this one left out.
         """
         more = False
         try:
@@ -59,7 +62,7 @@ class MirrorService:
         return more
 
     def settle(self) -> None:
-        """Flush: look at every journal once more, and store what only a second look can judge."""
+        """Read every journal again until nothing is left out. Some bytes are stored only if two looks find the same."""
         for mirror in self._mirrors.values():
             mirror.wake()
         for _ in range(_SETTLE_TRIES):
@@ -75,11 +78,11 @@ class MirrorService:
 
     @property
     def reachable(self) -> bool:
-        """Whether the store answered in the last tick."""
+        """True if the store answered in the last tick."""
         return not self._down
 
     def totals(self) -> dict[str, Any]:
-        """Return what was stored since the start, by kind."""
+        """Return the counts of what was stored since the start, by name."""
         totals: dict[str, Any] = {"runs": len(self._mirrors)}
         for mirror in self._mirrors.values():
             for name, count in asdict(mirror.sent).items():

@@ -1,4 +1,4 @@
-"""Mirror one run: read its journals, and store new parts as one bundle."""
+"""Mirror one run: read its journals, and store their new parts as one bundle."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from journal.mirror.store import ExistsError, MirrorError, Store
 HEARTBEAT_S = 30.0
 _QUIET_S = 600.0  # a run without open journals that is unchanged for so long needs no heartbeat
 _LEAST_BUNDLE = 1 << 20
-_REST_LOOKS = 12  # a journal of a dead writer is looked at once in so many ticks
+_REST_LOOKS = 12  # a dead writer's journal is read once in so many ticks
 
 
 @dataclass
 class Sent:
-    """What a mirror has stored since it was started."""
+    """Counts of what a mirror process has stored since its start."""
 
     bundles: int = 0
     bytes: int = 0
@@ -63,7 +63,7 @@ class RunMirror:
         """Store the new parts. Return True if the next tick can store more.
 
         Raises:
-            MirrorError: The store does not answer. Nothing is lost: the next tick tries again.
+            MirrorError: The store does not answer. Nothing is lost, and the next tick tries again.
         """
         if self._writer is None:
             self._resume()
@@ -76,7 +76,7 @@ class RunMirror:
                 return any(state.stuck for state in self._open.values())
             try:
                 size = self._writer.append(drafts)
-            except ExistsError:  # a second mirror of this folder is running; each has its own chain
+            except ExistsError:  # a second mirror process of this folder runs, so this one begins its own chain
                 self._writer.start_anew()
                 self._open = OrderedDict((name, _tail_anew(state)) for name, state in self._open.items())
                 continue
@@ -98,7 +98,7 @@ class RunMirror:
         self.sent.piece_bytes += sum(len(one.data) for one in drafts)
 
     def _resume(self) -> None:
-        """Continue after the parts that earlier mirrors of this folder have stored."""
+        """Continue after the parts that earlier mirror processes of this folder have stored."""
         root_id = read_root_id(self._folder)
         self._writer = ChainWriter(self._store, self._run_id, self._host, root_id, self._node_id)
         chains = [one for one in read_chains(self._store, self._run_id, self._host) if one.root_id == root_id]
@@ -126,7 +126,7 @@ class RunMirror:
                 continue
             try:
                 found, state = collect(self._folder, self._open[journal_id], room)
-            except JournalError:  # removed meanwhile, or not a regular file
+            except JournalError:  # it was removed, or is not a regular file
                 continue
             room -= sum(len(one.data) for one in found)
             drafts += found
@@ -173,7 +173,7 @@ class RunMirror:
 
 
 def sent_before(chains: list[Chain]) -> dict[str, tuple[int, int, bool]]:
-    """Return the stored part of each stream without a gap: bytes, last sealed step, whether it is closed."""
+    """Return how much of each stream is stored without a gap, by journal id: bytes, last sealed step, closed or not."""
     by_journal: dict[str, list[Piece]] = {}
     for chain in chains:
         for piece in chain.pieces:

@@ -1,4 +1,4 @@
-"""Access to an object store through obstore: bounded waits, and errors in one line."""
+"""Read and write an object store through obstore. Waits are bounded, and errors are one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from journal.errors import JournalError
 from journal.format.header import is_name
 
-ROOT_OBJECT = "journal-mirror"  # marks the root of a mirror; also the object of the self-test
+ROOT_OBJECT = "journal-mirror"  # the object that marks the root of a mirror; `Store.test` writes it
 _ROOT_CONTENT = b'{"format": "journal mirror", "version": 1}\n' + bytes(range(256))
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "file", "http", "https")
 _TIMEOUT = timedelta(seconds=10)
@@ -22,16 +22,16 @@ _PASSWORD = re.compile(r"//[^/@\s]+@|([?&](?:sig|token|X-Amz-[A-Za-z]+)=)[^&\s]+
 
 
 class MirrorError(JournalError):
-    """A mirror cannot be written or read. ``hint`` says what to do."""
+    """The mirror cannot be written or read. ``hint`` says what to do."""
 
 
 class ExistsError(MirrorError):
-    """An object of this name exists already."""
+    """An object of this name already exists."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored object: its name below the mirror's root, its size, and when the store says that it was written."""
+    """A stored object: its name below the mirror's root, its size, and when it was written, by the store's clock."""
 
     name: str
     size: int
@@ -39,7 +39,7 @@ class Entry:
 
 
 def is_url(text: str) -> bool:
-    """Return True if this is the URL of a store, not a path."""
+    """Return True if the text is the URL of a store and not a path."""
     return "://" in text and text.partition("://")[0].lower() in _SCHEMES
 
 
@@ -58,7 +58,7 @@ class Store:
 
     Args:
         url: ``s3://bucket/prefix``, ``gs://``, ``az://``, ``file://``, or a folder.
-        make: Make the folder if it is missing.
+        make: Create the folder if it does not exist.
 
     Raises:
         MirrorError: The URL cannot be used, or obstore is not installed.
@@ -67,7 +67,7 @@ class Store:
     def __init__(self, url: str, *, make: bool = False) -> None:
         self.url = without_secrets(url).rstrip("/") or url
         try:
-            import obstore  # of an extra
+            import obstore  # of the extra `cloud`
         except ImportError:
             raise MirrorError(
                 "mirrors need obstore, which is not installed", hint='pip install "reinforce-strategy-creator[cloud]"'
@@ -75,15 +75,20 @@ class Store:
         self._obstore = obstore
         try:
             self._store = _opened(url, make)
-        except Exception as error:  # obstore raises its own classes, ValueError and OSError
+        except Exception as error:  # obstore raises ValueError, OSError and its own classes
             self._fail("open", error)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write an object, whether or not it exists. Raises MirrorError."""
+        """Write an object; replace it if it exists. Raises MirrorError."""
         self._call("write", self._obstore.put, name, data)
 
     def create(self, name: str, data: bytes) -> None:
-        """Write an object that must not exist; raise ExistsError if it does, MirrorError if its fate is unknown."""
+        """Write an object that must not exist.
+
+        Raises:
+            ExistsError: The object exists.
+            MirrorError: The write failed, or it is unknown whether it succeeded.
+        """
         try:
             self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
         except self._obstore.exceptions.AlreadyExistsError as error:
@@ -97,7 +102,7 @@ class Store:
         return None if found is None else bytes(found)
 
     def get_range(self, name: str, start: int, length: int) -> bytes | None:
-        """Return bytes of an object; fewer at its end, None if it does not exist."""
+        """Return a range of an object's bytes, shorter if the object ends in it; None if the object does not exist."""
         if length == 0:
             return b""
         found = self._call(
@@ -106,7 +111,7 @@ class Store:
         return None if found is None else bytes(found)
 
     def get_start(self, name: str, length: int) -> tuple[bytes, int] | None:
-        """Return the first bytes of an object and its whole size; None if it does not exist."""
+        """Return the first bytes of an object and the object's size; None if it does not exist."""
 
         def read(store: Any, name: str) -> tuple[bytes, int]:
             try:
@@ -121,7 +126,7 @@ class Store:
         return got
 
     def entries(self, prefix: str, after: str = "") -> Iterator[Entry]:
-        """Yield the objects under a prefix, those of the names behind ``after``. Raises MirrorError."""
+        """Yield the objects under a prefix whose names sort after ``after``. Raises MirrorError."""
         try:
             for page in self._obstore.list(self._store, prefix or None, offset=after or None, chunk_size=1000):
                 for one in page:
@@ -204,7 +209,7 @@ Requests to the metadata service of a cloud are made only if the environment has
 
 
 def _explained(text: str, name: str) -> tuple[str, str]:
-    """Return why a call failed, in words, and what to do. ``name``: the exception's class."""
+    """Return the reason why a call failed, and what to do. ``name`` is that of the exception's class."""
     for sign, words, hint in _REASONS:
         if re.search(sign, text):
             return words or _in_words(text, name), hint
@@ -212,7 +217,7 @@ def _explained(text: str, name: str) -> tuple[str, str]:
 
 
 def _in_words(text: str, name: str) -> str:
-    """Return the reason in obstore's message, which repeats itself over several lines."""
+    """Extract the reason from obstore's message, which repeats it over several lines."""
     code = re.search(r"<Code>([^<]+)</Code>", text)
     message = re.search(r"<Message>([^<]+)</Message>", text)
     if code:
@@ -225,7 +230,7 @@ def _in_words(text: str, name: str) -> str:
 
 
 def _opened(url: str, make: bool) -> Any:
-    from obstore.store import LocalStore, from_url
+    from obstore.store import LocalStore, from_url  # of the extra `cloud`
 
     if "://" in url and not is_url(url):
         raise ValueError(f"a mirror cannot have a URL that begins with {url.partition('://')[0]}://")
@@ -236,7 +241,7 @@ def _opened(url: str, make: bool) -> Any:
         if not make and not path.is_dir():
             raise FileNotFoundError(f"there is no folder {path}")
         return LocalStore(path, mkdir=make)
-    open_url: Any = from_url  # its overloads are one for each kind of store
+    open_url: Any = from_url  # typed as Any: its overloads take one kind of store each
     options = {"timeout": _TIMEOUT, "connect_timeout": timedelta(seconds=3), "allow_http": True}
     retry = {"max_retries": 1, "retry_timeout": _TIMEOUT}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
