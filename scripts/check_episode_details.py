@@ -1,4 +1,4 @@
-"""The forerunner's check, by its old name: `python scripts/check_episode_details.py RUN_ID` is `rsc check RUN_ID`."""
+"""Run `rsc check` under its former name: `python scripts/check_episode_details.py RUN_ID`."""
 
 import sys
 

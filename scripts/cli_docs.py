@@ -10,14 +10,14 @@ import click
 from pages import renew
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
-# The text between the two fences comes from the program. A block ends before the next comment or heading.
+# The program prints the text between the two fences. A block ends before the next comment or heading.
 BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z ]+) -->\n```text\n)(?:(?!<!--|\n#).)*?(\n```\n)", re.DOTALL)
 PROGRAMS = {"journal": "journal.cli:command", "rsc": "rsc.cli:command", "reconcile": "reconciler.cli:command"}
 WIDTH = 90
 
 
 def help_text(words: list[str]) -> str:
-    """Return the output of `WORDS --help` in a terminal of width WIDTH."""
+    """Return the output of a command's `--help` in a terminal of width `WIDTH`."""
     module, _, attribute = PROGRAMS[words[0]].partition(":")
     command: click.Command = getattr(importlib.import_module(module), attribute)
     settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
@@ -32,7 +32,11 @@ def help_text(words: list[str]) -> str:
 
 
 def renewed(page: str) -> str:
-    """Return the page with the current help texts. Raises ValueError if a block of help is not closed, or is there twice."""
+    """Return the page with the current help texts.
+
+    Raises:
+        ValueError: A block of help is not closed, or occurs twice.
+    """
     if len(documented(page)) != page.count("<!-- help: "):
         raise ValueError("a block of help is not closed, or is there twice")
     return BLOCK.sub(lambda block: block[1] + help_text(block["command"].split()) + block[3], page)

@@ -1,4 +1,4 @@
-"""`make demo`: train, `kill -9` in mid-episode, reconcile, check, report. Each line shown is a real command."""
+"""Run the demo of `make demo`: train, kill -9 in mid-episode, reconcile, check, report. Each shown command is real."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ def say(text: str) -> None:
 
 
 def run(command: str, lines: int | None = None) -> int:
-    """Run a command as a user would type it. With ``lines``, show only that many lines of its output, and its exit code."""
+    """Run a command as a user would type it, and show its output.
+
+    Args:
+        command: The command line.
+        lines: Show only this many lines of the output, and the exit code. If None, show everything.
+
+    Returns:
+        The exit code.
+    """
     print(f"$ {command}", flush=True)
     stdout = None if lines is None else subprocess.PIPE
     result = subprocess.run(shlex.split(command), text=True, stdout=stdout, timeout=_TIMEOUT_S, check=False)
@@ -39,9 +47,9 @@ def run(command: str, lines: int | None = None) -> int:
 
 
 def train_until_killed() -> bool:
-    """Start a training and kill its process after the first iteration. Return whether it got so far.
+    """Start a training and kill its process after the first iteration. Return True if it completed that iteration.
 
-    An iteration plays 375 steps in each env, and an episode has 250, so every env is in mid-episode then.
+    An iteration plays 375 steps in each env, and an episode has 250, so every env is then in mid-episode.
     """
     print(f"$ {TRAIN}", flush=True)
     training = subprocess.Popen(shlex.split(TRAIN), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -59,7 +67,7 @@ def train_until_killed() -> bool:
 
 
 def show_rows() -> int:
-    """Print the rows of the run straight from the database, three of each status. Return the number of started ones."""
+    """Print rows of the run directly from the database, three of each status. Return the number of started rows."""
     form = "{:>7} {:10} {:>10} {:>8} {:>9} {:>9} {:>6} {:>6}".format
     print(form("episode", "status", "pnl", "Sharpe", "drawdown", "win rate", "steps", "trades"))
     with sqlite3.connect("rsc-data/rsc.db") as connection:

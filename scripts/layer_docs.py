@@ -11,7 +11,7 @@ from pages import renew
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
-# The text between these two lines comes from the contracts.
+# The contracts give the text between these two lines.
 BLOCK = re.compile(r"(<!-- layers -->\n```text\n).*?(\n```)", re.DOTALL)
 PACKAGES = ("reconciler", "rsc", "journal")
 COLUMN = 14

@@ -1,4 +1,4 @@
-"""Rewrite the generated part of a page of docs/, or with --check only look whether it is current."""
+"""Rewrite the generated part of a page of docs/. With --check, only compare it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def renew(page: Path, renewed: Callable[[str], str]) -> int:
-    """Write the page as `renewed` returns it. With --check return 1 if it would change, and write nothing."""
+    """Write the page as ``renewed`` returns it. With --check, write nothing, and return 1 if the page would change."""
     text = page.read_text(encoding="utf-8")
     if "--check" in sys.argv:
         return int(renewed(text) != text)

@@ -1,4 +1,4 @@
-"""Draw README's picture from the output of the demo: `make demo | tee demo.txt; python scripts/picture.py < demo.txt`."""
+"""Draw the picture of README.md from the demo's output: `make demo | tee demo.txt; python scripts/picture.py < demo.txt`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> int:
         for pattern, style in STYLES.items():
             text.highlight_regex(pattern, style)
         console.print(text)
-    offline = re.sub(r"@font-face \{\{.*?\n\s*\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # loads no font
+    offline = re.sub(r"@font-face \{\{.*?\n\s*\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)  # loads no fonts
     console.save_svg(str(PICTURE), title="make demo", code_format=offline, unique_id="demo")
     return 0
 

@@ -1,6 +1,6 @@
-"""Every metric of an episode, computed from docs/metrics.md alone, in plain Python: no code of `rsc.metrics` is used.
+"""Compute every metric of an episode in plain Python, from docs/metrics.md only, without code of `rsc.metrics`.
 
-Sums are exact (`math.fsum`, and fractions where a formula cancels), and each figure is one expression of the document.
+Sums are exact: `math.fsum`, or fractions if terms of a formula cancel. Each figure is one expression of the document.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Episode:
-    """What the document takes: values of the header, the exported steps, the exported trades."""
+    """The inputs of the document's formulas: values of the header, the exported steps, and the exported trades."""
 
     initial: float
     periods: float
@@ -43,7 +43,7 @@ def is_noise(deviation: float, values: list[float]) -> bool:
 
 
 def changes(first: float, rest: list[float]) -> list[float]:
-    """x_t / x_(t-1) - 1, exactly rounded; NaN behind a value that is not above zero."""
+    """Return x_t / x_(t-1) - 1, exactly rounded; NaN after a value that is not above zero."""
     before = [first, *rest][: len(rest)]
     return [
         float(Fraction(now) / Fraction(then) - 1) if math.isfinite(now) and math.isfinite(then) and then > 0 else NAN
@@ -52,7 +52,7 @@ def changes(first: float, rest: list[float]) -> list[float]:
 
 
 def metrics_by_the_document(episode: Episode) -> dict[str, float | None]:
-    """Return each metric of the table by name; None where it is undefined or unknown."""
+    """Return each metric of the document's table by name; None if it is undefined or unknown."""
     found: dict[str, float | None] = {}
     figures = Figures(episode)
     for name, formula in FORMULAS.items():
@@ -125,7 +125,7 @@ class Figures:
         return float(self.steps[-1]["exit_costs"]) if self.has("exit_costs") else NAN
 
     def open_lots(self) -> list[tuple[float, float]]:
-        """Units and entry price of the lots that are open in the end, by a queue: first in, first out."""
+        """Return units and entry price of the lots that are open at the end. A queue gives first in, first out."""
         held = self.q[-1] if self.n else self.e.start_position
         if math.isnan(held):
             raise ValueError
@@ -294,7 +294,7 @@ FORMULAS: dict[str, Callable[[Figures], float | int | None]] = {
 
 
 def episode_of(journal: Any) -> Episode:
-    """Return what the document takes of a journal: its header, and the tables that an export has."""
+    """Return the inputs of the formulas for a journal: values of its header, and the tables of an export."""
     about = journal.header.about
     steps = journal.steps().drop_columns(["trades", "wall_time", "market_time"]).to_pylist()
     trades = journal.trades().drop_columns(["entry_time", "exit_time"]).to_pylist()

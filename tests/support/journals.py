@@ -1,7 +1,4 @@
-"""Damage and death for tests: journals like real ones, torn, flipped, zeroed, and writers that are killed.
-
-Not imported by anything else of this package. Hypothesis is imported only by `strategies`.
-"""
+"""Make realistic journals for tests, damage them, and kill their writers."""
 
 from __future__ import annotations
 
@@ -31,17 +28,17 @@ ABOUT = About("Model", 10_000.0, 252.0)
 
 
 class Fate(enum.StrEnum):
-    """What became of a simulated episode's writer, if it was not closed."""
+    """How the writer of a simulated episode ended without closing the journal."""
 
     DEAD = "dead"  # SIGKILL: the tail is left, the lock is free
-    TORN = "torn"  # the same in the midst of a step, which nobody was told of
-    FAILED = "failed"  # a write failed behind the last step, then the process died
+    TORN = "torn"  # SIGKILL in the middle of a step, before `append` returned
+    FAILED = "failed"  # a write failed after the last step, then the process died
 
 
 class DigestFold:
-    """A fold for tests: equal states mean that the same steps and trades were folded, each once and in order.
+    """A fold for tests. Two states are equal only if the same steps and trades were folded, once each and in order.
 
-    Every bit of every value counts, and the borders between blocks do not.
+    Every bit of every value changes the state. The borders between blocks do not.
     """
 
     def __init__(self, state: bytes = bytes(24)) -> None:
@@ -49,19 +46,19 @@ class DigestFold:
 
     def fold(self, steps: Mapping[str, Any], trades: Mapping[str, Any]) -> None:
         """Take the next block."""
-        known = [name for name in steps if name != "wall_time"]  # the one column that differs from run to run
+        known = [name for name in steps if name != "wall_time"]  # the only column that differs between runs
         self._step_crc = crc32c(rows_of(steps, known).tobytes(), self._step_crc)
         self._trade_crc = crc32c(rows_of(trades, list(TRADE_COLUMNS)).tobytes(), self._trade_crc)
         self.steps += len(steps["step"])
         self.trades += len(trades["pnl"])
 
     def to_bytes(self) -> bytes:
-        """24 bytes."""
+        """Return the state, 24 bytes."""
         return struct.pack("<QQII", self.steps, self.trades, self._step_crc, self._trade_crc)
 
 
 def rows_of(columns: Mapping[str, Any], names: Sequence[str]) -> np.ndarray[Any, Any]:
-    """Columns as one array of packed rows, to be compared bit for bit."""
+    """Return columns as one array of packed rows, so that they can be compared bit for bit."""
     rows = np.empty(len(columns[names[0]]), [(name, columns[name].dtype.newbyteorder("<")) for name in names])
     for name in names:
         rows[name] = columns[name]
@@ -69,7 +66,7 @@ def rows_of(columns: Mapping[str, Any], names: Sequence[str]) -> np.ndarray[Any,
 
 
 def trades_of_step(step: int) -> tuple[Trade, ...]:
-    """What the model's step closes: nothing, one trade, or two, by its number alone."""
+    """Return the trades that a step of the model closes: none, one or two, depending only on the step's number."""
     count, was = (0, 1, 0, 2, 0)[step % 5], max(1, step - 3)
     price = 10.0 + step
     return tuple(
@@ -79,7 +76,7 @@ def trades_of_step(step: int) -> tuple[Trade, ...]:
 
 
 def step_of(step: int) -> tuple[float, float, float, float, float, float, float, float, int]:
-    """The model's numbers for a step, in the order of `JournalWriter.append`."""
+    """Return the model's values of a step, in the order of `JournalWriter.append`."""
     price, position = 25.0 + (step * 7919 % 1000) / 100, float(step % 3 - 1)
     value = 10_000.0 + step * 0.25 + position * price
     cash, fees = value - position * price, 0.1 * (step % 2)
@@ -87,7 +84,7 @@ def step_of(step: int) -> tuple[float, float, float, float, float, float, float,
 
 
 def append_step(writer: JournalWriter, step: int, *, terminated: bool = False, truncated: bool = False) -> None:
-    """Append the model's step; ``step`` must be the writer's next."""
+    """Append a step of the model. ``step`` must be the writer's next step."""
     writer.append(*step_of(step), terminated, truncated, trades_of_step(step))
 
 
@@ -101,9 +98,16 @@ def write_journal(
     seal_every: int | None = None,
     **settings: Any,
 ) -> Path:
-    """A journal of the model's first steps, sealed after each ``seal_every``.
+    """Write a journal of the model's first steps, and return its path.
 
-    ``end`` is how it was closed, or what became of its writer otherwise; None is the same as DEAD.
+    Args:
+        root: The journal root.
+        steps: The number of steps.
+        run_id: The run.
+        journal_id: The journal.
+        end: How the journal was closed, or how its writer ended otherwise. None means DEAD.
+        seal_every: Seal after so many steps. If None, only the writer seals.
+        settings: Further arguments of `JournalWriter`.
     """
     writer = JournalWriter(root, run_id, journal_id, **{"about": ABOUT, **settings})
     for step in range(1, steps + 1):
@@ -124,7 +128,7 @@ def write_journal(
 
 
 def simulate_episode(root: Path, steps: int = 250, end: EndReason | Fate = EndReason.TERMINATED, **more: Any) -> Path:
-    """A journal under an id of its own, of `DigestFold`, in any state that an episode can leave; see `write_journal`."""
+    """Write a journal with a new id and a `DigestFold`, in any state that an episode can leave; see `write_journal`."""
     return write_journal(root, steps, end=end, **{"journal_id": new_journal_id(), "fold": DigestFold(), **more})
 
 
@@ -141,7 +145,7 @@ def _leave(writer: JournalWriter, fate: Fate) -> None:
 
 
 def abandon(writer: JournalWriter) -> None:
-    """Let go of a writer as its process's death would: files as they are, lock free."""
+    """Abandon a writer as the death of its process would: leave the files as they are, and free the lock."""
     writer._abandon()
 
 
@@ -167,7 +171,7 @@ def zero(path: Path, start: int, end: int) -> None:
 
 
 class MemorySource:
-    """A journal's bytes in memory: a source for `read_journal` that damage costs nothing."""
+    """A journal's bytes in memory: a source for `read_journal` that tests can damage without writing files."""
 
     def __init__(self, path: Path, stream: bytes, tail: bytes | None = None, *, failed: bool = False) -> None:
         self.name = os.fspath(path)
@@ -175,13 +179,13 @@ class MemorySource:
 
     @classmethod
     def of(cls, path: Path) -> MemorySource:
-        """The bytes of a journal on disk, now."""
+        """Return the current bytes of a journal on disk."""
         with FileSource(path) as source:
             tail, failed = source.tail() or (None, False)
             return cls(path, source.read(0, source.size()), tail, failed=failed)
 
     def but(self, *, stream: bytes | None = None, tail: bytes | None = None) -> MemorySource:
-        """The same with other bytes."""
+        """Return a copy with another stream or tail."""
         old = self._tail if tail is None else tail
         return MemorySource(Path(self.name), self.stream if stream is None else stream, old, failed=self._failed)
 
@@ -196,7 +200,7 @@ class MemorySource:
 
 
 class FailingOs:
-    """`os` with a fault: from the n-th call of ``name`` on it raises ``error``, or for `write` is short."""
+    """The module `os` with a fault: from the ``at``-th call on, the function ``name`` raises, or a write is short."""
 
     def __init__(self, name: str, at: int, error: OSError | None) -> None:
         self.calls = 0
@@ -225,7 +229,7 @@ class FailingOs:
 
 @contextmanager
 def failing(module: Any, name: str, at: int, error: OSError | None) -> Iterator[FailingOs]:
-    """Have ``module``'s os.<name> fail from its ``at``-th call on; ``error`` None makes writes short instead."""
+    """Make the function ``name`` of a module's `os` fail from its ``at``-th call on. Without ``error``, writes are short."""
     fault = FailingOs(name, at, error)
     real, module.os = module.os, fault
     try:
@@ -237,9 +241,19 @@ def failing(module: Any, name: str, at: int, error: OSError | None) -> Iterator[
 def told_steps(
     root: Path, *, kill_after: int, journals: int = 1, seal_every: int = 64, mapped: bool = True
 ) -> list[int]:
-    """Start a process that appends as fast as it can and tells each returned step; SIGKILL it; return what it told.
+    """Start a process that appends as fast as it can, kill it with SIGKILL, and return the last steps that it reported.
 
-    The steps told of each journal, by number of the journal. Its journals are ``j0``, ``j1``, ... of run ``run``.
+    The process reports each step after `append` has returned. Its journals are ``j0``, ``j1``, ... of run ``run``.
+
+    Args:
+        root: The journal root.
+        kill_after: Kill the process after so many reports.
+        journals: The number of journals. The process appends to them in turn.
+        seal_every: Seal after so many steps.
+        mapped: Whether tails are memory-mapped.
+
+    Returns:
+        The last reported step of each journal.
     """
     command = [sys.executable, "-m", "journals", str(root), str(journals), str(seal_every)]
     environment = {**os.environ, "RSC_MAPPED_TAIL": "1" if mapped else "0"}
@@ -263,7 +277,7 @@ def told_steps(
 
 
 def append_and_tell(root: Path, journals: int, seal_every: int) -> None:
-    """The child of `told_steps`: writes 8 bytes to stdout after each step that `append` returned from."""
+    """Append steps, and write 8 bytes to stdout after each step. Runs in the child process of `told_steps`."""
     about = About("Model", 10_000.0, 252.0)
     writers = [
         JournalWriter(root, "run", f"j{number}", about=about, checkpoint_every_steps=seal_every)
@@ -278,7 +292,7 @@ def append_and_tell(root: Path, journals: int, seal_every: int) -> None:
 
 
 def model_columns(steps: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The model's columns, to compare a journal's with."""
+    """Return the model's columns, to compare them with those of a journal."""
     names = (
         "action",
         "reward",
@@ -295,7 +309,7 @@ def model_columns(steps: int) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def model_trades(steps: int) -> list[tuple[Any, ...]]:
-    """The model's trades in schema.TRADE_COLUMNS order."""
+    """Return the model's trades, with values in the order of `schema.TRADE_COLUMNS`."""
     rows: list[tuple[Any, ...]] = []
     for step in range(1, steps + 1):
         for trade in trades_of_step(step):

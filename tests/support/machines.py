@@ -1,4 +1,4 @@
-"""Machines on one machine: namespaces for network, mounts, processes and host name, on two bridges without an uplink."""
+"""Simulate several machines on one: namespaces for network, mounts, processes and host name, and two bridges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from tests.attacks.needs import give_up
 
 _NETWORKS = "10.77.0", "10.78.0"
-_REAPER = "while :; do sleep 2; done"  # bash reaps the orphans of its namespace; sleep would not
+_REAPER = "while :; do sleep 2; done"  # bash reaps the orphans of its namespace, sleep does not
 _START = """
 hostname {name}; mount --bind {disk}/ray /tmp/ray; mount --bind {disk}/journal {journals}; mount -t tmpfs tmpfs /dev/shm
 echo ready; exec bash -c "{reaper}"
@@ -22,7 +22,7 @@ echo ready; exec bash -c "{reaper}"
 
 
 def require_namespaces() -> None:
-    """Skip the test, with a warning, where namespaces cannot be made; in CI it fails."""
+    """Skip the test with a warning if namespaces cannot be created. In CI, let it fail."""
     probe = f"probe{uuid.uuid4().hex[:6]}"
     tries = ("unshare -munp --fork --mount-proc true", f"ip netns add {probe}", f"ip netns del {probe}")
     for command in tries:
@@ -33,12 +33,12 @@ def require_namespaces() -> None:
 
 
 class Machine:
-    """One machine. Its disk is a folder that the test can look at and remove; all other files are shared.
+    """A simulated machine. Its disk is a folder that the test can read and remove. All other files are shared.
 
     Attributes:
-        address: Its address on the first network.
-        second_address: Its address on the second network.
-        disk: Its folder; ``journal`` in it is what the machine sees as its journal root.
+        address: The address on the first network.
+        second_address: The address on the second network.
+        disk: The folder that is the disk. The machine sees the folder ``journal`` in it as its journal root.
     """
 
     def __init__(self, lab: Lab, number: int, journals: Path) -> None:
@@ -77,12 +77,12 @@ class Machine:
 
     @staticmethod
     def interrupt(process: subprocess.Popen[str]) -> None:
-        """Send SIGINT to a program that `start` started: nsenter, its parent, does not pass signals on."""
+        """Send SIGINT to a program that `start` started. Its parent process, nsenter, does not forward signals."""
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGINT)
 
     def run(self, words: Sequence[Any], environment: Mapping[str, str], seconds: float = 120) -> tuple[int, str]:
-        """Run a program on the machine; return its exit code and output."""
+        """Run a program on the machine, and return its exit code and output."""
         process = self.start(words, environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             said, _ = process.communicate(timeout=seconds)
@@ -96,15 +96,15 @@ class Machine:
         self._process.wait(timeout=30)
 
     def lose_disk(self) -> None:
-        """Remove its disk."""
+        """Remove the disk."""
         shutil.rmtree(self.disk)
 
     def link(self, state: str, network: int = 0) -> None:
-        """Cut its link to a network (``down``) without a word to the others, or mend it (``up``)."""
+        """Cut the link to a network (``down``), so that packets are lost without an error, or restore it (``up``)."""
         _ip("-n", self._lab.switch, "link", "set", f"v{network}x{self._number}", state)
 
     def remove(self) -> None:
-        """End it, if it runs."""
+        """End the machine if it runs."""
         if self._process.poll() is None:
             self.lose_power()
 
@@ -127,7 +127,7 @@ class Lab:
         self.machines += [Machine(self, number, journals) for number in range(1, count + 1)]
 
     def remove(self) -> None:
-        """End all machines, and remove what they were made of."""
+        """End all machines, and remove their networks."""
         for machine in self.machines:
             machine.remove()
         for space in self.spaces:

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: moto, as a process of its own. A `conftest.py` imports the fixtures."""
+"""Fixtures of an S3 server on loopback: moto in its own process. A `conftest.py` imports them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def server(port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def s3(port: int, server: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a prefix in an empty bucket; the environment has its credentials."""
+    """Return the URL of a prefix in an empty bucket. The environment has the credentials."""
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
         monkeypatch.setenv(name, value)
     import boto3

@@ -1,7 +1,7 @@
-"""A second implementation of docs/environment.md, by its text alone: no code of rsc.trading is used.
+"""Implement docs/environment.md a second time, from its text only, without code of `rsc.trading`.
 
-It is written for reading, not for speed: lists of lots, one function for each paragraph of the page. Numbers are floats,
-or any other type that ``number`` makes of a float, such as `fractions.Fraction` for exact results.
+The code is simple, not fast: it has lists of lots, and one function for each paragraph of the page. Numbers are floats, or
+of any type that ``number`` makes from a float, such as `fractions.Fraction` for exact results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
 
 @dataclass
 class Lot:
-    """What is left of one fill that opened or enlarged a position."""
+    """The open part of one fill that opened or enlarged a position."""
 
     quantity: Any
     price: Any
@@ -33,7 +33,10 @@ class Lot:
 
 @dataclass
 class Step:
-    """What a step left; ``trades`` are tuples of direction, quantity, entry step, entry price, exit price, pnl, costs."""
+    """The results of a step.
+
+    ``trades`` are tuples of direction, quantity, entry step, entry price, exit price, pnl and costs.
+    """
 
     value: Any
     cash: Any
@@ -52,7 +55,7 @@ class Step:
 
 
 class Simulator:
-    """One episode. ``bars[0]`` is the start bar; ``days[i]`` is the number of days from bar i - 1 to bar i."""
+    """One episode. ``bars[0]`` is the bar of the reset; ``days[i]`` is the number of days from bar i - 1 to bar i."""
 
     def __init__(
         self, bars: Sequence[Bar], days: Sequence[float], settings: dict[str, Any], number: Callable[[Any], Any] = float
@@ -87,7 +90,7 @@ class Simulator:
     # ---- costs and sizes
 
     def costs_of(self, q: Any, p: Any) -> tuple[Any, Any]:
-        """Fee and slippage of a fill."""
+        """Return fee and slippage of a fill."""
         fee = max(self.settings["fee_minimum"], self.settings["fee"] * q * p + self.settings["fee_per_share"] * q)
         return fee, self.slip * q * p
 
@@ -112,7 +115,7 @@ class Simulator:
         self.record(fee, slippage)
 
     def reduce(self, q: Any, p: Any) -> None:
-        """Sell the oldest lots first (or buy them back)."""
+        """Sell lots, or buy them back, oldest first."""
         fee, slippage = self.costs_of(q, p)
         self.cash += self.side * q * p - fee - slippage
         self.record(fee, slippage)
@@ -157,7 +160,7 @@ class Simulator:
         self.cash += self.now.interest
 
     def stops(self, opened: Any, high: Any, low: Any) -> bool:
-        """Close the position if the bar reached one of its two prices."""
+        """Close the position if the bar reached its stop price or its profit price; return True if it did."""
         loss, profit = self.settings["stop_loss"], self.settings["take_profit"]
         s = None if loss is None else self.average * (1 - self.side * loss)
         t = None if profit is None else self.average * (1 + self.side * profit)
@@ -231,7 +234,7 @@ class Simulator:
                 self.order(action, closed)
         return self.marked(before, opened, closed)
 
-    # ---- what a step tells
+    # ---- the results of a step
 
     def marked(self, before: Any, opened: Any, close: Any) -> Step:
         now = self.now

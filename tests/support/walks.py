@@ -1,4 +1,4 @@
-"""An env that was not made for this project: it tells its account in info, under names of its own."""
+"""An env like those of other projects: it reports its account in `info`, under its own names."""
 
 from __future__ import annotations
 
