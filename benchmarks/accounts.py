@@ -1,9 +1,9 @@
-"""Measure the cost of an account in each step: the same env tells its account itself, or by four info keys.
+"""Measure the cost of reading an account in each step: the env provides its account itself, or four keys of info do.
 
     python benchmarks/accounts.py
 
-Both recorders write the same number of rows and trades (one in eight steps) into journals. In one case the env tells the
-account (as TradingEnv does). In the other, `rsc.Account` reads it from ``info`` and derives the trades. Figures are medians
+Both recorders write the same number of rows and trades (one in eight steps) into journals. In one case the env provides the
+account, as TradingEnv does. In the other, `rsc.Account` reads it from ``info`` and derives the trades. Figures are medians
 over interleaved rounds, in microseconds of CPU time a step. The account's cost is the median of the differences within a
 round. Machines are noisy, so compare with the floor, which is `struct.pack`, CRC and one `os.write`.
 """
@@ -41,7 +41,7 @@ ALL = Account(
 
 
 class Told(gym.Env[Any, Any]):
-    """An env with the same info in each step that holds each position for four steps. It also tells its account itself."""
+    """An env that provides its account itself. Each step has the same info, and each position lasts four steps."""
 
     action_space = observation_space = gym.spaces.Discrete(2)
     weight = 0.5

@@ -1,10 +1,10 @@
-"""Writing a step: the floor, ours, and the other ways, in turns in one run.
+"""Measure the cost of writing a step: the floor, this project's journal, and other formats, in turns in one run.
 
     python benchmarks/append.py
     python benchmarks/append.py --folder /mnt/xfs      on another file system
 
-Medians over the rounds, in microseconds of CPU time a step (system calls included), and as a ratio to the floor with CRC.
-durability=step is measured by the clock, because it waits for the disk. Machines are noisy: read the ratios.
+Figures are medians over the rounds, in microseconds of CPU time a step (system calls included), and ratios to the floor
+with CRC. durability=step is measured by the clock, because it waits for the disk. Machines are noisy, so read the ratios.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES = ("action", "reward", "value", "price", "cash", "position", "fees", "unre
 
 
 def rows() -> list[tuple[Any, ...]]:
-    """A realistic episode: prices of four digits, a position that is held for some bars."""
+    """Return the rows of a realistic episode: prices with four digits, and positions that last some bars."""
     rng = np.random.default_rng(0)
     price = np.round(25 * np.exp(np.cumsum(rng.normal(0, 0.01, STEPS))), 4)
     position = np.repeat(rng.integers(-1, 2, STEPS // 4), 4) * 31.25
@@ -54,14 +54,17 @@ TRADE = [Trade(1, 31.25, 1, 0, 25.0, 26.0, 30.0, 1.6)]
 
 
 def timed(work: Callable[[], Any], clock: Callable[[], int] = time.thread_time_ns) -> float:
-    """Microseconds of CPU time of this thread, system calls included: other processes disturb it less than the clock."""
+    """Return the microseconds of CPU time of this thread, including system calls.
+
+    Other processes disturb CPU time less than time by the clock.
+    """
     start = clock()
     work()
     return (clock() - start) / 1000
 
 
 def floor(folder: Path, crc: bool) -> float:
-    """struct.pack and one os.write a step, without and with a running CRC."""
+    """Return the microseconds a step of struct.pack and one os.write, with or without a running CRC."""
     fd = os.open(folder / new_journal_id(), os.O_WRONLY | os.O_CREAT)
     pack, write = struct.Struct("<q8dqI").pack, os.write
 
@@ -84,10 +87,10 @@ def floor(folder: Path, crc: bool) -> float:
 def ours(
     folder: Path, *, trades: bool = False, fold: bool = True, mapped: bool = True, steps: int = STEPS, **settings: Any
 ) -> float:
-    """JournalWriter.append, with CRC, checkpoints and compression."""
+    """Return the microseconds a step of JournalWriter.append, with CRC, checkpoints and compression."""
     os.environ["RSC_MAPPED_TAIL"] = "1" if mapped else "0"
     running = RunningMetrics(10_000.0, 252.0) if fold else None
-    run = f"run-{mapped}"  # a folder keeps spare tails, and those are mapped
+    run = f"run-{mapped}"  # separate folders, because a folder keeps spare mapped tails
     writer = JournalWriter(folder, run, new_journal_id(), about=ABOUT, fold=running, **settings)
     append = writer.append
 
@@ -99,7 +102,7 @@ def ours(
         for index, row in enumerate(ROWS[:steps]):
             append(*row, False, False, TRADE if index & 1 else ())
 
-    waits = settings.get("durability") == "step"  # for the disk, which takes no CPU time
+    waits = settings.get("durability") == "step"  # waiting for the disk takes no CPU time
     clock = time.perf_counter_ns if waits else time.thread_time_ns
     spent = timed(trading if trades else plain, clock) / steps
     writer.close(EndReason.CLOSED)
@@ -107,7 +110,7 @@ def ours(
 
 
 def open_and_close(folder: Path, steps: int = 3) -> float:
-    """A whole journal of a few steps, in microseconds."""
+    """Return the microseconds of a whole journal of a few steps."""
 
     def episode() -> None:
         writer = JournalWriter(folder, "run", new_journal_id(), about=ABOUT, fold=RunningMetrics(10_000.0, 252.0))
@@ -119,7 +122,7 @@ def open_and_close(folder: Path, steps: int = 3) -> float:
 
 
 def make_a_file(folder: Path) -> float:
-    """What one new file costs here, the floor of every new journal."""
+    """Return the microseconds to create one file, which is the floor of a new journal."""
 
     def create() -> None:
         fd = os.open(folder / new_journal_id(), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -173,7 +176,10 @@ def sqlite_commit(folder: Path) -> float:
 
 
 def bytes_per_step(folder: Path, steps: int) -> float:
-    """Of a closed journal, with a trade every other step; an uncompressed row is 96, and 96 more for each trade."""
+    """Return the bytes a step of a closed journal with a trade in every other step.
+
+    Without compression a row has 96 bytes, and each trade another 96.
+    """
     writer = JournalWriter(folder, "size", new_journal_id(), about=ABOUT, fold=RunningMetrics(10_000.0, 252.0))
     for row in ROWS[:steps]:
         writer.append(*row, False, False)
@@ -199,7 +205,7 @@ def ways_in(folder: Path) -> dict[str, Callable[[], float]]:
 
 
 def episodes_in(folder: Path) -> dict[str, Callable[[], float]]:
-    """Medians of several, since one of them takes less time than a disturbance."""
+    """Return the ways to measure whole episodes. Each takes a median, because one episode is shorter than a disturbance."""
 
     def median_of(count: int, work: Callable[[], float]) -> Callable[[], float]:
         return lambda: statistics.median(work() for _ in range(count))
@@ -216,7 +222,7 @@ def main() -> int:
     parser.add_argument("--folder", help="where to write, by default a temporary folder")
     given = parser.parse_args()
     rounds = 2 if given.quick else given.rounds
-    # All are removed at the end: for five seconds ext4 hands out no inode that was just freed, and searches around it.
+    # Files are removed only at the end: ext4 does not reuse an inode for five seconds, and searching for others costs time.
     folders = [Path(tempfile.mkdtemp(dir=given.folder)) for _ in range(rounds)]
     measured: dict[str, list[float]] = {}
     for folder in folders:

@@ -1,12 +1,12 @@
-"""What a pass costs whose journals are only in a bucket, against reading the same objects and against a local pass.
+"""Measure a pass whose journals are only in a bucket, beside reading the same objects and beside a local pass.
 
-    python benchmarks/bucket.py                        1 000 and 10 000 stale episodes of 250 steps and 25 trades
+    python benchmarks/bucket.py                        1,000 and 10,000 stale episodes of 250 steps and 25 trades
     python benchmarks/bucket.py --episodes 300
 
-The journals are mirrored to a local S3 server (moto), a local pass ends the episodes in one PostgreSQL database, the
-journals are removed, and `reconcile --journal-root s3://... --presume-lost 0s` ends them in another one. Rows and trades of
-both must be equal, bit for bit. "Reading" lists the objects and reads each whole, by eight threads. Needs PostgreSQL,
-`moto[server]`, and 150 KB of disk for each episode.
+The benchmark mirrors the journals to a local S3 server (moto), and a local pass ends the episodes in one PostgreSQL
+database. Then it removes the journals, and `reconcile --journal-root s3://... --presume-lost 0s` ends the episodes in
+another database. Rows and trades of both must be equal, bit for bit. "Reading" lists the objects and reads each of them
+completely, with eight threads. Needs PostgreSQL, `moto[server]`, and 150 KB of disk for each episode.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _THREADS = 8
 
 
 def read_objects(url: str) -> tuple[float, int, int]:
-    """Seconds to read all objects, their number and their bytes."""
+    """Return the seconds to read all objects, the number of objects, and their bytes."""
     started = time.perf_counter()
     store = Store(url)
     names = [entry.name for entry in store.entries("")]
@@ -52,7 +52,7 @@ def read_objects(url: str) -> tuple[float, int, int]:
 
 
 def pass_from_bucket(url: str, database: str) -> tuple[float, float]:
-    """Seconds and peak MiB of `reconcile` with the mirror as its journal root."""
+    """Return the seconds and peak MiB of `reconcile` with the mirror as its journal root."""
     words = ("--run-id", RUN, "--journal-root", url, "--presume-lost", "0s", "--wait", "0s", "--database-url", database)
     started, peak = time.perf_counter(), 0
     process = subprocess.Popen(
@@ -76,7 +76,7 @@ def _peak_kib(pid: int) -> int:
 
 
 def contents(database: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows and trades, without what tells passes apart."""
+    """Return rows and trades, without the columns that differ between passes."""
     engine = create_engine(database)
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM episodes ORDER BY journal_id")).mappings().all()
@@ -89,7 +89,7 @@ def contents(database: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 
 def measure(server: PostgresServer, home: Path, count: int, url: str) -> tuple[Any, ...]:
-    """A row of the table: one size."""
+    """Measure one number of episodes, and return its row of the table."""
     stale = make_stale(home, count)
     mirror = [sys.executable, "-m", "journal", "mirror", str(stale.root), url, "--once"]
     subprocess.run(mirror, check=True, stdout=subprocess.DEVNULL)

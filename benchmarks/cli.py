@@ -2,7 +2,7 @@
 
     python benchmarks/cli.py
 
-Best of five; each is a whole process, start and all. Needs 200 MB of disk for a minute.
+A figure is the best of five. Each includes the start of a process. Needs 200 MB of disk for a minute.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
     python benchmarks/env.py
     python benchmarks/env.py --rounds 15
-    python benchmarks/env.py --bars 1000,1000000       only whether the speed depends on the market's length
-    python benchmarks/env.py --memory                  only what 64 envs on one market hold
+    python benchmarks/env.py --bars 1000,1000000       only the speed by the market's length
+    python benchmarks/env.py --memory                  only the memory of 64 envs on one market
 
-Everything that the env can do is on: stops, fees, slippage, borrow cost, fills at the next open, trades. Actions are
-random, episodes 250 steps long, resets included. Times are CPU time of this thread. Contestants take turns in each round;
-a figure is the best round, a ratio the median of the ratios within a round. The other two have no stops, no sizing and no
-ledger of trades, and gym-anytrading no shorts that earn.
+All features of the env are on: stops, fees, slippage, borrow cost, fills at the next open, trades. Actions are random, and
+episodes are 250 steps long, resets included. Times are CPU time of this thread. The envs take turns in each round. A
+figure is the best round, and a ratio is the median of the ratios within a round. The other two envs have no stops, no
+sizing and no ledger of trades, and in gym-anytrading short positions earn nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def anytrading() -> Any:
 
 
 def trading_env() -> Any:
-    import gym_trading_env  # noqa: F401 - it registers its env
+    import gym_trading_env  # noqa: F401 - the import registers the env
 
     data = frame()
     data["feature_close"] = data["close"].pct_change()
@@ -136,7 +136,7 @@ def play_single_continuous(steps: int) -> Callable[[], float]:
 
 
 def race(plays: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Steps a second by contestant and round; the first round only warms up."""
+    """Return the steps a second by env and round. An additional first round warms up."""
     speeds: dict[str, list[float]] = {name: [] for name in plays}
     for number in range(rounds + 1):
         for name, play in plays.items():
@@ -162,7 +162,7 @@ def by_length(lengths: list[int], rounds: int) -> dict[str, list[float]]:
 
 
 def memory() -> dict[str, float]:
-    """KiB that envs hold: what the first one makes, and what each further one adds."""
+    """Return the memory of envs in KiB: of the first env, and of each further one."""
     load_market(TICKER)
     tracemalloc.start()
     envs = [TradingEnv({"ticker": TICKER, **FEATURES_ON})]

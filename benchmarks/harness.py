@@ -1,4 +1,4 @@
-"""Shared by all benchmarks: options, facts about the machine, tables, and how tables get into docs/benchmarks.md."""
+"""Code that all benchmarks share: options, facts about the machine, and tables, also in docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Table:
     """A table of figures.
 
     Attributes:
-        headings: Of each column.
-        rows: Cells of each row: texts and numbers. Numbers are shown with three significant digits.
-        title: What it shows; empty if the benchmark has one table.
+        headings: The heading of each column.
+        rows: The cells of each row: texts and numbers. Numbers are shown with three significant digits.
+        title: The title; empty if the benchmark has only one table.
     """
 
     headings: Sequence[str]
@@ -36,7 +36,12 @@ class Table:
 
 
 def parser_of(doc: str | None, *, rounds: int | None = None) -> argparse.ArgumentParser:
-    """Return a parser with the options of all benchmarks; ``doc`` is the benchmark's docstring, None rounds is no option."""
+    """Return a parser with the options of all benchmarks.
+
+    Args:
+        doc: The benchmark's docstring, which `--help` shows.
+        rounds: The default of `--rounds`; None for a benchmark without this option.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if rounds is not None:
         parser.add_argument("--rounds", type=int, default=rounds, help=f"how often all is measured, in turns: {rounds}")
@@ -47,7 +52,7 @@ def parser_of(doc: str | None, *, rounds: int | None = None) -> argparse.Argumen
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on: processor, load, kernel, and versions."""
+    """Return the facts that figures depend on: processor, load, kernel, and versions."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -73,7 +78,7 @@ def _processor() -> str:
 
 
 def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Measure all ways in each round, so that what disturbs one disturbs the others. NaN where a package is missing."""
+    """Measure all ways in each round, so that a disturbance affects all of them. NaN if a package is not installed."""
     measured: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -85,7 +90,7 @@ def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 
 def ratios(measured: Mapping[str, Sequence[float]], floor: str) -> dict[str, tuple[float, float, float]]:
-    """Return of each way the quartiles of its ratios to the floor, each ratio within one round."""
+    """Return the quartiles of each way's ratios to the floor. Each ratio compares two times of one round."""
     return {
         name: quartiles([one / unit for one, unit in zip(each, measured[floor], strict=True)])
         for name, each in measured.items()
@@ -101,9 +106,9 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
-    """Return two of the values, between which the true median lies with 95 % certainty, whatever their distribution.
+    """Return a 95 % confidence interval of the median, as two of the values. It assumes no distribution.
 
-    With fewer than six values nothing reaches 95 %, and the smallest and the largest are returned.
+    With fewer than six values the confidence is lower than 95 %, and the smallest and the largest value are returned.
     """
     ordered, count = sorted(values), len(values)
     outside, rank = 0.0, 0
@@ -131,9 +136,9 @@ def report(name: str, tables: Sequence[Table], given: argparse.Namespace) -> Non
     """Print the tables of a benchmark, and write them into the documentation if asked.
 
     Args:
-        name: The benchmark's; the documentation has ``<!-- bench:NAME -->`` and ``<!-- end -->`` around its tables.
-        tables: Its tables.
-        given: The options of `parser_of`.
+        name: The benchmark's name. In the documentation ``<!-- bench:NAME -->`` and ``<!-- end -->`` enclose its tables.
+        tables: The benchmark's tables.
+        given: The options, from `parser_of`.
     """
     where = machine()
     if given.json:
@@ -157,7 +162,11 @@ def sentence_of(where: Mapping[str, Any]) -> str:
 
 
 def put(text: str, name: str, tables: str) -> str:
-    """Return a document with these tables between the comments of a benchmark; raise ValueError if it has none."""
+    """Return a document with these tables between the comments of a benchmark.
+
+    Raises:
+        ValueError: The document does not have these comments.
+    """
     pattern = re.compile(rf"(<!-- bench:{re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not pattern.search(text):
         raise ValueError(f"the document has no place for the tables of {name}")

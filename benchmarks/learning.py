@@ -1,11 +1,11 @@
-"""Does `rsc train` learn? Its policy out of sample, beside buy-and-hold, random and flat accounts, by `rsc evaluate`.
+"""Measure whether `rsc train` learns: `rsc evaluate` plays its policy out of sample, beside simple strategies.
 
-    python benchmarks/learning.py planted                a synthetic market whose returns can be foreseen in part
-    python benchmarks/learning.py real --ticker MSFT     the bundled prices: trained to 2009, played from 2010 on
+    python benchmarks/learning.py planted                a synthetic market whose returns are partly predictable
+    python benchmarks/learning.py real --ticker MSFT     the bundled prices: trained until 2009, played from 2010 on
 
-The planted signal is a drift that nobody sees but that lasts: it fades by 5 % a bar, so that past returns tell of it;
-its mean is zero, and holding earns nothing on average. Costs are a fee of 0.1 % and 2 basis points of slippage per leg.
-Runs, journals and policies stay in --folder.
+The simple strategies are buy-and-hold, random and flat accounts. The planted signal is a hidden drift that fades by 5 % a
+bar, so past returns predict it. Its mean is zero, so holding earns nothing on average. Costs are a fee of 0.1 % and 2 basis
+points of slippage per leg. Runs, journals and policies stay in --folder.
 """
 
 from __future__ import annotations

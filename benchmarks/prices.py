@@ -1,7 +1,9 @@
-"""Reading a million bars of CSV by the spelling of their dates and numbers. `python benchmarks/prices.py`.
+"""Measure reading a million bars of CSV, for several formats of dates and numbers.
 
-The best of five, in seconds on the clock and of processor time. pyarrow.csv alone, which parses fields and validates
-nothing, is the floor.
+    python benchmarks/prices.py
+
+A figure is the best of five, in seconds by the clock and in CPU time. The floor is pyarrow.csv alone, which parses fields
+and validates nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ DATES = {
 
 
 def columns(bars: int) -> dict[str, pa.Array]:
-    """A random walk of minutes, with two decimals."""
+    """Return the columns of a random walk of one-minute bars, with two decimals."""
     rng = np.random.default_rng(0)
     close = (100 * np.exp(np.cumsum(rng.normal(0, 1e-4, bars)))).round(2)
     opened = np.concatenate(([100.0], close[:-1]))
@@ -39,7 +41,7 @@ def columns(bars: int) -> dict[str, pa.Array]:
 
 
 def files(folder: Path, bars: int) -> dict[str, Path]:
-    """The same bars as files."""
+    """Write the same bars in several formats, and return the files by format."""
     minutes = pa.array((np.datetime64("2015-01-01", "m") + np.arange(bars)).astype("datetime64[s]"))
     numbers = columns(bars)
     made = {}
@@ -57,7 +59,7 @@ def files(folder: Path, bars: int) -> dict[str, Path]:
 
 
 def best(read: Callable[[Path], object], path: Path, count: int) -> tuple[float, float]:
-    """Seconds on the clock, and of processor time."""
+    """Return the best seconds of several reads, by the clock and in CPU time."""
     rounds = []
     for _ in range(count):
         clock, processor = time.perf_counter(), time.process_time()

@@ -1,14 +1,14 @@
-"""What a pass costs, as a ratio over the bare floor: read and CRC the same bytes, executemany the same rows and trades.
+"""Measure the cost of a pass as a ratio to a floor: read and CRC the same bytes, executemany the same rows and trades.
 
-    python benchmarks/reconcile.py                       10 000 stale episodes of 250 steps and 25 trades
+    python benchmarks/reconcile.py                       10,000 stale episodes of 250 steps and 25 trades
     python benchmarks/reconcile.py --flat 100,1000,10000,100000
     python benchmarks/reconcile.py --long                an open journal of a million steps
-    python benchmarks/reconcile.py --no-postgres         without a PostgreSQL server, which is started if it is installed
+    python benchmarks/reconcile.py --no-postgres         do not start a PostgreSQL server, even if it is installed
 
-Floor and pass alternate in one run, each on a fresh copy of the same stale database; a ratio compares two of one round.
-A pass is made by one process, and by as many as there are cores, up to four. On PostgreSQL the floor is psycopg's
+Floor and pass alternate in one run, each on a fresh copy of the same stale database. A ratio compares two times of one
+round. A pass runs in one process, or in as many as there are cores, up to four. On PostgreSQL the floor is psycopg's
 executemany of the same rows and trades, over a loopback socket, on a server that does not wait for its disk.
-Needs 150 KB of disk for each episode, since a killed writer leaves its reserved tail.
+Needs 150 KB of disk for each episode, because a killed writer leaves its reserved tail.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ DAY_US = 86_400_000_000
 
 
 def write_episode(root: Path, steps: int, rng: random.Random, trade_every: int = TRADE_EVERY) -> JournalWriter:
-    """An episode whose writer was killed."""
+    """Write an episode whose writer was killed."""
     about = About("TradingEnv", 10_000.0, 252.0, {"ticker": "MSFT", "fee": 0.001}, start_market_time_us=DAY_US)
     writer = JournalWriter(root, RUN, new_journal_id(), about=about, fold=RunningMetrics(10_000.0, 252.0))
     value, append, gauss = 10_000.0, writer.append, rng.gauss
@@ -67,7 +67,7 @@ def write_episode(root: Path, steps: int, rng: random.Random, trade_every: int =
 
 @dataclass(frozen=True)
 class Stale:
-    """A run of stale episodes: its journals, and the database as RLlib left it."""
+    """A run of stale episodes: its journals, and the database with rows that are still started."""
 
     home: Path
     ids: tuple[str, ...]
@@ -77,7 +77,7 @@ class Stale:
         return self.home / "journal"
 
     def database(self, name: str) -> Path:
-        """A fresh copy of the stale database."""
+        """Return a fresh copy of the stale database."""
         file = self.home / f"{name}.db"
         file.unlink(missing_ok=True)
         for suffix in ("-wal", "-shm"):
@@ -87,7 +87,7 @@ class Stale:
 
 
 def make_stale(home: Path, count: int) -> Stale:
-    """Write the journals in a process of their own, so that its memory is not ours."""
+    """Write the journals in a separate process, so that its memory is not measured."""
     context = multiprocessing.get_context("fork")
     maker = context.Process(target=_make_stale, args=(home, count))
     maker.start()
@@ -127,12 +127,12 @@ def _row_of(header: Any) -> dict[str, Any]:
 
 
 def timed_pass(stale: Stale, name: str, processes: int = PROCESSES) -> float:
-    """Seconds of one pass over everything."""
+    """Return the seconds of one pass over all episodes."""
     return pass_on(f"sqlite:///{stale.database(name)}", len(stale.ids), processes)
 
 
 def pass_on(url: str, count: int, processes: int) -> float:
-    """Seconds of one pass over ``count`` stale episodes of this database."""
+    """Return the seconds of one pass over ``count`` stale episodes of a database."""
     engine = open_engine(url)
     started = time.perf_counter()
     report = Pass(engine, Observer(), Settings(processes=processes)).run()
@@ -151,7 +151,7 @@ _ROWS, _TRADES = (
 
 
 def answers(connection: Any) -> Batches:
-    """What a pass wrote, as the driver gives it back."""
+    """Return the rows and trades that a pass wrote, as the database driver returns them."""
     return batches_of(connection.execute(_ROWS).fetchall(), connection.execute(_TRADES).fetchall())
 
 
@@ -178,7 +178,7 @@ def read_all(stale: Stale) -> None:
 
 
 def prepared_for(names: list[str], batches: Batches, mark: str) -> tuple[str, str, list[tuple[list[Any], list[Any]]]]:
-    """Statements for rows and trades, and their parameters by batch."""
+    """Return statements for rows and trades, and their parameters by batch."""
     update = f"UPDATE episodes SET {', '.join(f'{name} = {mark}' for name in names[1:])} WHERE journal_id = {mark}"
     insert = f"INSERT INTO completed_trades VALUES ({', '.join([mark] * 12)})"
     at = names.index("journal_id")
@@ -186,7 +186,7 @@ def prepared_for(names: list[str], batches: Batches, mark: str) -> tuple[str, st
 
 
 def timed_floor(stale: Stale, batches: Batches) -> float:
-    """Seconds for the least that anybody must do: the same bytes in, the same values out."""
+    """Return the seconds of the minimum: read the same bytes, and write the same values."""
     connection = sqlite3.connect(stale.database("floor"), isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -205,8 +205,8 @@ def timed_floor(stale: Stale, batches: Batches) -> float:
 
 
 def compare(stale: Stale, rounds: int) -> Table:
-    """The ratios, in paired rounds."""
-    timed_pass(stale, "pass")  # the files are in the page cache for both
+    """Return the ratios on SQLite, in paired rounds."""
+    timed_pass(stale, "pass")  # brings the files into the page cache
     with sqlite3.connect(stale.home / "pass.db") as connection:
         batches = answers(connection)
     ways = {"floor": lambda: timed_floor(stale, batches)}
@@ -226,7 +226,7 @@ def table_of(measured: dict[str, list[float]], count: int) -> Table:
 
 
 def compare_on_postgres(stale: Stale, rounds: int) -> Table | None:
-    """The ratios on PostgreSQL; None if no server is installed."""
+    """Return the ratios on PostgreSQL; None if no server is installed."""
     programs = find_programs()
     if programs is None:
         return None
@@ -239,7 +239,7 @@ def compare_on_postgres(stale: Stale, rounds: int) -> Table | None:
 
 
 def databases_of(server: PostgresServer, stale: Stale) -> Callable[[str], str]:
-    """Make the database of a stale run on the server; return what makes a copy of a name, and returns its URL."""
+    """Create the database of a stale run on the server. Return a function that copies it and returns the copy's URL."""
     import psycopg
 
     def fresh(name: str) -> str:
@@ -292,7 +292,7 @@ def _compare_on(server: PostgresServer, stale: Stale, rounds: int) -> Table:
 
 
 def flat(home: Path, counts: list[int]) -> Table:
-    """Cost and peak memory of one process by the number of episodes, each in a fresh one."""
+    """Return cost and peak memory of one process by the number of episodes. Each number has a new process."""
     table = Table(("episodes, one process", "us each", "peak MiB"))
     for count in counts:
         stale = make_stale(home / str(count), count)
@@ -306,19 +306,19 @@ def flat(home: Path, counts: list[int]) -> Table:
 
 def _measured(stale: Stale) -> tuple[float, int]:
     relax_garbage_collection()  # as the program does
-    timed_pass(stale, "pass", 1)  # imports, statements and page cache are warm
+    timed_pass(stale, "pass", 1)  # warms imports, statements and page cache
     seconds = timed_pass(stale, "pass", 1)
     return seconds, _peak_kib()
 
 
 def _peak_kib() -> int:
-    """Of this process; its ru_maxrss would begin at that of the process which started it."""
+    """Return the peak memory of this process. `ru_maxrss` is not used: it begins at the value of the parent process."""
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
 def long(home: Path, steps: int = 1_000_000) -> Table:
-    """An open journal of a million steps: look, verify, metrics; its trades' inserts are measured elsewhere."""
+    """Measure one open journal of a million steps: find, verify and compute metrics. Inserting trades is not included."""
     root = home / "journal"
     RunMarker(root, RUN, {}).close()
     table = Table(("steps of an open journal", "trades", "MB", "ms to verify and answer"))

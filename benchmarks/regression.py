@@ -1,13 +1,13 @@
-"""Check in a minute that recording has not become slower: ratios to a floor, against those of benchmarks/ratios.json.
+"""Check in a minute that recording has not become slower: compare ratios to a floor with those of benchmarks/ratios.json.
 
-    python benchmarks/regression.py              exit status 1 if a ratio is more than 30 % above the kept one
+    python benchmarks/regression.py              exit status 1 if a ratio is more than 30 % above the kept ratio
     python benchmarks/regression.py --keep       measure, and keep the ratios
 
-Times differ by machine, and so do those of system calls. So the floors do the same kinds of work: a step is compared with
-packing and checksumming a row, an episode with a file that is made, locked, written and renamed beside the same row work.
-A pass over stale episodes is compared with reading and checksumming their files, and inserting the same rows.
-Times are CPU time of this thread. A ratio is that of the best rounds, since all that disturbs a round makes it slower.
-A ratio that is too high is measured again, up to four times: a real regression stays.
+Times differ by machine, and so do those of system calls. So the floors do the same kinds of work. The floor of a step packs
+and checksums a row. The floor of an episode also creates, locks, writes and renames a file. The floor of a pass over stale
+episodes reads and checksums their files, and inserts the same rows. Times are CPU time of this thread. A ratio compares the
+best rounds, because every disturbance makes a round slower. A ratio that is too high is measured again, up to four times,
+because only a real regression persists.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Figure = tuple[Callable[[], float], Callable[[], float]]
 
 
 def spent(work: Callable[[], Any], units: int) -> float:
-    """Microseconds of CPU time for each unit."""
+    """Return the microseconds of CPU time for each unit."""
     gc.collect()
     started = time.thread_time_ns()
     work()
@@ -61,7 +61,7 @@ def spent(work: Callable[[], Any], units: int) -> float:
 
 
 def pack_rows(steps: int) -> list[bytes]:
-    """The least that any journal does for a step: pack it, and checksum it."""
+    """Do the minimum that any journal does for a step: pack and checksum it."""
     running, packed = 0, []
     for number, row in enumerate(ROWS[:steps]):
         data = PACK(number, *row, 0)
@@ -71,7 +71,7 @@ def pack_rows(steps: int) -> list[bytes]:
 
 
 def plain_file(folder: Path, steps: int) -> None:
-    """The least that any journal does for an episode: a locked file with a header and rows, which then gets its name."""
+    """Do the minimum that any journal does for an episode: write a header and rows to a locked file, and rename it."""
     hidden, path = folder / f".{new_journal_id()}", folder / new_journal_id()
     fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     fcntl.flock(fd, fcntl.LOCK_EX)
@@ -86,7 +86,7 @@ def writer_in(folder: Path) -> JournalWriter:
 
 
 def appended(folder: Path, steps: int, trades: Any = ()) -> float:
-    """A step of a journal, with trades in every other one."""
+    """Return the microseconds a step of a journal, with ``trades`` in every other step."""
     writer = writer_in(folder)
     append = writer.append
 
@@ -107,7 +107,7 @@ def episode(folder: Path, steps: int) -> None:
 
 
 def played(env: Any, steps: int) -> Callable[[], float]:
-    """A step of an env."""
+    """Return a function that measures the microseconds a step of an env."""
     actions = np.random.default_rng(0).integers(0, 3, steps).tolist()
 
     def work() -> None:
@@ -165,7 +165,7 @@ def figures(folder: Path) -> dict[str, Figure]:
 
 
 def measured(chosen: dict[str, Figure], rounds: int) -> dict[str, float]:
-    """Ratios of the best rounds."""
+    """Return the ratios of the best rounds."""
     best: dict[str, tuple[float, float]] = {}
     for _ in range(rounds):
         for name, (ours, floor) in chosen.items():

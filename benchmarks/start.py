@@ -1,9 +1,9 @@
-"""What recording adds to the start of a training: importing rsc, attaching a config, and making the database.
+"""Measure what recording adds to the start of a training: importing rsc, attaching a config, and creating the database.
 
     python benchmarks/start.py
 
-Each way is a process of its own: importing RLlib and making a config, and the same with `rsc.attach` to a new SQLite file.
-They take turns; a figure is the difference of the medians.
+Two kinds of processes take turns: one imports RLlib and creates a config, the other also calls `rsc.attach` with a new
+SQLite file. A figure is the difference of the medians.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TOLD = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(Path(__file_
 
 
 def seconds_of(program: str) -> tuple[float, float]:
-    """Seconds of a new process that runs this program, by the clock and in CPU time."""
+    """Return the seconds of a new process that runs a program, by the clock and in CPU time."""
     with tempfile.TemporaryDirectory() as folder:
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         command = [sys.executable, "-c", f"FOLDER = {folder!r}\n{program}"]
@@ -50,7 +50,7 @@ def main() -> None:
     given = parser_of(__doc__, rounds=9).parse_args()
     programs = {"RLlib alone": BARE, "with rsc.attach": ATTACHED}
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
-    seconds_of(ATTACHED)  # the files are in the page cache
+    seconds_of(ATTACHED)  # brings the files into the page cache
     for _ in range(1 if given.quick else given.rounds):
         for name, program in programs.items():
             measured[name].append(seconds_of(program))

@@ -1,4 +1,4 @@
-"""What the thread that writes rows costs a training: its iterations, its CPU time and its single steps, with and without.
+"""Measure what the thread that writes rows costs a training: iterations, CPU time and single steps, with and without it.
 
     python benchmarks/steps.py
     python benchmarks/steps.py --shape 2x4 --rounds 60
@@ -55,7 +55,7 @@ def timed_steps() -> Iterator[Callable[[], list[int]]]:
 
 
 def measure(shape: str, length: int, rounds: int) -> list[dict[str, dict[str, float]]]:
-    """Figures of an iteration, in microseconds a step, by round and variant."""
+    """Return the figures of each iteration in microseconds a step, by round and variant."""
     measured = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -70,7 +70,7 @@ def measure(shape: str, length: int, rounds: int) -> list[dict[str, dict[str, fl
                 iteration, times = meters[name].iteration(), taken()
                 figures = {"iteration": iteration.update + iteration.other, "CPU time": iteration.cpu}
                 found[name] = {what: seconds * 1e6 for what, seconds in figures.items()}
-                if times:  # none where other processes play
+                if times:  # empty if other processes run the envs
                     us = (np.percentile(times, PERCENTILES) / 1000).tolist()
                     found[name] |= dict(zip(PERCENTILES_IN_WORDS, us, strict=True))
             measured.append(found)
@@ -92,7 +92,7 @@ def main() -> None:
     table = Table(("shape", "us a step", "without rows", "with rows", "with / without"))
     for shape in given.shape or ["0x8", "2x4", "0x32-light"][: 1 if given.quick else 3]:
         measured = measure(shape, given.length, 1 if given.quick else given.rounds)
-        print(f"{shape} is measured", file=sys.stderr)  # the whole takes half an hour
+        print(f"{shape} is measured", file=sys.stderr)  # all shapes together take half an hour
         for what in measured[0][WITHOUT]:
             without, with_rows = ([one[name][what] for one in measured] for name in (WITHOUT, WITH))
             ratios = [b / a for a, b in zip(without, with_rows, strict=True)]

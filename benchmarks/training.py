@@ -1,22 +1,22 @@
-"""What the journal costs a training: RLlib's steps a second with it over those without, in paired rounds.
+"""Measure what the journal costs a training: the ratio of RLlib's steps a second with and without it, in paired rounds.
 
     python benchmarks/training.py --rounds 9
     python benchmarks/training.py --shape 0x8 --length 3000
 
-In each round every variant trains one iteration, in an order that rotates; a ratio compares two variants of one round,
-and the median of a shape's ratios is its figure. Beside it is the interval in which the true median lies with 95 %
-certainty: where it is wider than the difference that is looked for, take more rounds, or a quieter machine.
+In each round every variant trains one iteration, in an order that rotates. A ratio compares two variants of one round, and
+a shape's figure is the median of its ratios. Beside it is the 95 % confidence interval of the median. If it is wider than
+the difference that you look for, use more rounds or a quieter machine.
 
-The learner's update takes most of an iteration, is the same work in every variant, and varies more than the journal
-costs. So each comparison is made five times: of whole iterations by the clock; of whole iterations, with the median
-time of all updates in place of each one's own; of what is not the update, which is sampling for the most part; in CPU
-time of all threads and env runners, which other processes disturb least; and in CPU time, with the median CPU time of all
-updates in place of each one's own. The last one has the narrowest interval. The rows that still wait at the end of an
-iteration are written before the next one begins: their CPU time counts, their time by the clock does not. Set
-OMP_NUM_THREADS=1, since the CPU time of an update is that of its thread.
+The learner's update takes most of an iteration. It is the same work in every variant, and varies by more than the journal
+costs. So there are five comparisons: (1) whole iterations by the clock; (2) whole iterations, with the median time of all
+updates in place of each update's time; (3) everything except the update, which is mostly sampling; (4) CPU time of all
+threads and env runners, which other processes disturb least; (5) CPU time, with the median CPU time of all updates in
+place of each update's. The last one has the narrowest interval. Rows that wait at the end of an iteration are written
+before the next iteration begins: their CPU time counts, their time by the clock does not. Set OMP_NUM_THREADS=1, because
+the CPU time of an update is measured in one thread.
 
-"bare" is the same env without recorder, callbacks and database; "info" carries the journal's twelve values in the info
-dict of each step instead, the usual way.
+"bare" is the same env without recorder, callbacks and database. "info" instead puts the journal's twelve values into the
+info dict of each step, as is usual.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Shape:
-    """How RLlib samples and learns."""
+    """The settings of RLlib's sampling and learning."""
 
     runners: int
     envs: int
     epochs: int = 10
     minibatch: int = 128
-    vector: bool = False  # a runner's envs are one TradingVectorEnv, as with `rsc train --vectorised`
+    vector: bool = False  # one TradingVectorEnv per env runner, as with `rsc train --vectorised`
 
     def __str__(self) -> str:
         played = ", played by arrays" if self.vector else ""
@@ -77,7 +77,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class InInfo(gym.Wrapper[Any, Any, Any, Any]):
-    """Carries the values that a journal would hold in each step's info."""
+    """Put the values that a journal would store into each step's info."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -104,7 +104,7 @@ def config_of(shape: Shape, env: Any, length: int) -> Any:
 
 
 def makers(root: Path, vector: bool) -> dict[str, Callable[[Any], Any]]:
-    """The env of each variant; all have the same seeds, so that all play the same episodes."""
+    """Return a function that makes the env, for each variant. All have the same seeds and play the same episodes."""
     from rsc.recording.episode import JournalSettings
     from rsc.recording.recorder import Recorder
     from rsc.recording.vector import VectorRecorder
@@ -129,7 +129,7 @@ def makers(root: Path, vector: bool) -> dict[str, Callable[[Any], Any]]:
 def trainings(
     shape: Shape, length: int, folder: Path, beside: Sequence[str] = ("bare", "info", "journal")
 ) -> Iterator[dict[str, Any]]:
-    """An algorithm with journal and database, and those of the variants ``beside`` it, in this process."""
+    """Yield the algorithms by variant: one with journal and database, and those of the variants ``beside`` it."""
     from ray.tune.registry import register_env
 
     import rsc
@@ -159,9 +159,9 @@ class Iteration:
     """Seconds a step of one iteration.
 
     Attributes:
-        update: In the learner's update, by the clock.
-        other: In all else, by the clock.
-        update_cpu: CPU time of the thread that updates, in the update.
+        update: Time of the learner's update, by the clock.
+        other: Time of everything else, by the clock.
+        update_cpu: CPU time of the updating thread during the update.
         cpu: CPU time of all threads and env runners.
     """
 
@@ -203,13 +203,13 @@ class Meter:
         )
 
     def _cpu(self) -> float:
-        """CPU time of this process and of the env runners in others."""
+        """Return the CPU time of this process and of the env runners in other processes."""
         stats = (Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split() for pid in self._pids)
         return time.process_time() + sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICKS
 
 
 def write_rows() -> None:
-    """Write the rows that wait in this process, so that no other variant pays for them."""
+    """Write the rows that wait in this process, so that they do not slow down another variant."""
     from rsc.rllib import rows
 
     for url in list(rows._writers):
@@ -217,7 +217,7 @@ def write_rows() -> None:
 
 
 def measure(shape: Shape, length: int, rounds: int) -> list[dict[str, Iteration]]:
-    """Each round's iterations by variant."""
+    """Return each round's iterations by variant."""
     measured = []
     with tempfile.TemporaryDirectory() as folder, trainings(shape, length, Path(folder)) as algorithms:
         meters = {name: Meter(algorithm) for name, algorithm in algorithms.items()}
@@ -231,7 +231,7 @@ def measure(shape: Shape, length: int, rounds: int) -> list[dict[str, Iteration]
 
 
 def assert_journaled(root: Path, shape: Shape) -> None:
-    """A variant that silently wrote nothing would look splendid."""
+    """Raise AssertionError if a variant with a journal wrote nothing, since its figures would be too good."""
     from journal import journal_path, list_journals, read_journal
 
     for run_id in ("journal-alone", "both"):
@@ -240,7 +240,7 @@ def assert_journaled(root: Path, shape: Shape) -> None:
 
 
 def comparisons(measured: list[dict[str, Iteration]], ours: str, theirs: str) -> list[str]:
-    """Speed of ours over theirs, in the five ways that this file's docstring names."""
+    """Return the ratio of two variants' speeds in five ways, as the module's docstring describes."""
     every = [one for of_round in measured for one in of_round.values()]
     update = statistics.median(one.update for one in every)
     update_cpu = statistics.median(one.update_cpu for one in every)
