@@ -6,7 +6,11 @@ from pathlib import Path
 
 
 class JournalError(Exception):
-    """Base of all errors of this package. ``hint`` says what a user can do next; a traceback prints it as a note."""
+    """Base class of all errors of this package.
+
+    Attributes:
+        hint: What the user can do next; empty if nothing is known. A traceback prints it as a note.
+    """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -20,7 +24,12 @@ class UnsafeNameError(JournalError):
 
 
 class JournalValueError(JournalError, ValueError):
-    """A value that a journal cannot hold. ``name`` is the column or field, ``value`` what was given."""
+    """A value that a journal cannot hold.
+
+    Attributes:
+        name: The name of the column or field.
+        value: The value that was given.
+    """
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         try:
@@ -34,11 +43,16 @@ class JournalValueError(JournalError, ValueError):
 
 
 class JournalExistsError(JournalError):
-    """A journal of this name exists already; names are never overwritten."""
+    """A journal of this name already exists. Journals are never overwritten."""
 
 
 class NotAJournalError(JournalError):
-    """The file's header cannot be read: the file is foreign, empty or damaged. ``reason`` says which."""
+    """The file's header cannot be read, because the file is not a journal, or is empty or damaged.
+
+    Attributes:
+        path: The file.
+        reason: Why the header cannot be read.
+    """
 
     def __init__(self, path: Path | str, reason: str, *, hint: str = "") -> None:
         super().__init__(f"{path} is not a readable journal: {reason}", hint=hint)
@@ -47,7 +61,12 @@ class NotAJournalError(JournalError):
 
 
 class FormatVersionError(JournalError):
-    """The journal has a format version that this package does not read. ``found`` and ``known`` are the versions."""
+    """The journal has a format version that this package does not read.
+
+    Attributes:
+        found: The journal's version.
+        known: The version that this package reads.
+    """
 
     def __init__(self, path: Path | str, found: int, known: int) -> None:
         newer = "upgrade reinforce-strategy-creator on this machine"
@@ -61,7 +80,12 @@ class FormatVersionError(JournalError):
 
 
 class JournalAccessError(JournalError):
-    """The journal could not be read: it is missing, permission is denied, or the disk failed. ``errno`` is the system's."""
+    """The journal cannot be read: it is missing, permission is denied, or the disk failed.
+
+    Attributes:
+        path: The file.
+        errno: The error number of the operating system; None if there is none.
+    """
 
     def __init__(self, path: Path | str, error: OSError) -> None:
         super().__init__(f"cannot read {path}: {error.strerror or error}")

@@ -127,7 +127,12 @@ class Fold(Protocol):
     """Running metrics of an episode. The journal stores their state in each checkpoint, as opaque bytes."""
 
     def fold(self, steps: Mapping[str, NDArray[Any]], trades: Mapping[str, NDArray[Any]]) -> None:
-        """Take the next block: contiguous arrays named by STEP_COLUMNS, extra columns, and TRADE_COLUMNS."""
+        """Take the next block of steps.
+
+        Args:
+            steps: Contiguous arrays by name: `STEP_COLUMNS` and the extra columns.
+            trades: Contiguous arrays of the trades that these steps closed, by name: `TRADE_COLUMNS`.
+        """
 
     def to_bytes(self) -> bytes:
         """Return the whole state. It must be small, since each batch stores it."""

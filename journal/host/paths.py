@@ -40,7 +40,16 @@ def run_dir(root: Path | str, run_id: str) -> Path:
 
 
 def journal_path(root: Path | str, run_id: str, journal_id: str) -> Path:
-    """Return the path of a journal's stream."""
+    """Return the path of a journal's stream.
+
+    Args:
+        root: The journal root.
+        run_id: The run.
+        journal_id: The journal.
+
+    Raises:
+        UnsafeNameError: An id is not a safe name.
+    """
     return Path(stream_file(root, run_id, journal_id))
 
 
@@ -55,7 +64,11 @@ def tail_file(stream: str) -> str:
 
 
 def parse_journal_path(path: Path | str) -> tuple[Path, str, str]:
-    """Split a journal's path into (root, run id, journal id); raise UnsafeNameError for any other path."""
+    """Split a journal's path into the journal root, the run id and the journal id.
+
+    Raises:
+        UnsafeNameError: The path is not that of a journal's stream.
+    """
     path = Path(os.path.abspath(path))  # not resolve(): a symlink is refused when it is opened, not followed
     if path.suffix != STREAM_SUFFIX:
         raise UnsafeNameError(f"{path.name!r} is no journal: its name does not end in {STREAM_SUFFIX}")
@@ -85,7 +98,15 @@ def list_runs(root: Path | str) -> Iterator[str]:
 
 
 def list_journals(root: Path | str, run_id: str) -> Iterator[str]:
-    """Yield the ids of all journals of a run, unsorted. Names that no writer creates are skipped."""
+    """Yield the ids of all journals of a run, unsorted. Skip names that no writer creates.
+
+    Args:
+        root: The journal root.
+        run_id: The run.
+
+    Raises:
+        UnsafeNameError: The run id is not a safe name.
+    """
     for entry in _scan(run_dir(root, run_id)):
         stem, suffix = os.path.splitext(entry.name)
         if suffix == STREAM_SUFFIX and NAME_PATTERN.fullmatch(stem):

@@ -31,7 +31,11 @@ class Kernel(Protocol):
         ...
 
     def restore(self, state: bytes) -> Fold:
-        """Restore running metrics from a checkpoint; raise ValueError if another program or version wrote it."""
+        """Restore running metrics from a checkpoint.
+
+        Raises:
+            ValueError: Another program or version wrote the checkpoint.
+        """
         ...
 
 

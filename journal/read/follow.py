@@ -37,13 +37,15 @@ class Growth:
 class Follower:
     """Reads one journal repeatedly, and returns each row once, in the order of steps. Raises as `read_journal`.
 
+    Args:
+        journal: The journal, as it was read. The follower continues after its last step.
+
     Attributes:
         last_step: The last step that was returned.
         steps_lost: The number of steps before it that could not be read.
     """
 
     def __init__(self, journal: Journal) -> None:
-        """Continue after the last step of ``journal``."""
         self.path, self.header = journal.path, journal.header
         self.last_step, self.steps_lost = journal.last_step, 0
         self._extra = journal.header.about.extra_columns
@@ -58,7 +60,7 @@ class Follower:
             return header_json(source, source.read(0, min(size, 1 << 16)), size)[1]
 
     def look(self, *, final: bool = False) -> Growth:
-        """Read what is new.
+        """Read the new rows.
 
         The tail is read before the stream, because rows move from tail to stream and never back.
 

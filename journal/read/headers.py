@@ -14,7 +14,13 @@ _THIS_VERSION = b'{"format_version":%d,' % FORMAT_VERSION
 
 
 def read_header(path: Path | str) -> Header:
-    """Read only the header; raises as `read_journal` does."""
+    """Read only the header of a journal.
+
+    Raises:
+        NotAJournalError: The header is unreadable.
+        FormatVersionError: The journal has another format version.
+        JournalAccessError: The file cannot be read.
+    """
     with FileSource(path) as source:
         size = source.size()
         return header_in(source, source.read(0, min(size, 4096)), size)[0]

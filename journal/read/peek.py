@@ -31,7 +31,14 @@ F = TypeVar("F", bound="Fold")
 
 @dataclass(frozen=True)
 class Peek:
-    """The footer of a closed journal, and its header. The header's CRC is checked at once; it is decoded on first use."""
+    """The footer of a closed journal, and its header. `peek` checks the header's CRC; first use decodes the header.
+
+    Attributes:
+        path: The journal's stream.
+        header_text: The header's JSON.
+        footer: The decoded footer.
+        size_bytes: The size of the stream.
+    """
 
     path: Path | str
     header_text: bytes
@@ -96,9 +103,12 @@ class Peek:
 
 
 def peek(path: Path | str) -> Peek | None:
-    """Return the peek of a closed journal with an intact footer, or None: then use `read_journal`.
+    """Return the peek of a closed journal with an intact footer. Otherwise return None; use `read_journal` then.
 
-    Raises as `read_journal` does.
+    Raises:
+        NotAJournalError: The header is unreadable.
+        FormatVersionError: The journal has another format version.
+        JournalAccessError: The file cannot be read.
     """
     with FileSource(path) as source:
         size = source.size()

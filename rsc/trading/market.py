@@ -30,10 +30,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Market:
-    """One asset's bars, oldest first. ``times_us`` are microseconds since the epoch, UTC; all arrays have shape (n,).
+    """One asset's bars, oldest first. Markets with the same bars, name and periods are equal.
 
-    ``extra`` has the other numeric columns, by their names in lower case. ``remarks`` has one line for each assumption
-    that was made when the bars were read. Markets with the same bars, name and periods are equal.
+    Args:
+        name: The name of the market.
+        times_us: Times of the bars in microseconds since 1970, UTC, shape (n,), as are all arrays.
+        open: Opening prices.
+        high: Highest prices.
+        low: Lowest prices.
+        close: Closing prices.
+        volume: Traded volumes.
+        periods_per_year: Bars in a year.
+        extra: Further numeric columns, by their names in lower case.
+        remarks: One line for each assumption that was made when the bars were read.
     """
 
     name: str
