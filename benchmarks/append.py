@@ -176,10 +176,7 @@ def sqlite_commit(folder: Path) -> float:
 
 
 def bytes_per_step(folder: Path, steps: int) -> float:
-    """Return the bytes a step of a closed journal with a trade in every other step.
-
-    Without compression a row has 96 bytes, and each trade another 96.
-    """
+    """Return the bytes a step of a closed journal without trades. Without compression, a row has 96 bytes."""
     writer = JournalWriter(folder, "size", new_journal_id(), about=ABOUT, fold=RunningMetrics(10_000.0, 252.0))
     for row in ROWS[:steps]:
         writer.append(*row, False, False)

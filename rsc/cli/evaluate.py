@@ -24,7 +24,13 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.command("evaluate")
 @click.argument("run", type=options.PolicyRun())
 @click.option("--from", "first", type=_DAY, metavar="DATE", help="First day to play.  [default: the first unseen one]")
-@click.option("--to", "last", type=_DAY, metavar="DATE", help="Last day to play.  [default: the last of the prices]")
+@click.option(
+    "--to",
+    "last",
+    type=_DAY,
+    metavar="DATE",
+    help="Last day to play.  [default: end_date of the env config if bars before it are unseen, or the last of the prices]",
+)
 @click.option("--ticker", type=options.Ticker(), help="Play the prices of another ticker.")
 @click.option("--data", type=click.Path(exists=True, path_type=Path), help="Play the prices of another file.")
 @click.option("--symbol", help="The asset to read, if the file holds several.")

@@ -69,7 +69,9 @@ from rsc.cli import options
     help="What survives a power cut: no promise, steps up to the last checkpoint, or every step.",
 )
 @click.option(
-    "--train-until", metavar="DATE", help="The last day of the training bars.  [default: the last of the prices]"
+    "--train-until",
+    metavar="DATE",
+    help="The last day of the training bars.  [default: end_date of the env config, or the last of the prices]",
 )
 @click.option(
     "--validate-until", metavar="DATE", help="Select the best policy on the bars after --train-until up to this day."
