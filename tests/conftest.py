@@ -28,9 +28,13 @@ BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 LONGEST = (
     "attacks", "crash", "docs", "rsc/rllib", "reconciler/test_cut_links", "reconciler/test_machines",
-    "reconciler/test_swarm", "reconciler/test_outage",
+    "reconciler/test_swarm", "reconciler/test_outage", "versions",
 )  # fmt: skip
-"""Folders and files whose tests take minutes, because they train or wait."""
+"""Folders and files whose tests take minutes, because they train or wait.
+
+Also those that start Ray in the test process with its own way to authenticate: a process keeps the first way, so they come
+before `reconciler/test_cluster.py`, whose cluster checks no tokens.
+"""
 BACKGROUND = ("watch", "trainings")
 """Fixtures of attacks that begin what takes minutes. Their tests run in one process, which meanwhile runs `BESIDE`."""
 BESIDE = ("attacks/test_commands.py", "attacks/test_urls.py", "attacks/test_headers.py", "attacks/test_rows.py")
