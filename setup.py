@@ -34,6 +34,7 @@ TEST = [
     "empyrical-reloaded>=0.5.11",
     "quantstats>=0.0.62",
     "scipy>=1.11",
+    "rliable>=1.2",
     "backtesting>=0.6",
     "polars>=1.20",
     "duckdb>=1.1",

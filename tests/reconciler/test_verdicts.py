@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 
 from journal import EndReason, Liveness, read_journal
 from journal.host.paths import tail_path
@@ -409,11 +410,12 @@ def test_row_that_was_reset_by_hand__is_not_taken_for_a_failed_journal(world):
 
 
 def test_started_row__its_run_has_no_row__is_named(world):
-    """SQLite enforces no foreign key for other programs."""
+    """SQLite enforces no foreign key for other programs; PostgreSQL refuses to delete such a run."""
     world.insert("20260101T000000-lost")
-    with world.engine.begin() as connection:
-        if connection.dialect.name != "sqlite":
-            pytest.skip("a server enforces the foreign key")
+    if world.engine.dialect.name != "sqlite":
+        with pytest.raises(IntegrityError), world.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM training_runs")
+        return
     with world.engine.connect() as connection:
         connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")

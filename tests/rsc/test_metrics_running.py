@@ -372,19 +372,22 @@ def test_running__odd_value_midway__costs_its_figures_and_no_others(
 def test_running__any_floats_at_all__neither_raises_nor_warns(data: Any) -> None:
     """Whatever an env says, training goes on, and the database gets numbers or NULL."""
     some = st.lists(st.floats(), min_size=6, max_size=6).map(np.array)
-    with warnings.catch_warnings():
+    columns = ("fill_price", "costs", "exit_costs")
+    initial, year, price, position = (data.draw(st.floats()) for _ in range(4))
+    extra = data.draw(st.sampled_from([(), columns]))
+    whole = {"exit_step": np.arange(6), "entry_step": np.arange(-3, 3), "direction": np.ones(6, np.int8)}
+    blocks = [
+        (
+            {"step": np.arange(6), **{name: data.draw(some) for name in (*STEP_COLUMNS, *columns)}},
+            {**whole, **{name: data.draw(some) for name in TRADE_COLUMNS}},
+        )
+        for _ in range(data.draw(st.integers(1, 3)))
+    ]
+    with warnings.catch_warnings():  # nothing is drawn in here: Hypothesis warns when another thread uses random
         warnings.simplefilter("error")
-        columns = ("fill_price", "costs", "exit_costs")
-        running = RunningMetrics(
-            data.draw(st.floats()), data.draw(st.floats()), start_price=data.draw(st.floats()),
-            start_position=data.draw(st.floats()), extra_columns=data.draw(st.sampled_from([(), columns])),
-        )  # fmt: skip
-        whole = {"exit_step": np.arange(6), "entry_step": np.arange(-3, 3), "direction": np.ones(6, np.int8)}
-        for _ in range(data.draw(st.integers(1, 3))):
-            running.fold(
-                {"step": np.arange(6), **{name: data.draw(some) for name in (*STEP_COLUMNS, *columns)}},
-                {**whole, **{name: data.draw(some) for name in TRADE_COLUMNS}},
-            )
+        running = RunningMetrics(initial, year, start_price=price, start_position=position, extra_columns=extra)
+        for block in blocks:
+            running.fold(*block)
             running = RunningMetrics.from_bytes(running.to_bytes())
         result = running.result()
         m.stored(result)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from rliable import metrics as rliable
 from scipy import stats
 
 from rsc.policies.statistics import (
@@ -40,11 +41,10 @@ def test_probability_of_improvement__is_mann_whitney(shape: tuple[int, int]) -> 
 
 
 def test_statistics__are_rliables() -> None:
-    metrics = pytest.importorskip("rliable.metrics", reason="rliable is not installed, so it is NOT compared with")
     for shape in SHAPES:
         x, y = scores(shape), scores((shape[0] + 2, shape[1]), 1)
-        assert interquartile_mean(x) == pytest.approx(metrics.aggregate_iqm(x))
-        assert probability_of_improvement(x, y) == pytest.approx(metrics.probability_of_improvement(x, y))
+        assert interquartile_mean(x) == pytest.approx(rliable.aggregate_iqm(x))
+        assert probability_of_improvement(x, y) == pytest.approx(rliable.probability_of_improvement(x, y))
 
 
 def test_bootstrap__of_one_period__is_scipys() -> None:
