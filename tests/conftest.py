@@ -19,6 +19,9 @@ from tests.postgres import Pgbouncer, PostgresServer, find_programs
 # Ray makes its workers so nice that on a machine with other work they hardly train, and take minutes to die.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+# Tests run side by side. A learner with one thread for each core would wait actively for cores that other tests use.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Scripts that tests start import `journals` from here. The folder holds nothing that hides an installed package.
 _SUPPORT = str(Path(__file__).with_name("support"))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_SUPPORT, os.environ.get("PYTHONPATH"))))
