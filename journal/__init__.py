@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         JournalValueError,
         JournalWriteError,
         NotAJournalError,
+        RecoverError,
         UnsafeNameError,
     )
     from journal.format.header import About, FileId, Header, WriterIdentity
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from journal.host.paths import journal_path, list_journals, list_runs, new_journal_id, parse_journal_path
     from journal.inspect.audit import Audit, audit
     from journal.inspect.figures import Kernel
-    from journal.ops.recover import RecoverError, RecoverMode, Recovery, recover
+    from journal.ops.recover import RecoverMode, Recovery, recover
     from journal.read.findings import Damage, Finding
     from journal.read.follow import Follower, Growth
     from journal.read.headers import read_header
@@ -50,6 +51,7 @@ _HOME = {
         "JournalValueError",
         "JournalWriteError",
         "NotAJournalError",
+        "RecoverError",
         "UnsafeNameError",
     ),
     "journal.format.header": (
@@ -81,7 +83,6 @@ _HOME = {
     ),
     "journal.inspect.figures": ("Kernel",),
     "journal.ops.recover": (
-        "RecoverError",
         "RecoverMode",
         "Recovery",
         "recover",

@@ -95,3 +95,7 @@ class JournalAccessError(JournalError):
 
 class JournalWriteError(JournalError):
     """A write failed, and the writer has ``on_error="raise"``."""
+
+
+class RecoverError(JournalError):
+    """The journal cannot be recovered in this mode."""

@@ -18,20 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from journal.errors import JournalError, JournalExistsError
+from journal.errors import JournalExistsError, RecoverError
 from journal.format.checksum import journal_seed
 from journal.format.decoding import DecodeError, decode
 from journal.format.encoding import encode_header, encoder_of
 from journal.format.footer import Footer
 from journal.format.frames import END_OF_STREAM, Frame, Seal, verified
-from journal.format.header import Header, microseconds
+from journal.format.header import Header
 from journal.format.schema import RECOVERED_NOTE, RUN_MARKER, STREAM_SUFFIX
 from journal.format.slots import TERMINATED, TRUNCATED, Columns
 from journal.host.files import sync_folder, take_name
-from journal.host.paths import failed_path, parse_journal_path, tail_path
+from journal.host.paths import failed_path, tail_path
 from journal.inspect.audit import audit
-from journal.inspect.diagnosis import batches_without_header
-from journal.read.headers import read_header
+from journal.ops.spliced import Spliced
 from journal.read.reader import Journal, State, read_journal
 from journal.read.source import FileSource, Source
 from journal.read.walk import Window, read_footer
@@ -43,10 +42,6 @@ class RecoverMode(enum.StrEnum):
     STRICT = "strict"  # refuse
     PREFIX = "prefix"  # keep the steps before it
     SALVAGE = "salvage"  # keep every intact batch, with holes between
-
-
-class RecoverError(JournalError):
-    """The journal cannot be recovered in this mode."""
 
 
 @dataclass(frozen=True)
@@ -120,57 +115,6 @@ def recover(
             )
         _write(output, pieces)
     return pieces.report(output)
-
-
-class Spliced:
-    """Source with another journal's header. The ids come from the file's own name."""
-
-    def __init__(self, file: FileSource, header_from: Path) -> None:
-        self.name = file.name
-        self._file = file
-        lent = read_header(header_from)
-        _, run_id, journal_id = parse_journal_path(file.name)
-        started = _start_time_us(journal_id) or lent.start_time_us
-        notes = {**lent.about.notes, "header_from": lent.journal_id}
-        header = replace(
-            lent, run_id=run_id, journal_id=journal_id, start_time_us=started,
-            about=replace(lent.about, notes=notes), stream=None, tail_mapped=None,
-        )  # fmt: skip
-        frames = sorted(batches_without_header(file.name), key=lambda frame: frame.offset)
-        self._start = frames[0].offset if frames else file.size()
-        self._check_columns(frames, header)
-        self._header = encode_header(header.to_json(), header.about.extra_columns)
-
-    def _check_columns(self, frames: list[Frame], header: Header) -> None:
-        for frame in frames[:1]:
-            try:
-                decode(self._file.read(frame.offset, frame.length), header.about.extra_columns, frame.seal)
-            except DecodeError as error:
-                raise RecoverError(
-                    f"the header of {header.about.notes['header_from']} does not fit these batches: {error}",
-                    hint="take the header of a journal of the same env",
-                ) from error
-
-    def tail(self) -> tuple[bytes, bool] | None:
-        return self._file.tail()
-
-    def size(self) -> int:
-        return len(self._header) + max(self._file.size() - self._start, 0)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return up to ``length`` bytes of header and batches."""
-        start = self._header[offset : offset + length]
-        if len(start) == length:
-            return start
-        return start + self._file.read(max(offset - len(self._header), 0) + self._start, length - len(start))
-
-
-def _start_time_us(journal_id: str) -> int | None:
-    """Return the time in an id that `new_journal_id` made."""
-    try:
-        return microseconds(datetime.strptime(journal_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC))
-    except ValueError:
-        return None
 
 
 class _Pieces:

@@ -24,10 +24,11 @@ from journal import (
     list_journals,
     read_journal,
 )
+from journal.errors import RecoverError
 from journal.host.paths import failed_path, tail_path
 from journal.inspect.condition import Condition
 from journal.inspect.overview import overview
-from journal.ops.recover import RecoverError, RecoverMode, recover
+from journal.ops.recover import RecoverMode, recover
 from journal.read.headers import read_header
 from journal.read.peek import peek
 from journal.write.writer import JournalWriter
