@@ -52,8 +52,9 @@ $(VENV)/.docs: $(BIN)/python setup.py
 demo: $(VENV)/.demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py
 
+# The short environments run two at a time; the tests and the benchmark's ratios after them have the machine to themselves.
 test: $(VENV)/.tox
-	$(BIN)/tox run
+	@$(BIN)/tox run-parallel -p 2 --parallel-no-spinner --skip-env tests; short=$$?; $(BIN)/tox run -e tests && exit $$short
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
