@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +25,24 @@ class DecodeError(ValueError):
     """The content of a verified message contradicts its seal, by a bug of another writer or by malice."""
 
 
-def decode(
+def decode(message: bytes, extra: tuple[str, ...], seal: Seal) -> pa.RecordBatch:
+    """Decode a verified message into an Arrow batch.
+
+    Args:
+        message: The message.
+        extra: Names of the extra columns.
+        seal: Its seal.
+
+    Raises:
+        DecodeError: The content contradicts the seal. No other exception is raised.
+    """
+    return _decoded(message, _reader_of(extra, None), seal)[0]
+
+
+def decode_block(
     message: bytes, extra: tuple[str, ...], seal: Seal, columns: tuple[str, ...] | None = None
-) -> pa.RecordBatch:
-    """Decode a verified message.
+) -> tuple[Columns, Columns]:
+    """Decode a verified message into steps and trades (schema.STEP_COLUMNS, TRADE_COLUMNS), each a contiguous array.
 
     Args:
         message: The message.
@@ -38,42 +53,74 @@ def decode(
     Raises:
         DecodeError: The content contradicts the seal. No other exception is raised.
     """
-    try:
-        if decoded_size(message) > MAX_DECODED:
-            raise DecodeError(f"a batch of more than {MAX_DECODED >> 20} MiB")
-        schema, options = _reading(extra, columns)
-        batch = pa.ipc.open_stream(pa.py_buffer(schema + message), options=options).read_next_batch()
-        batch.validate(full=True)
-        _check(batch, seal)
-    except (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, EOFError, StopIteration) as error:
-        raise DecodeError(str(error)) from error
-    return batch
+    reader = _reader_of(extra, columns)
+    buffers = _decoded(message, reader, seal)[1]
+    rows, lists = seal.steps, 1 + 2 * len(reader.columns)
+    steps = {
+        name: _values(data, dtype, rows) for (name, dtype), data in zip(reader.columns, buffers[2:lists:2], strict=True)
+    }
+    if not seal.trades:
+        return steps, no_trades()
+    values = zip(_TRADE_DTYPES.items(), buffers[lists + 4 :: 2], strict=True)
+    return steps, {name: np.frombuffer(data, dtype, seal.trades) for (name, dtype), data in values}
 
 
-@functools.lru_cache(maxsize=64)
-def _reading(extra: tuple[str, ...], columns: tuple[str, ...] | None) -> tuple[bytes, pa.ipc.IpcReadOptions]:
-    """Return the schema message that a stream of one batch starts with, and the options to read it.
+class _Reader(NamedTuple):
+    """How Arrow reads a stream of one batch.
 
     The stream is read in one thread, an option that `read_record_batch` does not have. Several threads take more than twice
     as long for thirty small buffers, and even longer while a training keeps all cores busy.
+
+    Attributes:
+        schema: The message that the stream starts with.
+        options: The options to read it.
+        columns: Names and types of the columns of steps that are decoded.
     """
+
+    schema: bytes
+    options: pa.ipc.IpcReadOptions
+    columns: tuple[tuple[str, np.dtype[Any]], ...]
+
+
+@functools.lru_cache(maxsize=64)
+def _reader_of(extra: tuple[str, ...], columns: tuple[str, ...] | None) -> _Reader:
     schema = arrow_schema(extra)
+    names = schema.names[:-1] if columns is None else columns
     wanted = None if columns is None else [*map(schema.names.index, columns), len(schema) - 1]
-    return schema.serialize().to_pybytes(), pa.ipc.IpcReadOptions(use_threads=False, included_fields=wanted)
+    options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=wanted)
+    typed = tuple((name, _STEP_DTYPES.get(name, _FLOAT64)) for name in names)
+    return _Reader(schema.serialize().to_pybytes(), options, typed)
 
 
-def _check(batch: pa.RecordBatch, seal: Seal) -> None:
+def _decoded(message: bytes, reader: _Reader, seal: Seal) -> tuple[pa.RecordBatch, list[Any]]:
+    """Return the batch of a message and its buffers; raise DecodeError if it contradicts its seal."""
+    try:
+        if decoded_size(message) > MAX_DECODED:
+            raise DecodeError(f"a batch of more than {MAX_DECODED >> 20} MiB")
+        stream = pa.ipc.open_stream(pa.py_buffer(reader.schema + message), options=reader.options)
+        batch = stream.read_next_batch()
+        batch.validate(full=True)
+        buffers = _buffers_of(batch)
+        _check(batch, buffers, seal)
+    except (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, EOFError, StopIteration) as error:
+        raise DecodeError(str(error)) from error
+    return batch, buffers
+
+
+_is_buffer = functools.partial(operator.is_not, None)
+
+
+def _check(batch: pa.RecordBatch, buffers: list[Any], seal: Seal) -> None:
     """Check a batch that Arrow has validated. All buffers are requested at once, because each call of Arrow is expensive."""
-    buffers, columns = _buffers_of(batch), batch.num_columns - 1
+    columns = batch.num_columns - 1
     lists = 1 + 2 * columns
-    validity = (buffers[0], *buffers[1 : lists + 1 : 2], buffers[lists + 2], *buffers[lists + 3 :: 2])
-    if any(known is not None for known in validity):
+    if any(map(_is_buffer, (buffers[0], *buffers[1 : lists + 1 : 2], buffers[lists + 2], *buffers[lists + 3 :: 2]))):
         _check_nulls(batch)
     if batch.num_rows != seal.steps or _trades_in(buffers, lists, seal.steps) != seal.trades:
         raise DecodeError("a batch with other rows than its seal says")
-    if columns and not _counts_up(np.frombuffer(buffers[2] or b"", _INT64, seal.steps), seal.first_step):
+    if columns and not _counts_up(buffers[2], seal.first_step, seal.steps):
         raise DecodeError("a batch with other steps than its seal says")
-    if seal.trades and not _counts_up(np.frombuffer(buffers[lists + 4], _INT64, seal.trades), seal.first_trade):
+    if not _counts_up(buffers[lists + 4], seal.first_trade, seal.trades):
         raise DecodeError("a batch with other trades than its seal says")
 
 
@@ -114,27 +161,18 @@ def _nulls_are_times(name: str, column: pa.Array) -> bool:
     return name in MARKET_TIMES and int(np.count_nonzero(numpy_of(column) == UNKNOWN_TIME)) == column.null_count
 
 
-def _counts_up(values: NDArray[np.int64], first: int) -> bool:
-    return not len(values) or (int(values[0]) == first and bool((values[1:] - values[:-1] == 1).all()))
+def _counts_up(data: Any, first: int, count: int) -> bool:
+    """Return True if a buffer holds this many whole numbers, each one more than the last."""
+    if not count:
+        return True
+    counted: bool = np.logical_and.reduce(np.frombuffer(data, _INT64, count) == np.arange(first, first + count))
+    return counted
 
 
-def block_of(batch: pa.RecordBatch) -> tuple[Columns, Columns]:
-    """Return the steps and trades of a batch from `decode` as contiguous arrays (schema.STEP_COLUMNS, TRADE_COLUMNS)."""
-    names, rows, buffers = batch.schema.names[:-1], batch.num_rows, _buffers_of(batch)
-    lists = 1 + 2 * len(names)
-    closed = _trades_in(buffers, lists, rows)
-    steps = {name: _values(buffer, name, rows) for name, buffer in zip(names, buffers[2:lists:2], strict=True)}
-    if not closed:
-        return steps, no_trades()
-    values = zip(TRADE_COLUMNS, buffers[lists + 4 :: 2], strict=True)
-    return steps, {name: np.frombuffer(buffer, _TRADE_DTYPES[name], closed) for name, buffer in values}
-
-
-def _values(data: Any, name: str, count: int) -> NDArray[Any]:
-    dtype = _STEP_DTYPES.get(name, _FLOAT64)
+def _values(data: Any, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     if not count:
         return np.empty(0, dtype)
-    if dtype == _BOOL:
+    if dtype is _BOOL:
         return np.unpackbits(np.frombuffer(data, np.uint8), count=count, bitorder="little").view(_BOOL)
     return np.frombuffer(data, dtype, count)
 

@@ -8,6 +8,7 @@ Buffer(offset, length), KeyValue(key, value).
 
 from __future__ import annotations
 
+import operator
 import struct
 
 from journal.format.schema import MAX_BUFFERS
@@ -61,13 +62,16 @@ def _decoded_size(message: bytes) -> int:
         raise ValueError("the message's metadata is malformed")
     compressed, total = bool(slot_of(message, batch, _COMPRESSION)), rows
     places = struct.unpack_from(f"<{2 * count}q", message, buffers + 4)
+    offsets, lengths = places[::2], places[1::2]
     if min(places, default=0) < 0:
         raise ValueError("a buffer before its message")
-    end, unpack = len(message) - body, _unpack_i64
-    for offset, length in zip(places[::2], places[1::2], strict=True):
-        if offset + length > end:
-            raise ValueError("a buffer reaches beyond its message")
-        if compressed and length >= 8:
+    if max(map(operator.add, offsets, lengths), default=0) > len(message) - body:
+        raise ValueError("a buffer reaches beyond its message")
+    if not compressed:
+        return int(rows + sum(lengths))
+    unpack = _unpack_i64
+    for offset, length in zip(offsets, lengths, strict=True):
+        if length >= 8:
             (stated,) = unpack(message, body + offset)
             if stated < -1:
                 raise ValueError("a compressed buffer of negative length")

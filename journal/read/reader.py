@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from journal.errors import JournalAccessError, NotAJournalError
 from journal.format.checksum import journal_seed
-from journal.format.decoding import DecodeError, block_of, decode
+from journal.format.decoding import DecodeError, decode, decode_block
 from journal.format.footer import Footer
 from journal.format.frames import (
     TRADE_TYPE,
     Frame,
+    Seal,
     arrow_schema,
     batch_of,
     seal_of,
@@ -46,6 +47,7 @@ class _Folds(Protocol):
 
 
 F = TypeVar("F", bound=_Folds)
+T = TypeVar("T")
 
 
 class State(enum.StrEnum):
@@ -128,7 +130,7 @@ class Journal:
         self = cls.__new__(cls)
         self._name, self._reopen, self.header = path, functools.partial(FileSource, path), header
         self._seed, self._frames, self.end, self.checkpoint = journal_seed(header.journal_id), [], None, None
-        self.tail_steps, self.tail_trades = rows.steps, rows.trades
+        self._whole, self.tail_steps, self.tail_trades = None, rows.steps, rows.trades
         self.size_bytes, self.stream_end = header_end + tail_size, header_end
         self.footer_intact, self.unknown_records, self.torn = False, {}, False
         self.has_tail = not _is_cut(tail_size, header)
@@ -159,7 +161,7 @@ class Journal:
     def _summarise(self, seen: Snapshot, tail_steps: Columns, tail_trades: Columns) -> None:
         found, scan = seen.walk, seen.scan
         self._seed = journal_seed(self.header.journal_id)
-        self._frames, self.end = seen.frames, seen.end
+        self._frames, self.end, self._whole = seen.frames, seen.end, seen.whole
         self.tail_steps, self.tail_trades = tail_steps, tail_trades
         self.size_bytes = seen.size + (seen.tail_size or 0)
         self.footer_intact = found.footer is not None
@@ -266,8 +268,8 @@ class Journal:
             NotAJournalError: A batch verifies but contradicts its seal. Accidental damage cannot cause this.
             JournalAccessError: The file has changed, or cannot be read.
         """
-        for batch in self._batches(behind, lenient=lenient, columns=columns):
-            yield block_of(batch)
+        decoder = functools.partial(decode_block, columns=columns)
+        yield from self._decoded(self._frames_behind(behind), decoder, lenient=lenient)
         if len(self.tail_steps["step"]):
             yield self.tail_steps, self.tail_trades
 
@@ -300,34 +302,40 @@ class Journal:
             start = int(numbers[-1])
         return folded
 
-    def _batches(
-        self, behind: int = 0, *, lenient: bool = False, columns: tuple[str, ...] | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        wanted = [frame for frame in self._frames if frame.seal.steps and frame.seal.last_step > behind]
-        if not wanted:
-            return
-        with self._reopen() as source:
-            for frame in wanted:
-                try:
-                    yield self._decode(source, frame, columns)
-                except NotAJournalError:
-                    if not lenient:
-                        raise
+    def _frames_behind(self, step: int) -> list[Frame]:
+        return [frame for frame in self._frames if frame.seal.steps and frame.seal.last_step > step]
 
-    def _decode(self, source: Source, frame: Frame, columns: tuple[str, ...] | None = None) -> pa.RecordBatch:
-        """Read, verify and decode a batch. It is verified again, because the file may have changed since the walk."""
-        message = source.read(frame.offset, frame.length)
-        if not verified(message, self._seed) or seal_of(message) != frame.seal:
-            raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
-        try:
-            return decode(message, self.header.about.extra_columns, frame.seal, columns)
-        except DecodeError as error:
-            what = f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} cannot be decoded: {error}"
-            raise NotAJournalError(self.path, what, hint="journal verify says more") from error
+    def _decoded(
+        self, frames: Iterable[Frame], decoder: Callable[[bytes, tuple[str, ...], Seal], T], *, lenient: bool = False
+    ) -> Iterator[T]:
+        """Yield decoded batches. ``lenient`` skips those that verify but contradict their seal."""
+        for frame, message in self._messages(frames):
+            try:
+                yield decoder(message, self.header.about.extra_columns, frame.seal)
+            except DecodeError as error:
+                if lenient:
+                    continue
+                what = (
+                    f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} cannot be decoded: {error}"
+                )
+                raise NotAJournalError(self.path, what, hint="journal verify says more") from error
+
+    def _messages(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, bytes]]:
+        """Yield verified messages. They are read and verified again, because the file may have changed since the walk."""
+        if self._whole is not None:
+            for frame in frames:
+                yield frame, self._whole[frame.offset : frame.offset + frame.length]
+        elif wanted := list(frames):
+            with self._reopen() as source:
+                for frame in wanted:
+                    message = source.read(frame.offset, frame.length)
+                    if not verified(message, self._seed) or seal_of(message) != frame.seal:
+                        raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
+                    yield frame, message
 
     def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
         """Yield intact steps as Arrow record batches, the tail last, without batches up to ``behind``."""
-        yield from self._batches(behind)
+        yield from self._decoded(self._frames_behind(behind), decode)
         if len(self.tail_steps["step"]):
             yield batch_of(self.tail_steps, self.tail_trades, self.header.about.extra_columns)
 
@@ -356,11 +364,9 @@ class Journal:
         return {name: np.concatenate([trades[name] for trades in blocks]) for name in no_trades()}
 
     def _trade_blocks(self) -> Iterator[Columns]:
-        wanted = [frame for frame in self._frames if frame.seal.trades]
-        if wanted:
-            with self._reopen() as source:
-                for frame in wanted:
-                    yield block_of(self._decode(source, frame, ()))[1]
+        frames = (frame for frame in self._frames if frame.seal.trades)
+        for _, trades in self._decoded(frames, functools.partial(decode_block, columns=())):
+            yield trades
         if len(self.tail_trades["pnl"]):
             yield self.tail_trades
 

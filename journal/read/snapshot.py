@@ -33,6 +33,7 @@ class Snapshot:
         tail_size: Bytes of the tail; None if there is no tail.
         tail_failed: Whether the tail is a failed one.
         size: Bytes of the stream.
+        whole: All bytes of the stream of a short closed journal, of which all frames are verified.
     """
 
     walk: Walk
@@ -42,6 +43,7 @@ class Snapshot:
     tail_size: int | None
     tail_failed: bool
     size: int
+    whole: bytes | None = None
 
     @property
     def sealed_step(self) -> int:
@@ -87,7 +89,7 @@ def _read_closed(source: Source, start: bytes, header: Header, header_end: int) 
         return None
     frames = [frame for frame in found.frames if frame.seal.steps or frame.seal.end]
     blank = np.empty(0, layout_of(header.about.extra_columns).dtype)
-    return Snapshot(found, frames, last.end, TailScan(blank), None, False, size)
+    return Snapshot(found, frames, last.end, TailScan(blank), None, False, size, start)
 
 
 def _read_once(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ TRADE_COLUMNS = tuple(column.name for column in completed_trades.columns if colu
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _ROWS = 50_000  # this many trades are converted at once
+_ROWS_A_STATEMENT = (64, 8, 1)  # SQLite takes a third less time for a statement of many rows
 _FIRST_US, _LAST_US = (int((datetime(year, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10**6 for year in (1, 9999))
 Trades = Mapping[str, Any]
 """Trades of an episode by column, TRADE_COLUMNS, each an array of equal length; times in microseconds."""
@@ -57,11 +60,8 @@ def insert_trades(connection: Connection, batch: Sequence[tuple[int, Trades]]) -
 def _for_driver(connection: Connection, columns: Mapping[str, Any], part: slice) -> dict[str, list[Any]]:
     """Convert a part of the columns to lists: times to text, unknown values to None."""
     lists = {name: values[part].tolist() for name, values in columns.items()}
-    # Episodes share their market's bars, so each time is converted once.
-    times_us = list({*lists["entry_time"], *lists["exit_time"]})
-    time = dict(zip(times_us, driver_times(connection, times_us), strict=True))
     for name in ("entry_time", "exit_time"):
-        lists[name] = [time[time_us] for time_us in lists[name]]
+        lists[name] = driver_times(connection, lists[name])
     lists["entry_step"] = [None if step == UNKNOWN_STEP else step for step in lists["entry_step"]]
     return lists
 
@@ -73,9 +73,14 @@ _BESIDES = "ON CONFLICT (episode_id, trade_number) DO NOTHING"
 
 def _insert_rows(connection: Connection, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> None:
     """Insert into SQLite, which stores NaN as NULL."""
-    marks = ", ".join("?" * len(_COLUMNS))
     rows = list(zip(episode_ids, *columns.values(), strict=True))
-    connection.exec_driver_sql(f"{_INTO} VALUES ({marks}) {_BESIDES}", rows)
+    first, marks = 0, f"({', '.join('?' * len(_COLUMNS))})"
+    for together in _ROWS_A_STATEMENT:
+        groups = range(first, len(rows) - together + 1, together)
+        if groups:
+            values = [tuple(chain.from_iterable(rows[at : at + together])) for at in groups]
+            connection.exec_driver_sql(f"{_INTO} VALUES {', '.join([marks] * together)} {_BESIDES}", values)
+            first += len(groups) * together
 
 
 def _insert_arrays(connection: Connection, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> None:
@@ -111,14 +116,23 @@ def trade_counts(connection: Connection, run_id: str) -> dict[int, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def driver_times(connection: Connection, times_us: Sequence[int]) -> tuple[str | None, ...]:
+def driver_times(connection: Connection, times_us: Sequence[int]) -> list[str | None]:
     """Return times as text: for SQLite as SQLAlchemy's DateTime stores it (``2026-11-22 23:59:59.000000``).
 
     Times that no datetime can hold are None. For PostgreSQL the text is quoted, as an array needs it.
     """
-    times = np.asarray(times_us, "<i8")
-    held = (times >= _FIRST_US) & (times <= _LAST_US)
-    text = np.datetime_as_string(np.where(held, times, 0).view("datetime64[us]")).tolist()
-    form = '"{}+00"' if connection.dialect.name == "postgresql" else "{}"
-    pairs = zip(text, held.tolist(), strict=True)
-    return tuple(form.format(time.replace("T", " ")) if inside else None for time, inside in pairs)
+    text_of = _quoted_text_of if connection.dialect.name == "postgresql" else _text_of
+    return [text_of(time_us) for time_us in times_us]
+
+
+@functools.lru_cache(maxsize=1 << 14)  # the episodes of a run share their market's bars
+def _text_of(time_us: int) -> str | None:
+    if not _FIRST_US <= time_us <= _LAST_US:
+        return None
+    return (_EPOCH + timedelta(microseconds=time_us)).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _quoted_text_of(time_us: int) -> str | None:
+    text = _text_of(time_us)
+    return None if text is None else f'"{text}+00"'

@@ -6,11 +6,9 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from journal import Journal, NotAJournalError, State, read_journal
-from journal.format.decoding import block_of
 from journal.format.slots import Columns
 from journal.read import reader
 from tests.support.journals import DigestFold, MemorySource, rows_of
@@ -119,12 +117,4 @@ def assert_losses_are_named(journal: Journal, whole: Undamaged, left: Left) -> N
 
 def remember_decoded(patch: pytest.MonkeyPatch) -> None:
     """Decode equal messages once: decoding is a pure function, and 100 000 copies differ in one bit each."""
-    patch.setattr(reader, "decode", functools.cache(reader.decode))
-    blocks: dict[int, tuple[object, tuple[Columns, Columns]]] = {}
-
-    def remembered(batch: pa.RecordBatch) -> tuple[Columns, Columns]:
-        if id(batch) not in blocks:
-            blocks[id(batch)] = batch, block_of(batch)
-        return blocks[id(batch)][1]
-
-    patch.setattr(reader, "block_of", remembered)
+    patch.setattr(reader, "decode_block", functools.cache(reader.decode_block))
