@@ -96,6 +96,8 @@ class ClusterPass(Pass):
         root = self.settings.journal_root or Path(row.journal_root)
         run = run_state(row.run_id, root, self._observer)
         found, report = self._find(table, row.run_id, root), PassReport()
+        if self._nodes.should_stop() and self._over():  # a node without an answer has not failed
+            return
         markers = [place.marker for place in found.places.values() if place.marker is not None]
         is_dead = all(one.liveness is Liveness.DEAD for one in markers)
         self._driver = next((one for one in markers if one.original and is_dead), None)
@@ -146,8 +148,7 @@ class ClusterPass(Pass):
                     unseen[journal_id] = row
                 else:
                     by_node.setdefault(node, []).append((journal_id, row))
-                    judged[node] += 1
-            self._judge_batch(run, found, by_node, report)
+            self._judge_batch(run, found, by_node, report, judged)
         return unseen, judged
 
     def _all_candidates(self, run: RunState, ids: Mapping[str, Any]) -> Iterator[Candidate]:
@@ -170,29 +171,29 @@ class ClusterPass(Pass):
             yield from ((journal_id, None) for journal_id in part if journal_id not in known)
 
     def _judge_batch(
-        self, run: RunState, found: Found, by_node: Mapping[str, Sequence[Candidate]], report: PassReport
+        self,
+        run: RunState,
+        found: Found,
+        by_node: Mapping[str, Sequence[Candidate]],
+        report: PassReport,
+        judged: Counter[str],
     ) -> None:
-        """Let all nodes judge their part of a batch at the same time, and write their verdicts."""
-        given = {
-            node: (
-                run.run_id,
-                run.root,
-                candidates,
-                self.settings,
-                self._now,
-                self.pass_id,
-                self._hooks.listening,
-                self._driver,
-            )
-            for node, candidates in by_node.items()
-        }
+        """Let all nodes judge their part of a batch at the same time, write their verdicts, and count them by node.
+
+        If the pass is stopped meanwhile, the episodes of nodes without an answer are left to the next pass.
+        """
+        of_pass = self.settings, self._now, self.pass_id, self._hooks.listening, self._driver
+        given = {node: (run.run_id, run.root, candidates, *of_pass) for node, candidates in by_node.items()}
         works = []
         for node, answer in self._nodes.call(judge_here, given).items():
             if not isinstance(answer, Judged):
+                if self._nodes.should_stop():
+                    continue
                 for journal_id, row in by_node[node]:
                     why = f"the node {found.name_of(node)} did not judge them: {answer.why}"
                     self._let_wait(run, journal_id, row, why, report, JournalState.OPEN)
                 continue
+            judged[node] += len(by_node[node])
             answer.report.stranded = Counter({f"{why}{_ASSUME}": n for why, n in answer.report.stranded.items()})
             report.merge(answer.report)
             for item in answer.items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,11 +40,13 @@ class RayNodes:
 
     Args:
         address: The cluster's address, or ``auto`` for the cluster of this machine.
-        should_stop: Called while nodes work. If it returns True, do not wait for them any longer.
+        should_stop: Called while nodes work. If it returns True, do not wait for them any longer. It must go on to return
+            True.
 
     Attributes:
         address: The address that was passed to Ray.
         should_stop: The function that was given.
+        deadline: The end of the pass by `time.monotonic`. A node that has not answered by then has failed.
 
     Raises:
         ClusterError: No cluster answers at this address, or it cannot be joined.
@@ -51,6 +54,7 @@ class RayNodes:
 
     def __init__(self, address: str, should_stop: Callable[[], bool] = lambda: False) -> None:
         self.should_stop = should_stop
+        self.deadline = math.inf
         self.address = address = cluster_address(address, _HINT)
         import ray  # an extra, and slow to import; `cluster_address` refuses a wrong address first
 
@@ -83,7 +87,8 @@ class RayNodes:
             arguments: The arguments of each call, by node id.
 
         Returns:
-            The result of each call, or `Failed`, by node id.
+            The result of each call, or `Failed`, by node id. If `should_stop` returns True afterwards, a node that is
+            `Failed` may only have been interrupted.
         """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # Ray is an extra
 
@@ -94,7 +99,7 @@ class RayNodes:
             ).remote(*given)
             for node_id, given in arguments.items()
         }
-        until, open_calls = time.monotonic() + _ANSWER_S, list(asked.values())
+        until, open_calls = min(time.monotonic() + _ANSWER_S, self.deadline), list(asked.values())
         while open_calls and time.monotonic() < until and not self.should_stop():
             _, open_calls = self._ray.wait(open_calls, num_returns=len(open_calls), timeout=_LOOK_S)
         for one in open_calls:
@@ -103,7 +108,8 @@ class RayNodes:
 
     def _result(self, answer: Any, is_ready: bool) -> Any:
         if not is_ready:
-            return Failed("it was not asked to the end" if self.should_stop() else f"no answer within {_ANSWER_S:g} s")
+            is_late = time.monotonic() >= self.deadline
+            return Failed("no answer before the pass's deadline" if is_late else f"no answer within {_ANSWER_S:g} s")
         try:
             return self._ray.get(answer)
         except Exception as error:  # one node's error must not affect the others

@@ -127,7 +127,7 @@ def _record(run_ids: Sequence[str] | None, pass_id: str, deadline_s: float) -> P
         _ignore_signals()  # again: Ray's own handler for SIGTERM ends the process
     engine, settings, nodes, memory = _joined
     cluster_address(nodes.address, _HINT)  # before each pass: Ray waits for a head that does not answer
-    nodes.should_stop = should_stop
+    nodes.should_stop, nodes.deadline = told.is_set, over
     try:
         return record_pass(
             ClusterPass(engine, settings, Hooks(should_stop=should_stop), nodes, pass_id, memory), run_ids

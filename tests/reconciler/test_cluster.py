@@ -13,22 +13,27 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from reconciler.cluster import ClusterPass
 from reconciler.ray_nodes import RayNodes
 from reconciler.report import Hooks, PassReport
 from reconciler.settings import Settings
-from rsc.db.session import open_engine
+from rsc.db import runs
+from rsc.db.session import open_engine, reading
+from rsc.db.tolerant import UnreadableRow
 from rsc.db.upgrade import upgrade
 from tests.postgres import PostgresServer
 from tests.reconciler.daemons import Process, get, until
 from tests.reconciler.others import OtherDisk, Reconciling
 from tests.reconciler.test_swarm import figures, populate, quiet_copy
-from tests.reconciler.world import World
+from tests.reconciler.world import LATER, World
+from tests.rllib import kill_all
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.rllib
@@ -201,6 +206,27 @@ def test_reconcile_ray__a_node_that_does_not_answer_or_fails__its_episodes_wait(
     assert {status_of(world, name) for name in disk.journals} == {"started"}
 
 
+@pytest.mark.parametrize("task", ["list_here", "judge_here"])
+def test_reconcile_ray__stopped_while_a_node_works__says_nothing_of_the_node(
+    world: World, nodes: RayNodes, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    first, stop = world.dead(), threading.Event()
+    monkeypatch.setattr(f"reconciler.cluster.{task}", _never_answers)
+    monkeypatch.setattr(nodes, "should_stop", stop.is_set)
+    timer = threading.Timer(1.0, stop.set)
+    timer.start()
+    said = ClusterPass(world.engine, LATER, Hooks(should_stop=stop.is_set), nodes).run([world.run_id])
+    timer.join()
+    assert (said.stopped, said.failures, said.unlookable, said.waiting) == (True, [], [], 0)
+    assert [one for one in said.nodes if one["judged"]] == []
+    assert status_of(world, first) == "started"
+    with monkeypatch.context() as patch:
+        patch.setattr(nodes, "should_stop", lambda: False)
+        patch.setattr(nodes, "deadline", time.monotonic() + 1.0)
+        (said_of_deadline,) = made(world, nodes).failures[:1]
+    assert "no answer before the pass's deadline" in said_of_deadline
+
+
 def _never_answers(*_: Any) -> None:
     time.sleep(100)
 
@@ -230,6 +256,43 @@ def test_daemon_ray__judges_on_the_nodes_and_joins_again_after_its_ray_process_i
     finally:
         daemon.kill()
         alive.close()
+
+
+def test_daemon_ray__stopped_while_a_node_does_not_answer__exits_without_a_word_of_the_node(
+    world: World, cluster: Any
+) -> None:
+    words = ("--all", "--database-url", str(world.engine.url), "--grace", "0s", "--every", "0.5s", "--ray")
+    daemon = Process(*words, cluster.address)
+    workers: list[psutil.Process] = []
+    try:
+        first = world.dead()
+        until(lambda: status_of(world, first) == "truncated", what="the first pass")
+        alive = world.episode(5)  # so that each pass asks the nodes
+        workers = [one for one in psutil.Process().children(recursive=True) if _is_worker(one)]
+        assert workers
+        for one in workers:
+            one.suspend()
+        until(lambda: _seconds_of_open_pass(world) > 2, what="a pass that waits for a node")
+        assert daemon.stop(signal.SIGTERM) == 0
+        assert [line for line in daemon.lines if "error" in line or "cannot be looked at" in line] == []
+        assert daemon.said("stopped")
+        alive.close()
+    finally:
+        daemon.kill()
+        kill_all(workers)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    """True if a process is a worker of Ray, which runs tasks."""
+    return process.name().startswith("ray::") and "Agent" not in process.name()
+
+
+def _seconds_of_open_pass(world: World) -> float:
+    """For how long the newest pass has been running; 0 if it has ended."""
+    with reading(world.engine) as connection:
+        newest = runs.last_passes(connection, 1)[0]
+    assert not isinstance(newest, UnreadableRow)
+    return 0.0 if newest.end_time else (datetime.now(UTC) - newest.start_time).total_seconds()
 
 
 def _ray_process_of(daemon: Process) -> int:
