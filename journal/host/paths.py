@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,19 +97,22 @@ def list_runs(root: Path | str) -> Iterator[str]:
             yield entry.name
 
 
-def list_journals(root: Path | str, run_id: str) -> Iterator[str]:
+def list_journals(root: Path | str, run_id: str, known: Container[str] = ()) -> Iterator[str]:
     """Yield the ids of all journals of a run, unsorted. Skip names that no writer creates.
 
     Args:
         root: The journal root.
         run_id: The run.
+        known: Ids to leave out.
 
     Raises:
         UnsafeNameError: The run id is not a safe name.
     """
     for entry in _scan(run_dir(root, run_id)):
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix == STREAM_SUFFIX and NAME_PATTERN.fullmatch(stem):
+        name = entry.name
+        if not name.endswith(STREAM_SUFFIX) or (stem := name[: -len(STREAM_SUFFIX)]) in known:
+            continue
+        if NAME_PATTERN.fullmatch(stem):
             yield stem
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from journal.errors import JournalError
 from journal.format.schema import MAX_SIDE_FILE
@@ -112,8 +114,8 @@ class RunMirror:
                 self._open[journal_id] = Progress(journal_id, sent, step)
 
     def _collect(self) -> tuple[list[Draft], list[Progress], bool, int]:
-        for journal_id in list_journals(self._root, self._run_id):
-            if journal_id not in self._done and journal_id not in self._open:
+        for journal_id in list_journals(self._root, self._run_id, self._done):
+            if journal_id not in self._open:
                 self._open[journal_id] = Progress(journal_id)
         drafts, marker = self._new_marker()
         progress: list[Progress] = []
