@@ -106,8 +106,9 @@ Examples:
     "presume_lost_s",
     type=DURATION,
     metavar="AGE",
-    help="With --ray, or with a mirror's URL as --journal-root: treat a node that Ray does not list as lost, once nothing"
-    " was written to its mirror for this long.",
+    help="With --ray: treat also a node that Ray does not list as lost, once nothing was written to its mirror for this"
+    " long. With a mirror's URL as --journal-root: treat every writer as dead; fail if the mirror of the run was written"
+    " more recently.",
 )
 @click.option("--rebuild", is_flag=True, help="First restore the rows of runs that the database has lost.")
 @click.option("--audit", is_flag=True, help="Compare ended rows with their journals; change nothing.")

@@ -80,7 +80,8 @@ def command(run_id: str, database_url: str | None, journal_root: Path | None, as
     RUN_ID is a run's id, the unique beginning of one, or `latest`.
 
     A record is complete if the run has ended and has episodes, each episode has ended with every key metric and all
-    its trades, and each journal has a row.
+    its trades, and each journal has a row. Key metrics are values, pnl, Sharpe ratio, drawdown, win rate, reward, and
+    the numbers of steps and trades.
 
     Rows are not compared with journals: `reconcile --audit` does that.
 

@@ -52,7 +52,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.option(
     "--checkpoint",
     type=click.Choice(["best", "last"]),
-    help="The saved policy to play.  [default: best, if there are validation bars]",
+    help="The saved policy to play.  [default: best if the training had validation bars, else last]",
 )
 @click.option("--run-id", help="Id of the evaluation's run.  [default: made from the time]")
 @options.journal_root
