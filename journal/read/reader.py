@@ -123,9 +123,14 @@ class Journal:
 
     @classmethod
     def of_tail(cls, path: str, header: Header, header_end: int, rows: Rows, tail_size: int) -> Journal:
-        """Return the journal at ``path``, which holds nothing but its header and an undamaged tail with these rows.
+        """Return an open journal of a header and an undamaged tail. The caller has verified both, and the file's name.
 
-        The caller has verified both, and that the file's name is the journal's.
+        Args:
+            path: The stream, which holds nothing but the header.
+            header: Its header.
+            header_end: The size of the header in bytes, which is also the size of the stream.
+            rows: The steps and trades of the tail, and the number of trades that the steps state.
+            tail_size: The size of the tail's file in bytes.
         """
         self = cls.__new__(cls)
         self._name, self._reopen, self.header = path, functools.partial(FileSource, path), header
@@ -334,7 +339,15 @@ class Journal:
                     yield frame, message
 
     def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
-        """Yield intact steps as Arrow record batches, the tail last, without batches up to ``behind``."""
+        """Yield intact steps as Arrow record batches, the tail last.
+
+        Args:
+            behind: Leave out the sealed batches whose last step is at most this number. The tail is always yielded.
+
+        Raises:
+            JournalAccessError: The stream changed after this journal was read, or can no longer be read.
+            NotAJournalError: A batch that verifies cannot be decoded.
+        """
         yield from self._decoded(self._frames_behind(behind), decode)
         if len(self.tail_steps["step"]):
             yield batch_of(self.tail_steps, self.tail_trades, self.header.about.extra_columns)
