@@ -123,14 +123,9 @@ class Journal:
 
     @classmethod
     def of_tail(cls, path: str, header: Header, header_end: int, rows: Rows, tail_size: int) -> Journal:
-        """Return an open journal of a header and an undamaged tail. The caller has verified both, and the file's name.
+        """Return an open journal of a header and a tail, both verified by the caller, as is the file's name.
 
-        Args:
-            path: The stream, which holds nothing but the header.
-            header: Its header.
-            header_end: The size of the header in bytes, which is also the size of the stream.
-            rows: The steps and trades of the tail, and the number of trades that the steps state.
-            tail_size: The size of the tail's file in bytes.
+        ``header_end`` is the size of the stream, which holds only the header; ``tail_size`` is that of the tail, in bytes.
         """
         self = cls.__new__(cls)
         self._name, self._reopen, self.header = path, functools.partial(FileSource, path), header
@@ -339,15 +334,7 @@ class Journal:
                     yield frame, message
 
     def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
-        """Yield intact steps as Arrow record batches, the tail last.
-
-        Args:
-            behind: Leave out the sealed batches whose last step is at most this number. The tail is always yielded.
-
-        Raises:
-            JournalAccessError: The stream changed after this journal was read, or can no longer be read.
-            NotAJournalError: A batch that verifies cannot be decoded.
-        """
+        """Yield intact steps as Arrow record batches, the tail last. Leave out batches of steps up to ``behind``."""
         yield from self._decoded(self._frames_behind(behind), decode)
         if len(self.tail_steps["step"]):
             yield batch_of(self.tail_steps, self.tail_trades, self.header.about.extra_columns)
