@@ -9,13 +9,16 @@ import os
 import platform
 import re
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs" / "benchmarks.md"
+sys.path.append(str(ROOT))  # some benchmarks use servers of the tests
 _PACKAGES = ("numpy", "pyarrow", "msgspec", "gymnasium", "ray", "torch")
 Cell = str | float
 
