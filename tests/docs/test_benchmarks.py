@@ -18,7 +18,7 @@ HARNESS = runpy.run_path(str(FOLDER / "harness.py"))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_benchmark__help__names_the_common_options(name: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # as `make bench` calls them
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # as in `make bench`
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--help"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert told.returncode == 0, told.stderr
