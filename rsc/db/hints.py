@@ -26,6 +26,7 @@ _OF_POSTGRESQL = (
     ("unsupported startup parameter", "add the parameter to `ignore_startup_parameters` of pgbouncer, or drop it"),
     ("name server", "check the host's name and the network"),
     ("statement timeout", "its `statement_timeout` is too short: the database, the role or the URL sets it"),
+    ("connection timeout", "start the server, or check the network and the database URL"),
     ("timeout", "another program holds its tables; try again"),
     ("no password supplied", "give the password by $PGPASSWORD or ~/.pgpass"),
     ("authentication failed", "check user and password"),

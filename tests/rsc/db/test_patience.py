@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from rsc.db.hints import unusable
 from rsc.db.session import open_engine, reading
 
 pytestmark = pytest.mark.postgres
@@ -49,9 +50,10 @@ def test_server_that_is_stopped__connecting__costs_its_timeout(postgres_server, 
     engine = open_engine(postgres_server.url(), timeout_s=2.0)
     stopped()
     began = time.monotonic()
-    with pytest.raises(OperationalError):
+    with pytest.raises(OperationalError) as raised:
         engine.connect()
     assert time.monotonic() - began < 5
+    assert "start the server" in str(unusable(engine, raised.value))
     engine.dispose()
 
 
