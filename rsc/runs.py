@@ -34,7 +34,7 @@ from journal.host.paths import check_name, run_dir
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults, mirroring
 from rsc.provenance import provenance
-from rsc.recording.episode import JournalSettings, listen_for_failures
+from rsc.recording.episode import JournalSettings, listen
 from rsc.recording.factory import MakeEnv, RecordedMaker, record_env, recorders_of
 from rsc.settling import FailedJournals, settle
 from rsc.versions import warn_of_unsupported
@@ -143,6 +143,9 @@ class Run:
         """Mirror the journals of this node until the run ends. Arguments as for `mirroring.mirror_run`."""
         self.mirror = url
         self._node_mirror = mirroring.mirror_run(self.journal_root, self.run_id, url, every_s, node_id)
+
+    def journal_closed(self, writer: JournalWriter) -> None:
+        """Do nothing: the rows are written when the run ends."""
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
         """Record at once, in a thread, that later steps of an episode are lost: the disk may lose its whole journal."""
@@ -262,7 +265,7 @@ def start_run(
         str(root), run_id, durability, checkpoint_every_steps, on_error, EndReason.RESET, observations
     )
     run = Run(settings, url, marker)
-    listen_for_failures(run_id, run)
+    listen(run_id, run)
     run.mirror_to(mirror_url, mirror_every_s)
     return run
 

@@ -250,28 +250,31 @@ class Header:
         Raises:
             JournalValueError: No JSON of the header would be accepted.
         """
+        return self.encoded()[0]
+
+    def encoded(self) -> tuple[bytes, Header]:
+        """Return the JSON, and the header that readers decode from it; raise as `to_json` does."""
         about = self.about
         try:
             data = msgspec.json.encode(self)
-            read, free = self.from_json(data).about, [about.env_config, about.notes, about.account]
+            read, free = self.from_json(data), [about.env_config, about.notes, about.account]
             msgspec.msgpack.encode(free)  # it refuses integers beyond 64 bits
             # What encoding and decoding give back unchanged is plain. To see that takes half the time of converting it.
-            if within_limits(data) and [read.env_config, read.notes, read.account] == free:
-                return data
+            if within_limits(data) and [read.about.env_config, read.about.notes, read.about.account] == free:
+                return data, read
         except Exception:  # a user's object may fail in any way
             return self._converted()
         return self._converted()
 
-    def _converted(self) -> bytes:
+    def _converted(self) -> tuple[bytes, Header]:
         about = self.about
         env_config, notes, account = plain(about.env_config, about.notes, about.account)
         written = {**vars(about), "env_config": env_config, "notes": notes, "account": account}
         try:
             data = msgspec.json.encode({**vars(self), "about": written})
-            self.from_json(data)  # a header that a reader would refuse is never written
+            return data, self.from_json(data)  # a header that a reader would refuse is never written
         except (ValueError, TypeError, OverflowError) as error:
             raise JournalValueError("the header", about, "one that readers accept") from error
-        return data
 
     @staticmethod
     def from_json(data: bytes) -> Header:

@@ -42,7 +42,7 @@ class SlotLayout:
         floats = [(name, "<f8") for name in (*STEP_FLOATS, *map(_EXTRA.__add__, extra))]
         self.dtype = np.dtype([("wall_time_ns", "<i8"), ("market_time", "<i8"), *floats, *end])
         assert self.dtype.itemsize == self.size
-        self._no_steps = self.step_columns(self.words(np.empty(0, self.dtype)))
+        self.no_rows = self.step_columns(self.words(np.empty(0, self.dtype))), no_trades()
 
     def pack_failed(self, step: int) -> bytes:
         """Return the body of the slot which says that a write failed, and that ``step`` and later steps are lost."""
@@ -51,7 +51,7 @@ class SlotLayout:
     def columns(self, slots: NDArray[np.void]) -> tuple[Columns, Columns]:
         """Return the steps and trades of verified slots: a contiguous array per column of STEP_COLUMNS and TRADE_COLUMNS."""
         if not len(slots):  # most closed journals, so the arrays are made once; do not write to them
-            return self._no_steps, no_trades()
+            return self.no_rows
         is_step = slots["kind"] == STEP
         if np.logical_and.reduce(is_step):
             return self.step_columns(self.words(slots)), no_trades()

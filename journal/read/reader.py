@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import enum
-import errno
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,28 +15,26 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from journal.errors import JournalAccessError, NotAJournalError
+from journal.errors import NotAJournalError
 from journal.format.checksum import journal_seed
-from journal.format.decoding import DecodeError, decode, decode_block
+from journal.format.decoding import decode, decode_block
 from journal.format.footer import Footer
 from journal.format.frames import (
     TRADE_TYPE,
     Frame,
-    Seal,
     arrow_schema,
     batch_of,
-    seal_of,
-    verified,
 )
 from journal.format.header import Header, from_microseconds
 from journal.format.schema import MAX_TAIL_BYTES, RECOVERED_NOTE, EndReason
 from journal.format.slots import TERMINATED, Columns, layout_of, no_trades
 from journal.format.tails import Rows
 from journal.host.paths import parse_journal_path
+from journal.read.batches import Batches
 from journal.read.headers import header_in
 from journal.read.losses import Extent, losses
 from journal.read.snapshot import Snapshot, take_snapshot
-from journal.read.source import FileSource, Source
+from journal.read.source import FileSource, Source, kept_open
 
 _FIRST_READ = 1 << 16
 
@@ -47,7 +44,6 @@ class _Folds(Protocol):
 
 
 F = TypeVar("F", bound=_Folds)
-T = TypeVar("T")
 
 
 class State(enum.StrEnum):
@@ -110,10 +106,12 @@ class Journal:
         tail_lost: Whether the tail is missing, so that an unknown number of steps is lost.
     """
 
+    _block: tuple[Columns, Columns] | None = None  # the rows of the only batch, if they are known
+
     def __init__(self, source: Source, reopen: Callable[[], AbstractContextManager[Source]] | None = None) -> None:
         """Read from ``source``. ``reopen`` opens it again when rows are needed and ``source`` is closed."""
         self._name = source.name  # not a Path: creating one takes as long as opening the file
-        self._reopen = reopen or functools.partial(_kept_open, source)
+        self._reopen = reopen or functools.partial(kept_open, source)
         size = source.size()
         start = source.read(0, min(size, _FIRST_READ)) if size else b""
         self.header, header_end = header_in(source, start, size)
@@ -129,8 +127,9 @@ class Journal:
         """
         self = cls.__new__(cls)
         self._name, self._reopen, self.header = path, functools.partial(FileSource, path), header
-        self._seed, self._frames, self.end, self.checkpoint = journal_seed(header.journal_id), [], None, None
-        self._whole, self.tail_steps, self.tail_trades = None, rows.steps, rows.trades
+        self._frames, self.end, self.checkpoint = [], None, None
+        self.tail_steps, self.tail_trades = rows.steps, rows.trades
+        self._batches = self._batches_of()
         self.size_bytes, self.stream_end = header_end + tail_size, header_end
         self.footer_intact, self.unknown_records, self.torn = False, {}, False
         self.has_tail = not _is_cut(tail_size, header)
@@ -141,6 +140,35 @@ class Journal:
         self.findings, self.steps_lost, self.trades_lost = (), 0, max(written - self.trade_count, 0)
         self.state = State.OPEN
         return self
+
+    @classmethod
+    def of_batch(cls, path: str, header: Header, frame: Frame, block: tuple[Columns, Columns], size: int) -> Journal:
+        """Return the closed journal at ``path``, which its writer has just written, as `read_journal` returns it.
+
+        Args:
+            path: Its stream.
+            header: The header, as readers decode it.
+            frame: Its only batch, which has its end.
+            block: The steps and trades of this batch.
+            size: Bytes of the stream.
+        """
+        self = cls.__new__(cls)
+        self._name, self._reopen, self.header = path, functools.partial(FileSource, path), header
+        self._frames, self.end, self._block = [frame], frame.seal.end, block
+        self._batches = self._batches_of()
+        self.tail_steps, self.tail_trades = layout_of(header.about.extra_columns).no_rows
+        self.size_bytes, self.stream_end = size, frame.offset + frame.length
+        self.footer_intact, self.unknown_records, self.torn, self.has_tail = True, {}, False, False
+        self.step_count, self.trade_count = frame.seal.steps, frame.seal.trades
+        self._set_last()
+        self._set_checkpoint(None)
+        self.findings, self.steps_lost, self.trades_lost, self.metrics_step = (), 0, 0, frame.seal.last_step
+        self.state = State.CLOSED
+        return self
+
+    def _batches_of(self, whole: bytes | None = None) -> Batches:
+        seed, extra = journal_seed(self.header.journal_id), self.header.about.extra_columns
+        return Batches(self._name, extra, seed, self._reopen, whole)
 
     @functools.cached_property
     def path(self) -> Path:
@@ -160,8 +188,8 @@ class Journal:
 
     def _summarise(self, seen: Snapshot, tail_steps: Columns, tail_trades: Columns) -> None:
         found, scan = seen.walk, seen.scan
-        self._seed = journal_seed(self.header.journal_id)
-        self._frames, self.end, self._whole = seen.frames, seen.end, seen.whole
+        self._frames, self.end = seen.frames, seen.end
+        self._batches = self._batches_of(seen.whole)
         self.tail_steps, self.tail_trades = tail_steps, tail_trades
         self.size_bytes = seen.size + (seen.tail_size or 0)
         self.footer_intact = found.footer is not None
@@ -176,7 +204,7 @@ class Journal:
         extents, self.findings, self.steps_lost, self.trades_lost = losses(seen, self.tail_steps, self.tail_trades)
         self.metrics_step = self._metrics_step(extents)
         # After the step that ended the episode, only the journal's own end can be lost.
-        failed = _has_failed(seen) and self.terminal is None
+        failed = (seen.scan.failed or seen.tail_failed) and self.terminal is None
         self.state = State.CLOSED if self.end else State.FAILED if failed else State.OPEN
 
     def _set_last(self) -> None:
@@ -268,8 +296,12 @@ class Journal:
             NotAJournalError: A batch verifies but contradicts its seal. Accidental damage cannot cause this.
             JournalAccessError: The file has changed, or cannot be read.
         """
+        if self._block is not None:
+            if self.last_step > behind:
+                yield self._block
+            return
         decoder = functools.partial(decode_block, columns=columns)
-        yield from self._decoded(self._frames_behind(behind), decoder, lenient=lenient)
+        yield from self._batches.decoded(self._frames_behind(behind), decoder, lenient=lenient)
         if len(self.tail_steps["step"]):
             yield self.tail_steps, self.tail_trades
 
@@ -305,37 +337,9 @@ class Journal:
     def _frames_behind(self, step: int) -> list[Frame]:
         return [frame for frame in self._frames if frame.seal.steps and frame.seal.last_step > step]
 
-    def _decoded(
-        self, frames: Iterable[Frame], decoder: Callable[[bytes, tuple[str, ...], Seal], T], *, lenient: bool = False
-    ) -> Iterator[T]:
-        """Yield decoded batches. ``lenient`` skips those that verify but contradict their seal."""
-        for frame, message in self._messages(frames):
-            try:
-                yield decoder(message, self.header.about.extra_columns, frame.seal)
-            except DecodeError as error:
-                if lenient:
-                    continue
-                what = (
-                    f"its batch of steps {frame.seal.first_step} to {frame.seal.last_step} cannot be decoded: {error}"
-                )
-                raise NotAJournalError(self.path, what, hint="journal verify says more") from error
-
-    def _messages(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, bytes]]:
-        """Yield verified messages. They are read and verified again, because the file may have changed since the walk."""
-        if self._whole is not None:
-            for frame in frames:
-                yield frame, self._whole[frame.offset : frame.offset + frame.length]
-        elif wanted := list(frames):
-            with self._reopen() as source:
-                for frame in wanted:
-                    message = source.read(frame.offset, frame.length)
-                    if not verified(message, self._seed) or seal_of(message) != frame.seal:
-                        raise JournalAccessError(self.path, OSError(errno.EIO, "it changed while it was read"))
-                    yield frame, message
-
     def batches(self, behind: int = 0) -> Iterator[pa.RecordBatch]:
         """Yield intact steps as Arrow record batches, the tail last. Leave out batches of steps up to ``behind``."""
-        yield from self._decoded(self._frames_behind(behind), decode)
+        yield from self._batches.decoded(self._frames_behind(behind), decode)
         if len(self.tail_steps["step"]):
             yield batch_of(self.tail_steps, self.tail_trades, self.header.about.extra_columns)
 
@@ -364,8 +368,11 @@ class Journal:
         return {name: np.concatenate([trades[name] for trades in blocks]) for name in no_trades()}
 
     def _trade_blocks(self) -> Iterator[Columns]:
+        if self._block is not None:
+            yield self._block[1]
+            return
         frames = (frame for frame in self._frames if frame.seal.trades)
-        for _, trades in self._decoded(frames, functools.partial(decode_block, columns=())):
+        for _, trades in self._batches.decoded(frames, functools.partial(decode_block, columns=())):
             yield trades
         if len(self.tail_trades["pnl"]):
             yield self.tail_trades
@@ -375,14 +382,6 @@ def _is_cut(tail_size: int, header: Header) -> bool:
     """Return True if a mapped tail is shorter than its writer made it."""
     least = min(header.checkpoint_every_steps * layout_of(header.about.extra_columns).size, MAX_TAIL_BYTES)
     return header.tail_mapped is True and tail_size < least
-
-
-def _has_failed(seen: Snapshot) -> bool:
-    return seen.scan.failed or seen.tail_failed
-
-
-def _kept_open(source: Source) -> AbstractContextManager[Source]:
-    return nullcontext(source)
 
 
 def _up_to_hole(steps: Columns, trades: Columns) -> tuple[Columns, Columns]:

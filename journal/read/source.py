@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -79,6 +80,11 @@ class FileSource:
 
     def read(self, offset: int, length: int) -> bytes:
         return _read(self._fd, self.name, offset, length)
+
+
+def kept_open(source: Source) -> AbstractContextManager[Source]:
+    """Return a source that its owner closes, for code that opens one."""
+    return nullcontext(source)
 
 
 def _whole(path: str) -> bytes | None:

@@ -18,10 +18,10 @@ from journal.errors import JournalError, JournalExistsError, JournalValueError, 
 from journal.format.checksum import generation_seed
 from journal.format.encoding import encode_header, encoder_of
 from journal.format.footer import Footer
-from journal.format.frames import END_OF_STREAM, End, Seal
+from journal.format.frames import END_OF_STREAM, End, Frame, Seal
 from journal.format.header import About, FileId, Header
 from journal.format.schema import MAX_CHECKPOINT, MAX_TRADES_PER_STEP
-from journal.format.slots import SlotLayout, pack_crc
+from journal.format.slots import Columns, SlotLayout, pack_crc
 from journal.host.files import NewFile, sync_folder, write_all
 from journal.host.paths import failed_path, tail_file
 from journal.read.reader import Journal
@@ -45,10 +45,10 @@ class SealingWriter:
 
     # __slots__, because attribute access is measurable here, and a __dict__ of more than 30 keys is slow.
     __slots__ = (
-        "__weakref__", "_crc", "_durability", "_fd", "_file", "_filled", "_intended_bytes", "_journal_seed", "_kept",
-        "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_on_failure", "_pack", "_place", "_put",
-        "_rows", "_sealed_steps", "_sealed_trades", "_sealing", "_stream_bytes", "_tail", "about", "closed", "failure",
-        "fold", "header", "journal_id", "steps", "trades",
+        "__weakref__", "_batch", "_crc", "_durability", "_fd", "_file", "_filled", "_intended_bytes", "_journal_seed",
+        "_kept", "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_on_failure", "_pack",
+        "_place", "_put", "_readers_header", "_rows", "_sealed_steps", "_sealed_trades", "_sealing", "_stream_bytes",
+        "_tail", "about", "closed", "failure", "fold", "header", "journal_id", "steps", "trades",
     )  # fmt: skip
 
     journal_id: str
@@ -59,6 +59,7 @@ class SealingWriter:
     failure: OSError | None
     closed: bool
     header: Header
+    _batch: tuple[Frame, tuple[Columns, Columns]] | None  # of a closed journal with one batch
     _crc: int
     _durability: str
     _fd: int  # of the stream, with its lock; -1 if it is closed or was not made
@@ -77,6 +78,7 @@ class SealingWriter:
     _on_failure: Callable[[Any, OSError], object] | None
     _place: Place
     _put: Callable[[bytes], int]
+    _readers_header: Header  # as readers decode it
     _rows: list[bytes]  # the writes since the last seal
     _sealed_steps: int
     _sealed_trades: int
@@ -98,6 +100,15 @@ class SealingWriter:
         fd = getattr(self, "_fd", -1)
         if fd >= 0:
             os.close(fd)
+
+    def closed_journal(self) -> Journal | None:
+        """Return the closed journal as `read_journal` would, without reading it.
+
+        None if it must be read: it is not closed, a write failed, or it has several batches.
+        """
+        if self._batch is None or self.failure is not None:
+            return None
+        return Journal.of_batch(self._file, self._readers_header, *self._batch, self._stream_bytes)
 
     def held_files(self) -> tuple[str, ...]:
         """Return the names of the files that must exist, for the thread that renews this process's lease."""
@@ -142,7 +153,8 @@ class SealingWriter:
                 )
                 info = os.fstat(self._fd)
                 self.header = header_of(FileId(info.st_dev, info.st_ino), tail.mapped)
-                header = encode_header(self.header.to_json(), self.about.extra_columns)
+                text, self._readers_header = self.header.encoded()
+                header = encode_header(text, self.about.extra_columns)
                 write_all(self._fd, header)
                 self._place.hold(self._name, self)
                 stream.publish()
@@ -211,11 +223,14 @@ class SealingWriter:
             self._fail(OSError(errno.EBUSY, "several threads append to it at once"))
         if self.failure is None:
             message = encoder_of(self.about.extra_columns).encode(steps, trades, seal, self._journal_seed)
+            frame = Frame(self._stream_bytes, len(message), seal)
             try:
                 self._write_seal(message, seal)
             except OSError as error:
                 self._keep(trades)
                 self._fail(error)
+            else:
+                self._batch = (frame, (steps, trades)) if end is not None and seal.first_step == 1 else None
         else:
             self._keep(trades)
         self._rows = []

@@ -132,7 +132,7 @@ class JournalWriter(SealingWriter):
         self._journal_seed = self._mask = journal_seed(self.journal_id)
         self._crc = generation_seed(self.journal_id, 1)
         self._fd = -1
-        self._tail = None
+        self._tail = self._batch = None
         self._put = nowhere
         self._lost = None
         self._place = lease.keep(run_dir(root, run_id))

@@ -32,19 +32,23 @@ _REWARD_WRAPPERS = ("NormalizeReward",)
 _said: set[str] = set()
 
 
-class FailureListener(Protocol):
-    """Gets a call when a journal of its run fails."""
+class JournalListener(Protocol):
+    """Gets a call when a journal of its run is closed, and when one fails."""
+
+    def journal_closed(self, writer: JournalWriter) -> None:
+        """Take the closed journal, if it is of use, so that it is not read. Must not raise."""
+        ...
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
         """Record that the episode's later steps are lost. May be called in another thread, and must not block."""
         ...
 
 
-_listeners: dict[str, weakref.WeakSet[FailureListener]] = {}
+_listeners: dict[str, weakref.WeakSet[JournalListener]] = {}
 
 
-def listen_for_failures(run_id: str, listener: FailureListener) -> None:
-    """Call a listener for each journal of this run that fails in this process, as long as the listener exists."""
+def listen(run_id: str, listener: JournalListener) -> None:
+    """Call a listener for each journal of this run in this process, as long as the listener exists."""
     _listeners.setdefault(run_id, weakref.WeakSet()).add(listener)
 
 
@@ -52,6 +56,13 @@ def _tell_listeners(writer: JournalWriter, error: OSError) -> None:
     reason = f"{JOURNAL_FAILED} after step {writer.steps}: {error.strerror or error}"
     for listener in list(_listeners.get(writer.header.run_id, ())):
         listener.journal_failed(writer, reason)
+
+
+def close_journal(writer: JournalWriter, reason: EndReason, message: str) -> None:
+    """Close an episode's journal, and tell the listeners."""
+    writer.close(reason, message)
+    for listener in list(_listeners.get(writer.header.run_id, ())):
+        listener.journal_closed(writer)
 
 
 os.register_at_fork(after_in_child=_listeners.clear)

@@ -19,6 +19,7 @@ from rsc.recording.episode import (
     JournalSettings,
     account_for,
     begin_journal,
+    close_journal,
     could_not_record,
     reward_wrappers,
     say_once,
@@ -277,7 +278,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         """End the running episode's journal, if there is one."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.close(reason, message)
+            close_journal(writer, reason, message)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
         """Return a copy for planning. The original keeps the journal; the copy records from its next reset on."""

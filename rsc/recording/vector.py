@@ -24,6 +24,7 @@ from rsc.recording.episode import (
     JournalSettings,
     account_for,
     begin_journal,
+    close_journal,
     could_not_record,
     say_once,
     told_at_start,
@@ -322,7 +323,7 @@ class VectorRecorder(gym.vector.VectorWrapper):
             writer, self._writers[lane] = self._writers[lane], None
             if writer is not None:
                 try:
-                    writer.close(reason, message)
+                    close_journal(writer, reason, message)
                 except BaseException as error:
                     failed = error
         if failed is not None:

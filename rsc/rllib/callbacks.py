@@ -10,9 +10,9 @@ from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from journal import JournalWriter
+from journal import Journal, JournalWriter
 from journal.format.header import from_microseconds
-from rsc.recording.episode import FAILED_KEY, INFO_KEY, listen_for_failures
+from rsc.recording.episode import FAILED_KEY, INFO_KEY, listen
 from rsc.rllib.nodes import this_node
 from rsc.rllib.rows import Entry, RowWriter, State
 from rsc.rllib.settings import RecordingSettings
@@ -53,7 +53,8 @@ class EpisodeCallbacks(RLlibCallback):
         self._rows = rows
         self._trial_id = trial_id
         self._running: dict[str, dict[str, Any]] = {}  # the row of each running episode, by RLlib's id
-        listen_for_failures(settings.run_id, self)
+        self._closed: dict[str, Journal | None] = {}  # the journals of running episodes that have just ended
+        listen(settings.run_id, self)
 
     @_never_raising
     def on_episode_start(self, *, episode: Any, env_runner: Any, env_index: int, **kwargs: Any) -> None:
@@ -90,6 +91,13 @@ class EpisodeCallbacks(RLlibCallback):
         for row in self._running.values():
             self._put(row, State.LEFT)
         self._running.clear()
+        self._closed.clear()
+
+    @_never_raising
+    def journal_closed(self, writer: JournalWriter) -> None:
+        """Keep a closed journal for the episode's row, because reading it again takes longer than all its figures."""
+        if any(row["journal_id"] == writer.journal_id for row in self._running.values()):
+            self._closed[writer.journal_id] = writer.closed_journal()
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
         """Queue at once that later steps of a running episode are lost, because the disk may lose its whole journal."""
@@ -99,8 +107,9 @@ class EpisodeCallbacks(RLlibCallback):
                 self._put(row, State.STARTED)
 
     def _put(self, row: dict[str, Any], state: State, kept: str | None = None) -> None:
+        closed = None if state is State.STARTED else self._closed.pop(row["journal_id"], None)
         if self._rows is not None:
-            self._rows.put(Entry(row, self._settings.journal_root, state, kept))
+            self._rows.put(Entry(row, self._settings.journal_root, state, kept, closed))
 
     def _start_row(self, facts: dict[str, Any], rllib_id: str, env_runner: Any, env_index: int) -> dict[str, Any]:
         capital = float(facts["capital"])

@@ -29,7 +29,9 @@ def read_at_once(folder: Path) -> dict[str, Journal]:
 def facts_of(journal: Journal) -> dict[str, Any]:
     """All that a journal knows, arrays as their bytes, so that each bit counts."""
     facts = {
-        name: value for name, value in vars(journal).items() if name not in ("_reopen", "tail_steps", "tail_trades")
+        name: value
+        for name, value in vars(journal).items()
+        if name not in ("_batches", "_reopen", "tail_steps", "tail_trades")
     }
     columns = {
         f"{kind} {name}": (values.dtype.str, values.tobytes())

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from journal import list_journals
+from journal import list_journals, read_journal
 from rsc.db.session import open_engine
 from rsc.rllib import rows
 from rsc.rllib.callbacks import EpisodeCallbacks
@@ -178,6 +178,29 @@ def test_rows__file_was_removed__no_empty_database_is_made(
             runner.stop()
             assert not (tmp_path / "rsc.db").exists()
     assert "does not answer (there is no database" in caplog.text
+
+
+def test_rows__journal_that_this_process_closed__is_not_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "read_journal", lambda path: pytest.fail(f"{path} was read"))
+    with world.runner(config_of(envs=3)) as runner:
+        sample(runner, 100)
+        assert not runner._callbacks[-1]._closed
+    assert sum(row.status == "completed" for row in world.rows()) >= 3
+
+
+def test_rows__many_wait__their_journals_are_read_instead_of_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(rows, "read_journal", lambda path: read.append(path) or read_journal(path))
+    monkeypatch.setattr(rows, "MOST_JOURNALS", 0)
+    with world.runner(config_of(envs=3)) as runner:
+        sample(runner, 100)
+    completed = [row for row in world.rows() if row.status == "completed"]
+    assert len(completed) >= 3
+    assert {path.stem for path in read} >= {row.journal_id for row in completed}
 
 
 def entry(number: int, kept: str | None = None) -> Entry:
