@@ -106,7 +106,7 @@ Examples:
     "presume_lost_s",
     type=DURATION,
     metavar="AGE",
-    help="With --ray: treat also a node that Ray does not list as lost, once nothing was written to its mirror for this"
+    help="With --ray: count a node as lost even if Ray does not list it, once nothing was written to its mirror for this"
     " long. With a mirror's URL as --journal-root: treat every writer as dead; fail if the mirror of the run was written"
     " more recently.",
 )
