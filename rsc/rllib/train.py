@@ -29,6 +29,7 @@ from rsc.ray_address import AUTH_HINT, cluster_address
 from rsc.rllib.configs import TrainingPlan, algorithm_config
 from rsc.rllib.resuming import Parent, restore, resumed
 from rsc.rllib.saving import Saver
+from rsc.rllib.stderr import without_restart_warning
 from rsc.rllib.stopping import Signals, Stopped
 from rsc.runs import incomplete_journals, new_run_id
 from rsc.trading.config import ConfigError, TradingConfig
@@ -168,7 +169,8 @@ def _train(plan: TrainingPlan, game: Game, saver: Saver, parent: Parent | None, 
 def _iterate(
     config: Any, plan: TrainingPlan, signals: Signals, training: Training, saver: Saver, parent: Parent | None
 ) -> None:
-    algorithm = config.build_algo()
+    with without_restart_warning():
+        algorithm = config.build_algo()
     try:
         if parent is not None:
             restore(algorithm, parent)
@@ -176,7 +178,8 @@ def _iterate(
         with _progress(start, plan.iterations) as advance:
             for done in range(1, plan.iterations + 1):
                 result = algorithm.train()
-                training.episodes = int(result.get("env_runners", {}).get("num_episodes_lifetime", 0))
+                # Not RLlib's lifetime count: a resumed training restores it with the episodes of its parent.
+                training.episodes += int(result.get("env_runners", {}).get("num_episodes", 0))
                 advance(result)
                 signals.check()
                 if saver.due(done):

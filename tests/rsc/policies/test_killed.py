@@ -38,9 +38,11 @@ algorithm.stop()
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A training that saved its policy after two iterations, and was killed afterwards."""
+    """A training that saved its policy after two iterations with ended episodes, and was killed afterwards."""
     made = Project(tmp_path_factory.mktemp("killed"))
+    (made.folder / "env.json").write_text('{"episode_length": 60}')
     command = [sys.executable, "-m", "rsc", "train", *SMALL, *SPLIT, "--iterations", "500", "--save-every", "2"]
+    command += ["--env-config", "env.json"]
     training = subprocess.Popen(
         [*command, "--run-id", "r1"], cwd=made.folder, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -85,6 +87,7 @@ def test_from_checkpoint__of_a_killed_training__is_rllibs_own(project: Project) 
 def test_resume__killed_training__goes_on_as_a_run_of_its_own(project: Project) -> None:
     said = project.run("rsc", "train", "--resume", "r1", "--iterations", "2", "--run-id", "r2")
     assert "iteration 4 of 4" in said
+    assert "without a journal" not in said, "the episodes of the earlier run are not this run's"
     assert facts(project, "r2")["iteration"] == 4
     assert facts(project, "r2")["env_steps"] == facts(project)["env_steps"] + 400
     assert facts(project)["iteration"] == 2, "the earlier run stays as it was"
