@@ -29,7 +29,7 @@ from journal import (
     RunMarker,
     list_journals,
 )
-from journal.format.schema import FAILED_SUFFIX
+from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX
 from journal.host.paths import check_name, run_dir
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults, mirroring
@@ -40,7 +40,7 @@ from rsc.settling import FailedJournals, settle
 from rsc.versions import warn_of_unsupported
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from journal.mirror.node import NodeMirror
     from rsc.recording.accounts import Account
@@ -305,6 +305,8 @@ def register_run(
 ) -> tuple[Path, RunMarker]:
     """Create the run's row and its marker. Return the folder of its journals and the marker.
 
+    A run that ended before its first episode, for example because its first reset raised, does not keep its name.
+
     Raises:
         JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
         UnsafeNameError: The run id is not a valid name.
@@ -328,21 +330,35 @@ def register_run(
                 marker = RunMarker(root, run_id, parameters, resume=True, node_id=node_id)
                 runs.resume_run(connection, run_id, facts.get("mirror"))
             else:
+                reused = _remove_without_episodes(connection, run_id, root)
                 runs.start_run(connection, run_id, parameters, str(root), datetime.now(UTC), facts)
                 # The row first. Otherwise the marker of a refused run would claim this root for the existing run.
-                marker = RunMarker(root, run_id, parameters, resume=resume, node_id=node_id)
+                marker = RunMarker(root, run_id, parameters, resume=resume or reused, node_id=node_id)
             return root, marker
     except (IntegrityError, JournalExistsError):
         if resume:
             raise
         raise JournalExistsError(
             f"run {run_id} exists already",
-            hint="choose another name, or none, or go on with it: start_run(name, resume=True)",
+            hint="choose another name, or give none; start_run(name, resume=True) continues a run of start_run",
         ) from None
     except SQLAlchemyError as error:
         raise unusable(engine, error) from error
     finally:
         engine.dispose()
+
+
+def _remove_without_episodes(connection: Connection, run_id: str, root: Path) -> bool:
+    """Remove the row of a run that has ended without rows and without files of episodes. Return True if there was one."""
+    from rsc.db import runs
+
+    known = runs.run_place(connection, run_id)
+    if known is None:
+        return False
+    folders = {run_dir(place, run_id) for place in (root, Path(known.journal_root or root))}
+    if any(path.suffix in (STREAM_SUFFIX, FAILED_SUFFIX) for folder in folders for path in folder.glob("*")):
+        return False
+    return runs.remove_without_episodes(connection, run_id)
 
 
 def _notes(in_evaluation: bool | None) -> dict[str, Any]:

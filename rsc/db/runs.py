@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, exists, func, insert, select, update
+from sqlalchemy import Column, Connection, Row, delete, exists, func, insert, select, update
 
 from rsc.db.errors import UnknownRunError
 from rsc.db.models import episodes, reconciler_passes, training_runs
@@ -71,6 +71,18 @@ def resume_run(connection: Connection, run_id: str, mirror: str | None = None) -
     changes = {"status": "running", "end_time": None, "notes": None, **({"mirror": mirror} if mirror else {})}
     statement = update(training_runs).where(training_runs.c.run_id == run_id)
     return connection.execute(statement.values(changes)).rowcount == 1
+
+
+def remove_without_episodes(connection: Connection, run_id: str) -> bool:
+    """Remove a run that has ended and has neither episodes nor children. Return False if there is no such run."""
+    child = training_runs.alias()
+    statement = delete(training_runs).where(
+        training_runs.c.run_id == run_id,
+        training_runs.c.status != "running",
+        ~exists().where(episodes.c.run_id == run_id),
+        ~exists().where(child.c.parent_run_id == run_id),
+    )
+    return connection.execute(statement).rowcount == 1
 
 
 def move_run(connection: Connection, run_id: str, journal_root: str) -> bool:

@@ -204,8 +204,8 @@ def test_recorded_env__passes_both_checkers(actions: str) -> None:
 
 
 def test_run__name_that_exists__shows_both_ways_out() -> None:
-    with start_run("mine"):
-        pass
+    with start_run("mine") as run:
+        play(run.record(Walk(), ACCOUNT), 5)
     with pytest.raises(JournalExistsError) as error:
         start_run("mine")
     told = "".join(traceback.format_exception_only(error.value))
@@ -213,7 +213,23 @@ def test_run__name_that_exists__shows_both_ways_out() -> None:
     assert "resume=True" in told
     with start_run("mine", resume=True) as run:
         play(run.record(Walk(), ACCOUNT), 5)
-    assert len(rows("mine")) == 1
+    assert len(rows("mine")) == 2
+
+
+def test_run__ended_before_its_first_episode__does_not_keep_its_name(tmp_path: Path) -> None:
+    """A first reset raised, and the user runs the mended script. A file of an episode or a child keeps the name."""
+    with pytest.raises(ValueError, match="no key"), start_run("mine") as run:
+        run.record(Walk(), Account(value="no key")).reset()
+    with start_run("mine"), pytest.raises(JournalExistsError):
+        start_run("mine")
+    with start_run("mine", journal_root=tmp_path / "other") as run:
+        (run.journal_root / "mine" / "lost.failed").touch()
+    with pytest.raises(JournalExistsError):
+        start_run("mine")
+    with start_run("parent"), start_run("child", parent_run_id="parent"):
+        pass
+    with pytest.raises(JournalExistsError):
+        start_run("parent")
 
 
 def test_run__resumed__goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

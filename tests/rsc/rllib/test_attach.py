@@ -282,17 +282,13 @@ def test_attach__env_that_cannot_be_journaled__says_so_before_anything_is_made(w
 
 def test_attach__run_id_that_is_taken__refuses(world: World) -> None:
     """Nothing of the first run is touched."""
-    with world.attach(config_of()):
-        pass
-    with pytest.raises(JournalExistsError, match=RUN):
+    with world.attach(config_of()), pytest.raises(JournalExistsError, match=RUN):
         world.attach(config_of())
 
 
 def test_attach__run_that_is_refused__leaves_no_marker(world: World, tmp_path: Path) -> None:
     """A marker would vouch for a root that is not the run's: missing journals there would prove their loss."""
-    with world.attach(config_of()):
-        pass
-    with pytest.raises(JournalExistsError, match=RUN):
+    with world.attach(config_of()), pytest.raises(JournalExistsError, match=RUN):
         rsc.attach(config_of(), run_id=RUN, journal_root=tmp_path / "elsewhere", database_url=world.url)
     assert not marker_path(tmp_path / "elsewhere", RUN).exists()
 
