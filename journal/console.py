@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from journal.events import log_json, write_event
+from journal.events import line_start, log_json, write_event
 from journal.places import shown, shown_as
 from journal.start import INTERRUPTED, raise_interrupts
 
@@ -193,7 +193,7 @@ def remark(message: str, event: str = "message", *, level: str = "info", **field
     """Print one line for a human on stderr. With `--log-format json`, write an event with these fields instead."""
     message = shown(message)
     if not write_event(message, event, level, fields):
-        click.echo(_error_text(plain(message)), err=True)
+        click.echo(line_start() + _error_text(plain(message)), err=True)
 
 
 def folded(text: str, start: str) -> list[str]:

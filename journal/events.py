@@ -1,4 +1,7 @@
-"""Write all output of a program to stderr as JSON, one object a line. docs/operations.md lists the fields."""
+"""Write all output of a program to stderr as JSON, one object a line. docs/operations.md lists the fields.
+
+Or begin each line of a text log with its time: `time_lines`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from typing import Any, TextIO
 _LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
 _LAST_LINES_S = 1.0
 _log: _Log | None = None
+_timed = False
 
 
 def log_json(program: str) -> None:
@@ -34,6 +38,18 @@ def log_json(program: str) -> None:
     sys.stdout, sys.stderr = _Lines(_log, sys.stdout), _Lines(_log, sys.stderr)
     logging.getLogger().addHandler(_Handler(_log))
     sys.excepthook = _log.crash
+
+
+def time_lines() -> None:
+    """From now on, begin each remark with the time in UTC. Under systemd do nothing, because its journal keeps the times."""
+    global _timed  # noqa: PLW0603 - a process has one stderr
+    state = os.fstat(2)
+    _timed = os.environ.get("JOURNAL_STREAM") != f"{state.st_dev}:{state.st_ino}"
+
+
+def line_start() -> str:
+    """Return the beginning of a remark: the time, or nothing."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} " if _timed else ""
 
 
 @contextmanager

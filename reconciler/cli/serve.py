@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from journal.console import DONE, fail, remark
+from journal.events import time_lines
 from reconciler.settings import Settings
 from reconciler.signals import stop_on_signals
 
@@ -51,6 +52,7 @@ def serve(
     except ValueError as error:
         raise click.UsageError(f"--cron {cron!r}: {error}") from error
     relax_garbage_collection()
+    time_lines()
     gauges = Gauges(schedule.longest_silence_s())
     engine = open_engine(url)
     if metrics_port is not None:

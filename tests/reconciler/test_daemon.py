@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from journal import events
 from reconciler.daemon.metrics import Gauges
 from reconciler.daemon.service import Schedule
 from reconciler.report import PassReport
@@ -121,6 +124,23 @@ def test_daemon__json_log__is_one_documented_event_a_line(world, start):
     for event in events:
         assert f"`{event['event']}`" in page
         assert all(f"`{field}`" in page for field in event)
+
+
+def test_daemon__text_log__has_the_time_of_each_line(world, start):
+    daemon = start("--every", "1h")
+    until(lambda: daemon.said("reconciling all runs"), what="the daemon")
+    assert daemon.stop(signal.SIGTERM) == 0
+    for line in daemon.lines:
+        assert abs(datetime.now(UTC) - datetime.fromisoformat(line.split(" ")[0])).total_seconds() < 120
+
+
+def test_time_lines__below_systemd__leaves_the_time_to_its_journal(monkeypatch):
+    state = os.fstat(2)
+    monkeypatch.setattr(events, "_timed", False)
+    for stream, start in ((f"{state.st_dev}:{state.st_ino}", ""), (f"{state.st_dev}:1{state.st_ino}", "20")):
+        monkeypatch.setenv("JOURNAL_STREAM", stream)
+        events.time_lines()
+        assert events.line_start()[:2] == start
 
 
 def test_daemon__log_format_of_a_single_pass__is_wrong_usage(world, start):
