@@ -25,8 +25,11 @@ function svg(name, attributes = {}, ...children) {
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const isKnown = value => value != null && Number.isFinite(value);
 
-const grouping = [];  // by number of digits: to make one takes longer than to use it a hundred times
-const grouped = (value, digits) => (grouping[digits] ??= new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })).format(value);
+// Without Intl, whose first use in a browser's process takes 40 ms.
+function grouped(value, digits) {
+  const [whole, fraction] = Math.abs(value).toFixed(digits).split(".");
+  return (value < 0 ? "-" : "") + whole.replace(/\B(?=(\d{3})+$)/g, ",") + (fraction ? "." + fraction : "");
+}
 function number(value, digits = 4) {
   if (value === 0) return "0";
   const size = Math.abs(value);
@@ -61,7 +64,7 @@ function quantile(sorted, part) {
   const at = (sorted.length - 1) * part, low = Math.floor(at);
   return sorted[low] + (sorted[Math.min(low + 1, sorted.length - 1)] - sorted[low]) * (at - low);
 }
-const ascending = values => values.filter(isKnown).sort((a, b) => a - b);
+const ascending = values => Float64Array.from(values.filter(isKnown)).sort();  // four times as fast as with a comparison
 
 function setUpTheme() {
   const choice = $("theme"), root = document.documentElement;

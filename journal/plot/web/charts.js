@@ -144,12 +144,17 @@ function padded(min, max) {
   return [min - gap, max + gap];
 }
 
+// Add a mark to a path, or to the current path of a canvas.
+function outline(path, shape, x, y, size) {
+  if (shape === "up") { path.moveTo(x, y - size); path.lineTo(x + size, y + size * 0.8); path.lineTo(x - size, y + size * 0.8); path.closePath(); }
+  else if (shape === "down") { path.moveTo(x, y + size); path.lineTo(x + size, y - size * 0.8); path.lineTo(x - size, y - size * 0.8); path.closePath(); }
+  else if (shape === "cross") { path.moveTo(x - size, y - size); path.lineTo(x + size, y + size); path.moveTo(x + size, y - size); path.lineTo(x - size, y + size); }
+  else { path.moveTo(x + size * 0.85, y); path.arc(x, y, size * 0.85, 0, 7); }
+}
+
 function mark(ctx, shape, x, y, size, fill, stroke) {
   ctx.beginPath();
-  if (shape === "up") { ctx.moveTo(x, y - size); ctx.lineTo(x + size, y + size * 0.8); ctx.lineTo(x - size, y + size * 0.8); ctx.closePath(); }
-  else if (shape === "down") { ctx.moveTo(x, y + size); ctx.lineTo(x + size, y - size * 0.8); ctx.lineTo(x - size, y - size * 0.8); ctx.closePath(); }
-  else if (shape === "cross") { ctx.moveTo(x - size, y - size); ctx.lineTo(x + size, y + size); ctx.moveTo(x + size, y - size); ctx.lineTo(x - size, y + size); }
-  else ctx.arc(x, y, size * 0.85, 0, 7);
+  outline(ctx, shape, x, y, size);
   if (fill) { ctx.fillStyle = fill; ctx.fill(); }
   if (stroke) { ctx.strokeStyle = stroke; ctx.stroke(); }
 }

@@ -38,6 +38,7 @@ class Filter {
   passes(index) { return this.tests.every(test => test(index)); }
 }
 
+const MOST_HEIGHT = 544;  // of the window of the table, in pixels
 const counted = count => `${grouped(count, 0)} ${count === 1 ? "episode" : "episodes"}`;
 
 class EpisodeTable {
@@ -70,6 +71,9 @@ class EpisodeTable {
   exists(key) { return key === "name" || (key === "spark" ? page.has("curve") : key === "run" ? page.runs.length > 1 : page.has(key)); }
   fits(rank) { return rank < (innerWidth <= 640 ? 1 : innerWidth <= 1000 ? 3 : 9); }
   get rowHeight() { return innerWidth <= 640 ? 44 : 36; }
+  // To measure the table before it is shown would lay out the page once more.
+  get view() { return $("episodes").hidden ? MOST_HEIGHT : this.window.clientHeight; }
+  get top() { return $("episodes").hidden ? 0 : this.window.scrollTop; }
   get columns() { return COLUMNS.filter(([key]) => this.shown.has(key)); }
 
   fillStatuses() {
@@ -95,7 +99,8 @@ class EpisodeTable {
     this.order = [];
     for (let index = 0; index < page.count; index++) if (filter.passes(index)) this.order.push(index);
     this.sorted();
-    if (!keep) this.active = this.window.scrollTop = 0;
+    if (!keep) this.active = 0;
+    if (!keep && this.top) this.window.scrollTop = 0;
     $("count").textContent = this.order.length === page.count ? counted(page.count) : `${grouped(this.order.length, 0)} of ${counted(page.count)}`;
     if (keep) this.render(); else this.build();
   }
@@ -140,8 +145,8 @@ class EpisodeTable {
   }
 
   render(moved = false) {
-    const height = this.rowHeight, view = this.window.clientHeight || 540;
-    const first = Math.max(0, Math.floor(this.window.scrollTop / height) - 6), last = Math.min(this.order.length, first + Math.ceil(view / height) + 12);
+    const height = this.rowHeight, view = this.view;
+    const first = Math.max(0, Math.floor(this.top / height) - 6), last = Math.min(this.order.length, first + Math.ceil(view / height) + 12);
     if (moved && first === this.first && last === this.last) return;
     [this.first, this.last] = [first, last];
     $("table").setAttribute("aria-rowcount", this.order.length + 1);

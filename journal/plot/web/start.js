@@ -1,4 +1,4 @@
-// Read the data and draw the page. Figures come first; curves are decoded while the table is already there.
+// Read the data and draw the page.
 const page = {
   async load() {
     const table = await unpack("table");
@@ -15,7 +15,7 @@ const page = {
     return row;
   },
   spark(row) { return this.curves && row.curve != null ? this.curves.values(row.curve) : null; },
-  async curve(row) { return row.curve != null ? (await this.unpacked).episode(row.curve) : null; },
+  async curve(row) { return row.curve != null ? this.curves.episode(row.curve) : null; },
   words(index) {
     this.searched ??= [];
     return (this.searched[index] ??= SEARCHED.map(key => this.value(key, index)).filter(value => value != null).join(" ").toLowerCase());
@@ -40,20 +40,16 @@ async function start() {
   showLimits();
   const single = page.count === 1 && !page.facts.runs;
   let table = null;
+  if (!page.facts.live) page.curves = new Curves(await unpack("curves"));
   if (!single) {
     if (typeof showSections === "function") showSections();
-    if (page.count) table = new EpisodeTable();
+    if (page.count) table = new EpisodeTable();  // after the curves, so that each row is built once
   }
-  document.documentElement.dataset.drawn = Math.round(performance.now());
   if (page.facts.live) goLive(table);
-  else page.curves = await (page.unpacked = unpack("curves").then(found => new Curves(found)));
   if (single) {
     $("single").hidden = false;
     showEpisode($("single"), page.row(0), await page.curve(page.row(0)));
-  } else if (table) {
-    table.render();
-    openNamed(table);
-  }
+  } else if (table) openNamed(table);
   document.documentElement.dataset.ready = Math.round(performance.now());
   document.documentElement.dataset.own = Math.round(performance.now() - begun);
 }

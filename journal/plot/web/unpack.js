@@ -35,12 +35,22 @@ function decoded(bytes) {
   let at = 4 + length;
   const arrays = {};
   for (const [name, kind, count, coding] of facts.arrays) {
-    const Type = TYPES[kind], delta = coding === "delta", width = Type.BYTES_PER_ELEMENT;
-    const whole = kind === "u2" ? halves(bytes, at, count, delta) : width === 4 && (kind !== "f4" || !delta) ? words(bytes, at, count, delta) : null;
-    arrays[name] = whole ? new Type(whole.buffer) : values(Type, bytes, at, count, delta);
-    at += count * width;
+    const from = at;
+    // An array is decoded when it is first read: the table needs only the values of the curves.
+    Object.defineProperty(arrays, name, { configurable: true, enumerable: true, get() {
+      const value = arrayAt(bytes, from, kind, count, coding === "delta");
+      Object.defineProperty(arrays, name, { value });
+      return value;
+    } });
+    at += count * TYPES[kind].BYTES_PER_ELEMENT;
   }
   return { ...facts, arrays };
+}
+
+function arrayAt(bytes, at, kind, count, delta) {
+  const Type = TYPES[kind];
+  const whole = kind === "u2" ? halves(bytes, at, count, delta) : Type.BYTES_PER_ELEMENT === 4 && (kind !== "f4" || !delta) ? words(bytes, at, count, delta) : null;
+  return whole ? new Type(whole.buffer) : values(Type, bytes, at, count, delta);
 }
 
 // A loop for each width is several times as fast as one loop for all types.
