@@ -219,7 +219,9 @@ def _of_number(number: int, given: Path | None) -> Path:
         raise UnknownNameError(f"{number} is an episode number, but no database is installed to look it up")
     place = journal_of(number)
     if place is None:
-        raise UnknownNameError(f"the database has no journal of an episode {number}")
+        raise UnknownNameError(
+            f"the database has no journal of an episode {number}; `rsc episodes RUN` lists the episodes of a run"
+        )
     recorded, run_id, journal_id = place
     return journal_path(recorded if given is None else journal_root(given), run_id, journal_id)
 

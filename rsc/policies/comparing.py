@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from rsc.metrics import kurtosis, sharpe_ratio, skew
-from rsc.policies.errors import PolicyError
+from rsc.policies.errors import NoEvaluationError, PolicyError
 from rsc.policies.evaluations import Evaluated, Floats, Period, evaluations_of, returns_of, run_ids, same_bars
 from rsc.policies.statistics import (
     deflated_sharpe_ratio,
@@ -119,7 +119,19 @@ def _name(word: str, ids: Sequence[str]) -> str:
 
 def _on_the_same_bars(connection: Connection, ids: Sequence[str]) -> tuple[dict[str, Evaluated], list[Period]]:
     """Return for each run its first evaluation on bars that all runs have played, and the periods of these bars."""
-    found = {run_id: evaluations_of(connection, run_id) for run_id in dict.fromkeys(ids)}
+    found, without = {}, []
+    for run_id in dict.fromkeys(ids):
+        try:
+            found[run_id] = evaluations_of(connection, run_id)
+        except NoEvaluationError as error:
+            without.append((run_id, error))
+    if len(without) == 1:
+        raise without[0][1]
+    if without:
+        names = " ".join(run_id for run_id, _ in without)
+        raise PolicyError(
+            f"{len(without)} runs have no evaluation; to make them: for run in {names}; do rsc evaluate $run; done"
+        )
     for first in found[ids[0]]:
         chosen = {run_id: [one for one in each if set(one.rows) == set(first.rows)] for run_id, each in found.items()}
         if all(chosen.values()):

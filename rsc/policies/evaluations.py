@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row
 from journal import JournalError, journal_path, read_journal
 from rsc.db import episodes, runs
 from rsc.metrics import returns
-from rsc.policies.errors import PolicyError
+from rsc.policies.errors import NoEvaluationError, PolicyError
 
 Floats = NDArray[np.float64]
 Period = tuple[Any, ...]
@@ -75,7 +75,8 @@ def evaluations_of(connection: Connection, run_id: str) -> list[Evaluated]:
     Evaluations out of sample come first, then those with likeliest actions, then the newest.
 
     Raises:
-        PolicyError: The run has no evaluation.
+        NoEvaluationError: The run has no evaluation.
+        PolicyError: The run is an evaluation that did not end.
     """
     own = _of_run(connection, run_id, run_id)
     if own.facts and not own.is_whole:
@@ -90,7 +91,7 @@ def evaluations_of(connection: Connection, run_id: str) -> list[Evaluated]:
         return sorted(found, key=_preference)
     if own.rows:
         return [own]
-    raise PolicyError(f"run {run_id} has no evaluation; `rsc evaluate {run_id}` makes one")
+    raise NoEvaluationError(f"run {run_id} has no evaluation; `rsc evaluate {run_id}` makes one")
 
 
 def same_bars(connection: Connection, one: Evaluated) -> list[Evaluated]:

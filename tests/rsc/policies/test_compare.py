@@ -62,6 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evaluate(made, "a-1", 99, in_sample=True)
     evaluate(made, "a-2", 98, deterministic=False)
     evaluate(made, "killed", 1, played=1)
+    evaluate(made, "killed-2", 1, played=1)
     return made
 
 
@@ -144,6 +145,10 @@ def test_compare__what_cannot_be_compared__is_one_line(folder: Path) -> None:
     for words, said in (
         (("a-1", "other"), "the runs were not evaluated on the same bars"),
         (("killed", "a-1"), "run killed has no evaluation"),
+        (
+            ("killed", "a-1", "killed-2"),
+            "2 runs have no evaluation; to make them: for run in killed killed-2; do",
+        ),
         (("nothing-*",), "no run matches 'nothing-*'"),
         (("a-9",), "run a-9 is not in the database"),
         (("a-1", "a-1"), "have the same name"),
