@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import secrets
+import time
 from collections.abc import Container, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +30,13 @@ def new_journal_id() -> str:
 
     The first five digits after the dash are the microsecond, the other seven are random.
     """
-    now = datetime.now(UTC)
-    return f"{now:%Y%m%dT%H%M%S}-{now.microsecond:05x}{secrets.token_hex(4)[:7]}"
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return f"{_second(seconds)}-{nanoseconds // 1000:05x}{secrets.token_hex(4)[:7]}"
+
+
+@functools.lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%dT%H%M%S}"
 
 
 @functools.lru_cache(maxsize=64)

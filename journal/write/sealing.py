@@ -239,7 +239,10 @@ class SealingWriter:
 
     def _in_order(self, steps: Mapping[str, NDArray[Any]]) -> bool:
         """Return whether the rows are the steps since the last seal, each once."""
-        return np.array_equal(steps["step"], np.arange(self._sealed_steps + 1, self.steps + 1))
+        numbers = steps["step"]
+        if len(numbers) != self.steps - self._sealed_steps:
+            return False
+        return bool(np.logical_and.reduce(numbers == np.arange(self._sealed_steps + 1, self.steps + 1)))
 
     def _settle(self) -> None:
         """Finish a seal that an exception such as Ctrl-C interrupted.

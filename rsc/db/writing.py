@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import enum
 import logging
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from rsc.db import episodes
 from rsc.db.episodes import Ended
@@ -23,6 +24,7 @@ from rsc.db.trades import Trades, insert_trades
 T = TypeVar("T")
 log = logging.getLogger("rsc")
 
+_FIRST_WAIT_S = 0.05
 ATTEMPTS = 4  # for deadlocks, and for writers that lock SQLite for longer than the timeout
 UNAVAILABLE = (OperationalError, InterfaceError)
 """Errors of a database that does not answer. Any other error is about the row."""
@@ -142,10 +144,19 @@ def _apply_one(connection: Connection, change: Change, trades: list[tuple[int, T
 
 def patiently(write: Callable[[], T], attempts: int = ATTEMPTS) -> T:
     """Call ``write`` again while the database does not answer; raise its error after the last attempt."""
+    try:
+        return write()
+    except UNAVAILABLE:
+        if attempts <= 1:
+            raise
+    # Imported only now, because its import takes a tenth of the start of a process that records.
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+    time.sleep(random.uniform(0.0, _FIRST_WAIT_S))
     retrying = Retrying(
         retry=retry_if_exception_type(UNAVAILABLE),
-        stop=stop_after_attempt(attempts),
-        wait=wait_random_exponential(multiplier=0.05, max=1.0),
+        stop=stop_after_attempt(attempts - 1),
+        wait=wait_random_exponential(multiplier=2 * _FIRST_WAIT_S, max=1.0),
         reraise=True,
     )
     return retrying(write)
