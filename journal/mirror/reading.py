@@ -109,8 +109,8 @@ class MirroredRun:
         chains: The run's chains, on all hosts.
         journals: The run's journals, by id.
         marker: The place of the run's marker; None if the mirror does not have it.
-        marker_node_id: The node that mirrored the marker; empty if unknown. The marker itself does not name the node if
-            the run began before its process joined the cluster.
+        marker_node_id: The node that mirrored the marker; empty if unknown. The marker itself names no node if the
+            run's process never joined the cluster.
     """
 
     def __init__(self, store: Store, run_id: str, chains: list[Chain]) -> None:

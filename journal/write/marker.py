@@ -8,7 +8,7 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,8 @@ class RunMarker:
                 _held.add(self)
                 state = os.fstat(self._fd)
                 made = FileId(state.st_dev, state.st_ino)
-                marker = _Marker(run_id, this_writer(), plain(parameters)[0], made, self._place.folder, node_id)
-                write_all(self._fd, msgspec.json.encode(marker))
+                self._facts = _Marker(run_id, this_writer(), plain(parameters)[0], made, self._place.folder, node_id)
+                write_all(self._fd, msgspec.json.encode(self._facts))
                 self._place.hold(self.path.name, self)
                 os.fsync(self._fd)
                 file.publish(replacing=earlier is not None)
@@ -87,6 +87,25 @@ class RunMarker:
         finally:
             if earlier is not None:
                 os.close(earlier)
+
+    def set_node(self, node_id: str) -> None:
+        """Record the driver's node of a cluster, if the marker was made before it was known.
+
+        The file is changed in place, because its lock shows that the driver lives. A reader that sees a part of the
+        change finds the marker unreadable, and judges nothing by it.
+
+        Raises:
+            OSError: The marker cannot be written.
+        """
+        if self._fd < 0 or node_id == self._facts.node_id:
+            return
+        facts = replace(self._facts, node_id=node_id)
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_APPEND)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        write_all(self._fd, data := msgspec.json.encode(facts))
+        os.ftruncate(self._fd, len(data))
+        os.fsync(self._fd)
+        self._facts = facts
 
     def close(self) -> None:
         """Release the lock and this process's spare tails of the run: the driver is done. The marker stays."""

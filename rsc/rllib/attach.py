@@ -137,15 +137,14 @@ def attach(
         observations=observations,
         trial_id=trials.current(),
         parameters=trials.plain_values(config),
-        driver_node_id=this_node(),
         mirror=mirroring.usable_mirror(defaults.mirror(mirror), mirror_every_s),
         mirror_every_s=mirror_every_s,
     )
     _require_account(config, settings)
     facts = _facts(config, settings, parent_run_id or _parent_of(config))
-    _, marker = register_run(settings.run_id, root, url, dict(parameters or {}), facts, node_id=settings.driver_node_id)
+    _, marker = register_run(settings.run_id, root, url, dict(parameters or {}), facts, node_id=this_node())
     _put_on(config, settings)
-    live.begin(settings.token, secret)
+    live.begin(settings.token, secret, marker)
     _begun.add(settings.token)
     run = AttachedRun(settings, url, marker)
     run.mirror_to(settings.mirror, settings.mirror_every_s, this_node_or_none)

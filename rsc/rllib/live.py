@@ -15,6 +15,9 @@ from typing import Any
 import ray
 from ray.experimental import internal_kv
 
+from journal import RunMarker
+from rsc.rllib.nodes import this_node
+
 log = logging.getLogger("rsc")
 
 _NAMESPACE = "reinforce-strategy-creator"
@@ -22,17 +25,24 @@ _NAMESPACE = "reinforce-strategy-creator"
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run that its driver keeps open, with the secret that completes its database's URL."""
+    """A run that its driver keeps open.
+
+    Attributes:
+        secret: Completes the URL of its database.
+        driver_node_id: The driver's Ray node; empty in the driver itself.
+    """
 
     secret: str | None
+    driver_node_id: str = ""
 
 
 _here: dict[str, LiveRun] = {}  # by the token of its `attach`
+_markers: dict[str, RunMarker] = {}  # those of the same runs
 
 
-def begin(token: str, secret: str | None) -> None:
-    """Allow env runners to record a run until `end` is called."""
-    _here[token] = LiveRun(secret)
+def begin(token: str, secret: str | None, marker: RunMarker) -> None:
+    """Allow env runners to record a run until `end` is called. If Ray starts later, its node is written into the marker."""
+    _here[token], _markers[token] = LiveRun(secret), marker
     if _publish not in ray._private.worker._post_init_hooks:
         ray._private.worker._post_init_hooks.append(_publish)
     if ray.is_initialized():
@@ -42,6 +52,7 @@ def begin(token: str, secret: str | None) -> None:
 def end(token: str) -> None:
     """Stop env runners from recording the run in new envs."""
     _here.pop(token, None)
+    _markers.pop(token, None)
     try:
         if ray.is_initialized():
             internal_kv._internal_kv_del(token, namespace=_NAMESPACE)
@@ -59,20 +70,25 @@ def find(token: str) -> LiveRun | None:
     if not found:
         return None
     entry = json.loads(found)
-    return LiveRun(entry["secret"]) if entry["job"] == _job() else None
+    return LiveRun(entry["secret"], entry["node"]) if entry["job"] == _job() else None
 
 
 def _publish() -> None:
     """Store this process's runs in the cluster. Ray calls it at the end of each `ray.init`."""
     try:
         for token, run in _here.items():
-            value = json.dumps({"job": _job(), "secret": run.secret})
+            value = json.dumps({"job": _job(), "secret": run.secret, "node": this_node()})
             internal_kv._internal_kv_put(token, value.encode(), overwrite=True, namespace=_NAMESPACE)
     except Exception as error:
         log.warning(
             "env runners in other processes will not record their episodes, because Ray's key-value store failed (%s)",
             error,
         )
+    for marker in _markers.values():
+        try:
+            marker.set_node(this_node())
+        except OSError as error:
+            log.warning("the marker %s does not name this node of the Ray cluster: %s", marker.path, error)
 
 
 def _job() -> str:

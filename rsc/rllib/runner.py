@@ -111,7 +111,7 @@ class Recording:
 
     def _row_writer(self, settings: RecordingSettings, run: live.LiveRun) -> RowWriter | None:
         """Return the writer of rows; None if the database is a file on another machine."""
-        if settings.database_url.startswith("sqlite") and not _is_at_home(settings):
+        if settings.database_url.startswith("sqlite") and not _is_at_home(settings, run):
             _say(f"no rows are written here, because {settings.database_url} is a file on the driver's machine")
         else:
             self._rows = rows.writer_for(with_password(settings.database_url, run.secret))
@@ -275,9 +275,9 @@ def _warn_of_unrecorded_evaluation(config: Any) -> None:
         )
 
 
-def _is_at_home(settings: RecordingSettings) -> bool:
+def _is_at_home(settings: RecordingSettings, run: live.LiveRun) -> bool:
     """Return True on the driver's machine. Containers of one host share its boot id, so Ray's node id counts as well."""
-    other_node = settings.driver_node_id and this_node() not in ("", settings.driver_node_id)
+    other_node = run.driver_node_id and this_node() not in ("", run.driver_node_id)
     return settings.driver_boot_id == boot_id() and not other_node
 
 

@@ -29,7 +29,6 @@ class RecordingSettings:
         trial_id: The Tune trial in which `attach` was called, or None.
         parameters: The config's plain values by path, at the time of `attach`.
         observations: Record observations too.
-        driver_node_id: The Ray node on which `attach` was called; empty if Ray was not running then.
         mirror: The URL to which each node mirrors its journals, without secrets; empty for none.
         mirror_every_s: Seconds between two looks of a mirror.
     """
@@ -47,7 +46,6 @@ class RecordingSettings:
     trial_id: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     observations: bool = False
-    driver_node_id: str = ""
     mirror: str = ""
     mirror_every_s: float = MIRROR_EVERY_S
 

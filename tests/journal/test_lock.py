@@ -38,6 +38,7 @@ from journal.host.leases import lease_path, read_lease
 from journal.host.liveness import probe
 from journal.host.roots import read_root_id, root_id_of
 from journal.write import lease, sealing
+from journal.write.marker import node_of_marker
 from tests.support.journals import ABOUT, append_step, write_journal
 
 ALIVE, DEAD, UNSURE = Liveness.ALIVE, Liveness.DEAD, Liveness.UNSURE
@@ -375,6 +376,21 @@ def test_marker__of_a_living_driver__is_held_and_unique(tmp_path: Path) -> None:
     assert look is not None
     assert look.liveness is Liveness.DEAD
     assert marker_liveness(tmp_path, "elsewhere", Observer()) is None
+
+
+def test_marker__learns_its_node_later__stays_held_and_keeps_its_facts(tmp_path: Path) -> None:
+    marker = RunMarker(tmp_path, "run", {"seed": 1})
+    before = marker.path.stat()
+    for node_id in ("a" * 56, "b" * 56, "c"):
+        marker.set_node(node_id)
+        assert (node_of_marker(tmp_path, "run"), read_marker(tmp_path, "run")[1]) == (node_id, {"seed": 1})
+        look = marker_liveness(tmp_path, "run", Observer())
+        assert look is not None
+        assert (look.liveness, look.original) == (Liveness.ALIVE, True)
+    assert marker.path.stat().st_ino == before.st_ino
+    marker.close()
+    marker.set_node("d")
+    assert node_of_marker(tmp_path, "run") == "c"
 
 
 @pytest.mark.parametrize("change", [{"host": 5}, {"pid": "1"}, {"boot_id": None}, {"machine_id": ["x"]}])

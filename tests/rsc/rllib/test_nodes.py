@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from journal import journal_path, list_journals, read_header
-from journal.host.paths import marker_path
+from journal.write.marker import node_of_marker, read_marker
 from rsc.closing import start_row
 from rsc.db.models import episodes
 from rsc.db.session import open_engine, reading
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.rllib
 
 TRAINING = """
 import json
+import sys
 
 import ray
 from ray.cluster_utils import Cluster
@@ -31,12 +32,17 @@ from rsc.rllib.nodes import this_node
 
 place = {"journal_root": "journals", "database_url": "sqlite:///rsc.db"}
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-ray.init(address=cluster.address, logging_level="ERROR")
 config = PPOConfig().environment(rsc.TradingEnv, env_config={"episode_length": 40})
 config.env_runners(num_env_runners=1, custom_resources_per_env_runner={"slot": 1})
 config.training(train_batch_size_per_learner=200, minibatch_size=100, num_epochs=1)
 refused = ""
-with rsc.attach(config, run_id="r1", **place):
+if sys.argv[1] == "attach first":
+    run = rsc.attach(config, run_id="r1", **place)
+    ray.init(address=cluster.address, logging_level="ERROR")
+else:
+    ray.init(address=cluster.address, logging_level="ERROR")
+    run = rsc.attach(config, run_id="r1", **place)
+with run:
     cluster.add_node(num_cpus=1, resources={"slot": 1})
     cluster.wait_for_nodes()
     try:
@@ -55,10 +61,13 @@ cluster.shutdown()
 """
 
 
-def test_attach__env_runner_on_another_node__records_its_node_and_writes_no_sqlite_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", ["attach first", "ray.init first"])
+def test_attach__env_runner_on_another_node__records_its_node_and_writes_no_sqlite_row(
+    tmp_path: Path, order: str
+) -> None:
     """In a process of its own: a handle of an earlier cluster would end the actor that has the same id in this one."""
     done = subprocess.run(
-        [sys.executable, "-c", TRAINING], cwd=tmp_path, env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        [sys.executable, "-c", TRAINING, order], cwd=tmp_path, env={**os.environ, "RAY_AUTH_MODE": "disabled"},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -69,7 +78,8 @@ def test_attach__env_runner_on_another_node__records_its_node_and_writes_no_sqli
     assert headers
     assert [header.about.notes["node_id"] for header in headers] == told["there"] * len(headers)
     assert [start_row(header)["node_id"] for header in headers] == told["there"] * len(headers)
-    assert told["here"] in marker_path(root, "r1").read_text()
+    assert node_of_marker(root, "r1") == told["here"]
+    assert read_marker(root, "r1")[1] == {}
     with reading(open_engine(f"sqlite:///{tmp_path / 'rsc.db'}")) as connection:
         assert connection.execute(select(episodes.c.episode_id)).all() == []
     assert [path.name for path in tmp_path.glob("*.db")] == ["rsc.db"]
