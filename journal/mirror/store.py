@@ -219,7 +219,7 @@ def _explained(text: str, name: str) -> tuple[str, str]:
 def _in_words(text: str, name: str) -> str:
     """Extract the reason from obstore's message, which repeats it over several lines."""
     code = re.search(r"<Code>([^<]+)</Code>", text)
-    message = re.search(r"<Message>([^<]+)</Message>", text)
+    message = re.search(r"<Message>([^<\n]+)", text)  # Azure puts the request's id and time on further lines
     if code:
         return f"{code[1]}" + (f": {message[1]}" if message else "")
     status = re.search(r"status code: (\d{3}[A-Za-z ]*)", text)

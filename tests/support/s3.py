@@ -27,7 +27,7 @@ def wait_until(reached: Callable[[], object], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def _answers(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
@@ -37,7 +37,7 @@ def start_moto(port: int, **environment: str) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    wait_until(lambda: _answers(port))
+    wait_until(lambda: listens(port))
     return server
 
 
