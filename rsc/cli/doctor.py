@@ -39,7 +39,7 @@ def command(database_url: str | None, journal_root: Path | None, as_json: bool) 
     \b
     Examples:
       rsc doctor
-      rsc doctor --database-url postgresql://user@host/name --journal-root /data/journal
+      rsc doctor --database-url postgresql://me@host/db --journal-root /journal
     """
     from rsc.doctor.check import Level
 

@@ -85,7 +85,7 @@ def command(first: datetime | None, last: datetime | None, data: Path | None, as
     if first and last and last < first:
         raise click.UsageError(f"--to {last:%Y-%m-%d} is before --from {first:%Y-%m-%d}")
     options.require_training("evaluation")
-    remark(f"loading the policy of run {arguments['run']}")
+    remark("loading the policy")
     from rsc.policies.evaluating import EvaluationPlan, evaluate
 
     found = evaluate(

@@ -128,7 +128,7 @@ def command(**arguments: Any) -> int:
     \b
     Examples:
       rsc train --algo ppo --ticker MSFT --iterations 1 --num-env-runners 2
-      rsc train --train-until 2010-01-01 --validate-until 2011-06-01 --iterations 50
+      rsc train --train-until 2010-01-01 --validate-until 2011-06-01
       rsc train --resume latest --iterations 20
       rsc train --algo dqn --data bars.parquet --reconcile
     """

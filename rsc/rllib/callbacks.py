@@ -19,6 +19,9 @@ from rsc.rllib.settings import RecordingSettings
 
 log = logging.getLogger("rsc")
 
+READ_BACK_EVERY = 64
+"""Of so many closed journals, one is read from its file for its episode's row, as a check of the disk."""
+
 
 def _never_raising(callback: Callable[..., None]) -> Callable[..., None]:
     """Log an exception instead of raising it: an exception in a callback ends the env runner."""
@@ -54,6 +57,7 @@ class EpisodeCallbacks(RLlibCallback):
         self._trial_id = trial_id
         self._running: dict[str, dict[str, Any]] = {}  # the row of each running episode, by RLlib's id
         self._closed: dict[str, Journal | None] = {}  # the journals of running episodes that have just ended
+        self._closed_count = 0
         listen(settings.run_id, self)
 
     @_never_raising
@@ -97,7 +101,9 @@ class EpisodeCallbacks(RLlibCallback):
     def journal_closed(self, writer: JournalWriter) -> None:
         """Keep a closed journal for the episode's row, because reading it again takes longer than all its figures."""
         if any(row["journal_id"] == writer.journal_id for row in self._running.values()):
-            self._closed[writer.journal_id] = writer.closed_journal()
+            self._closed_count += 1
+            if self._closed_count % READ_BACK_EVERY:
+                self._closed[writer.journal_id] = writer.closed_journal()
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
         """Queue at once that later steps of a running episode are lost, because the disk may lose its whole journal."""

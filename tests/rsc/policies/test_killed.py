@@ -178,7 +178,7 @@ def test_evaluate__policy_that_cannot_be_used__says_why_in_one_line(project: Pro
     (spoiled / "r1" / "best" / "policy.json").write_text("[]")
     assert "cannot be read" in refused(spoiled)
     doing, error = project.run("rsc", "evaluate", "r1", "--policy-root", str(spoiled), expect=1).splitlines()
-    assert (doing, error.split(":")[0]) == ("loading the policy of run r1", "error")
+    assert (doing, error.split(":")[0]) == ("loading the policy", "error")
 
 
 def test_train__interrupted__saves_the_policy_of_its_last_iteration(project: Project) -> None:

@@ -190,6 +190,17 @@ def test_rows__journal_that_this_process_closed__is_not_read_again(
     assert sum(row.status == "completed" for row in world.rows()) >= 3
 
 
+def test_rows__closed_journals__every_64th_is_read_from_its_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(rows, "read_journal", lambda path: read.append(path.stem) or read_journal(path))
+    monkeypatch.setattr(rows, "MOST_JOURNALS", rows.MOST_ENTRIES)
+    with world.runner(config_of(envs=3)) as runner:
+        sample(runner, 64 * 3 * 25)
+    completed = [row.journal_id for row in world.rows() if row.status == "completed"]
+    assert len(completed) >= 64
+    assert 1 <= len(set(read) & set(completed)) <= len(completed) // 64
+
+
 def test_rows__many_wait__their_journals_are_read_instead_of_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
