@@ -40,7 +40,8 @@ def command(
 
     The folders are DIR/steps/run_id=RUN/, DIR/trades/run_id=RUN/ and DIR/episodes/run_id=RUN/; `journal_id` joins
     them. Live episodes are exported as they are now. DIR gets its name when the export is complete. If the database
-    ($RSC_DATABASE_URL) has an episode's row, its number and status are exported, and its figures if it has ended there.
+    ($RSC_DATABASE_URL) has an episode's row, its number and status are exported. If the row says that the episode has
+    ended, its metrics come from the row, otherwise from the journal.
 
     \b
     Examples:

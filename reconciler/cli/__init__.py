@@ -166,7 +166,7 @@ def command(
 
     Finds the episodes that the database still marks `started`, computes their final metrics from their journals,
     stores metrics and trades, and marks them `truncated`, `completed` or `error`, according to the evidence. A live
-    episode is never ended. A second pass changes nothing while the evidence is the same.
+    episode is never ended where locks can be trusted. A second pass changes nothing while the evidence is the same.
 
     Exit: 0 done, 1 failed, 2 wrong usage, 3 data was lost or could not be read, 130 interrupted.
     """
