@@ -264,34 +264,47 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shape", choices=SHAPES, action="append")
     parser.add_argument("--length", type=int, action="append", help="steps of an episode")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="also write every round's times here, as JSON")
+    parser.add_argument(
+        "--kept", type=Path, metavar="FILE", action="append", help="measure nothing: show what --keep wrote"
+    )
     return parser.parse_args()
 
 
-def main() -> None:
+def measured_now(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return shape, length and rounds of each training, and the machine's load at its end."""
     import ray
 
     from rsc.rllib.train import quieten
 
-    given = arguments()
     quieten()
     warnings.filterwarnings("ignore", message=".*Overriding environment.*")
     ray.init(address="local", num_cpus=16, include_dashboard=False, logging_level="ERROR")
     shapes, lengths = given.shape or list(SHAPES), given.length or list(LENGTHS)
     if given.quick:
         shapes, lengths, given.rounds = shapes[:1], lengths[:1], 1
-    headings = ("shape", "episodes of", "compared", "iteration", "with median update", "without update", "CPU time")
-    table = Table((*headings, "CPU time with median update"))
     kept = []
     for name, length in itertools.product(shapes, lengths):
         measured = measure(SHAPES[name], length, given.rounds)
-        for ours, theirs in COMPARED:
-            if theirs in measured[0]:
-                found = comparisons(measured, ours, theirs)
-                table.rows.append((str(SHAPES[name]), f"{length:,} steps", f"{ours} / {theirs}", *found))
         rounds = [{variant: asdict(one) for variant, one in of_round.items()} for of_round in measured]
-        kept.append({"shape": name, "length": length, "rounds": rounds})
-    if given.keep:
-        given.keep.write_text(json.dumps(kept))
+        kept.append({"shape": name, "length": length, "load": os.getloadavg()[0], "rounds": rounds})
+        if given.keep:
+            given.keep.write_text(json.dumps(kept))
+    return kept
+
+
+def main() -> None:
+    given = arguments()
+    kept = [one for file in given.kept for one in json.loads(file.read_text())] if given.kept else measured_now(given)
+    measures = ("iteration", "with median update", "without update", "CPU time", "CPU time with median update")
+    table = Table(("shape", "episodes of", "load", "rounds", "compared", *measures))
+    for one in kept:
+        rounds = [{variant: Iteration(**times) for variant, times in each.items()} for each in one["rounds"]]
+        for ours, theirs in COMPARED:
+            if theirs in rounds[0]:
+                found = comparisons(rounds, ours, theirs)
+                shape = str(SHAPES[one["shape"]])
+                measured_in = (shape, f"{one['length']:,} steps", f"{one['load']:.1f}", len(rounds))
+                table.rows.append((*measured_in, f"{ours} / {theirs}", *found))
     report("training", [table], given)
 
 
