@@ -22,7 +22,8 @@ _INDENT = "  "
 def command(database_url: str | None, as_json: bool) -> None:
     """List all runs, newest first, with their episodes by status.
 
-    Tune trials are listed below their run.
+    Tune trials are listed below their run. An evaluation, and a training that
+    resumed another, ends with "of" and the run whose policy it took.
 
     \b
     Example: rsc runs --json
@@ -69,7 +70,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     click.echo(line("RUN", "START (UTC)", "STATUS", *map(str.upper, EPISODE_STATUSES)))
     for row in rows:
         start, status = _start(row["start_time"], year), status_text(f"{row['status']:<11}")
-        click.echo(line(row["run_id"], start, status, *_counts(row["episodes"])))
+        words = line(row["run_id"], start, status, *_counts(row["episodes"]))
+        click.echo(f"{words}  of {parent}" if (parent := row.get("parent_run_id")) else words)
         for trial_id, counts in row["trials"].items():
             words = line(_INDENT + trial_id, "", "trial", *_counts(counts))
             click.echo(f"{words}  {_changes(row, trial_id)}".rstrip())

@@ -141,6 +141,20 @@ def test_runs__ids_that_train_makes__a_line_each_of_80_columns(
     assert max(len(head), len(line)) <= 80
 
 
+def test_runs__evaluation__names_the_run_of_its_policy(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    engine = open_engine(defaults.database_url())
+    upgrade(engine)
+    with engine.begin() as connection:
+        runs.start_run(connection, "ppo-1", {}, str(folder), datetime.now(UTC))
+        facts = {"parent_run_id": "ppo-1"}
+        runs.start_run(connection, "played", {}, str(folder), datetime.now(UTC) + timedelta(seconds=1), facts)
+    assert exit_of(monkeypatch, "runs") == 0
+    _, played, trained = capsys.readouterr().out.splitlines()
+    assert (played.split()[-2:], trained.split()[-1]) == (["of", "ppo-1"], "0")
+
+
 @pytest.mark.parametrize(("mean", "said"), [(float("nan"), "7 steps"), (0.5, "7 steps, mean return +0.5000")])
 def test_progress__rllib_knows_no_mean_return__says_none(mean: float, said: str) -> None:
     """RLlib's word for "no episode ended lately" is NaN."""
