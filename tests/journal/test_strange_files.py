@@ -166,12 +166,13 @@ def test_name__with_a_nul__is_an_access_error() -> None:
 
 
 def test_journal__replaced_while_it_is_read__rows_are_not_mixed(tmp_path: Path) -> None:
-    """A look is of one file. Its rows are read later: from the same bytes, or there is an error."""
-    path = write_journal(tmp_path, 30, seal_every=10, fold=DigestFold(), end=EndReason.CLOSED)
+    """Rows of a long journal are read later: from the same file, or there is an error."""
+    steps = 1500
+    path = write_journal(tmp_path, steps, seal_every=500, fold=DigestFold(), end=EndReason.CLOSED)
     others = [
-        write_journal(tmp_path / "longer", 40, seal_every=10, fold=DigestFold()),
-        write_journal(tmp_path / "later", 30, seal_every=10, fold=DigestFold(), end=EndReason.CLOSED),
-        write_journal(tmp_path / "foreign", 30, seal_every=10, journal_id="foreign"),
+        write_journal(tmp_path / "longer", steps + 10, seal_every=500, fold=DigestFold()),
+        write_journal(tmp_path / "later", steps, seal_every=500, fold=DigestFold(), end=EndReason.CLOSED),
+        write_journal(tmp_path / "foreign", steps, seal_every=500, journal_id="foreign"),
     ]
     for other in others:
         journal = read_journal(path)
@@ -185,7 +186,21 @@ def test_journal__replaced_while_it_is_read__rows_are_not_mixed(tmp_path: Path) 
         with pytest.raises(JournalAccessError):
             journal.trade_rows()
         path.write_bytes(keep)
-        assert journal.steps().num_rows == 30
+        assert journal.steps().num_rows == steps
+
+
+def test_journal__short_and_closed__keeps_the_bytes_that_were_verified(tmp_path: Path) -> None:
+    """Whatever happens to the file later, the rows are those of the first look."""
+    path = write_journal(tmp_path, 30, seal_every=10, fold=DigestFold(), end=EndReason.CLOSED)
+    whole = read_journal(path)
+    steps, trades, state = whole.steps(), whole.trade_rows(), whole.replayed(DigestFold).to_bytes()
+    journal = read_journal(path)
+    os.replace(write_journal(tmp_path / "later", 30, seal_every=10, fold=DigestFold(), end=EndReason.CLOSED), path)
+    assert not read_journal(path).steps().equals(steps)
+    assert journal.steps().equals(steps)
+    path.unlink()
+    assert journal.trade_rows() == trades
+    assert journal.replayed(DigestFold).to_bytes() == state
 
 
 def test_stream__cut_or_lengthened_behind_a_look__says_so_or_gives_what_was_seen(tmp_path: Path) -> None:
