@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from journal.console import DURATION, Count, LazyGroup, log_format, remark, run_main, work_without_output
 from rsc import defaults
@@ -30,30 +32,56 @@ class Root(click.Path):
         return super().convert(value, param, ctx)
 
 
+class RunsOrVerb(LazyGroup):
+    """A group whose first word is a verb, or else a run; then all words are runs, also between and behind options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, words, _ = self.make_parser(ctx).parse_args([*args])
+        verbs = self.list_commands(ctx)
+        if not words or words[0] in verbs or difflib.get_close_matches(words[0], verbs):
+            return super().parse_args(ctx, args)
+        ctx.allow_interspersed_args = True
+        found = click.Command.parse_args(self, ctx, args)
+        ctx.params["run_ids"] = (*ctx.params["run_ids"], *found)
+        ctx.args = []
+        return ctx.args
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return matching options, verbs and runs."""
+        runs = next(param for param in self.params if param.name == "run_ids")
+        return [*super().shell_complete(ctx, incomplete), *runs.type.shell_complete(ctx, runs, incomplete)]
+
+
 _EXAMPLES = """
 \b
 Examples:
-  reconcile --run-id 20261122-120000-1a2b3c       end the dead episodes of one run
-  reconcile --all --explain                       show each verdict and its evidence
-  reconcile --run-id latest --ray auto            judge on each node of a Ray cluster
-  reconcile --all --every 30s                     run as a daemon
-  reconcile --all --every 1m --ray auto           run as a daemon for all nodes of a Ray cluster
+  reconcile latest                       end the newest run's dead episodes
+  reconcile latest --explain             show each verdict and its evidence
+  reconcile latest --ray auto            judge on each node of a Ray cluster
+  reconcile --all --every 30s            run as a daemon
+  reconcile --all --every 1m --ray auto  run as a daemon for a Ray cluster
   reconcile --all --rebuild --database-url sqlite:///new.db
-  reconcile --run-id ID --journal-root s3://bucket/journals --assume-dead
-  reconcile status                                show what the last passes did
+  reconcile RUN --journal-root s3://bucket/journals --assume-dead
+  reconcile status                       show what the last passes did
 """
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=RunsOrVerb,
     verbs={"status": "reconciler.cli.status:command"},
+    subcommand_metavar="[RUN...] | status",
     invoke_without_command=True,
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="reinforce-strategy-creator")
 @click.option(
-    "--run-id", "run_ids", multiple=True, metavar="ID", type=RunName(), help="Reconcile this run; may be repeated."
+    "--run-id",
+    "run_ids",
+    multiple=True,
+    metavar="ID",
+    type=RunName(),
+    help="Another way to name a run; may be repeated.",
 )
 @click.option("--all", "all_runs", is_flag=True, help="Reconcile all runs of the database.")
 @click.option(
@@ -168,6 +196,8 @@ def command(
     stores metrics and trades, and marks them `truncated`, `completed` or `error`, according to the evidence. A live
     episode is never ended where locks can be trusted. A second pass changes nothing while the evidence is the same.
 
+    RUN is a run's id, the unique beginning of one, or `latest`.
+
     Exit: 0 done, 1 failed, 2 wrong usage, 3 data was lost or could not be read, 130 interrupted.
     """
     given = _given_options(ctx)
@@ -177,7 +207,7 @@ def command(
         ctx.obj = database_url
         return 0
     if bool(run_ids) == all_runs:
-        raise click.UsageError("give either --run-id ID or --all", ctx)
+        raise click.UsageError("name runs or give --all, not both" if all_runs else "name runs, or give --all", ctx)
     daemon = every_s is not None or cron is not None
     _refuse_contradictions(ctx, given, daemon=daemon, audit=audit)
     # A refused option and `--help` need none of these modules.

@@ -82,6 +82,9 @@ def test_help__shows_examples_and_exit_codes():
     [
         (),
         ("--all", "--run-id", "x"),
+        ("x", "--all"),
+        ("statsu",),
+        ("status", "x"),
         ("--all", "--every", "30s", "--cron", "* * * * *"),
         ("--all", "--every", "30s", "--dry-run"),
         ("--all", "--audit", "--rebuild"),
@@ -135,6 +138,26 @@ def test_one_run__ends_its_episodes_alone_and_a_second_time_does_nothing(world, 
     assert "run run-1 is marked interrupted" in first.stdout
     second = reconcile("--run-id", "run-1", "--database-url", url)
     assert (second.returncode, second.stdout.split(" (")[0]) == (0, "nothing to do: no episode is left to end")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("run-2",), ("--explain", "run-2"), ("run-2", "--explain"), ("run-1", "run-2"), ("--run-id", "run-1", "run-2")],
+)
+def test_runs__are_named_without_an_option(world, url, words):
+    """Between and behind options, too. The names are ids, beginnings of ids, or `latest`."""
+    other = World(world.engine, world.root, "run-2")
+    mine, theirs = world.dead(), other.dead()
+    for one in (world, other):
+        one.driver_dies()
+    outcome = reconcile(*words, "--database-url", url)
+    assert outcome.returncode == 0, outcome.stderr
+    explained = "--explain" in words
+    assert other.row(theirs).status == ("started" if explained else "truncated")
+    assert world.row(mine).status == ("truncated" if "run-1" in words else "started")
+    assert (theirs in outcome.stdout) == explained
+    assert reconcile("run", "--database-url", url).returncode == 1  # two runs begin so
+    assert reconcile("latest", "--database-url", url).returncode == 0
 
 
 def test_json__dry_run__is_the_documented_contract(world, run):

@@ -89,6 +89,8 @@ def test_completion__shell__offers_the_runs(project: Path, shell: str) -> None:
         ("rsc evaluate mon", []),
         ("journal ls monday-2", ["monday-2"]),
         ("reconcile --run-id nothing", []),
+        ("reconcile mon", ["monday-2", "monday-1"]),
+        ("reconcile --explain s", ["status"]),
     ],
 )
 def test_completion__words__are_those_of_their_place(project: Path, line: str, words: list[str]) -> None:
