@@ -46,8 +46,8 @@ def command(
     \b
     Examples:
       journal export 20261122-120000 -o dataset
-      duckdb -c "select journal_id, sum(pnl) from 'dataset/trades/*/*.parquet' group by 1"
-      python -c "import pandas; print(pandas.read_parquet('dataset/episodes').describe())"
+      duckdb -c "select sum(pnl) from 'dataset/trades/*/*.parquet'"
+      python -c "import pandas; print(pandas.read_parquet('dataset/episodes'))"
     """
     from journal.ops.dataset import TABLES
     from journal.ops.export import export

@@ -87,7 +87,7 @@ def command(
     Examples:
       journal ls
       journal ls 20261122-120000 --where 'state != closed'
-      journal ls 20261122-120000 --figure pnl --figure sharpe_ratio --sort pnl --limit 10
+      journal ls latest --figure pnl --figure sharpe_ratio --sort pnl --limit 10
       journal ls s3://bucket/journals/20261122-120000
     """
 

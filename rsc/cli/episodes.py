@@ -73,7 +73,7 @@ def command(
       rsc episodes latest --sort pnl --limit 1
       rsc episodes latest --sort -sharpe_ratio --limit 10
       rsc episodes latest --where 'status = truncated and total_steps > 20'
-      rsc episodes 20261122-120000 --figure buy_and_hold_return --csv > episodes.csv
+      rsc episodes latest --figure buy_and_hold_return --csv > episodes.csv
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")

@@ -46,7 +46,7 @@ def command(
     \b
     Examples:
       rsc export latest --to tensorboard
-      reconcile --run-id 20261122-120000-1a2b3c && rsc export 20261122-120000-1a2b3c --to mlflow
+      reconcile latest && rsc export latest --to mlflow
       WANDB_MODE=offline rsc export latest --to wandb --project trading
     """
     from rsc.exporting.runs import export_run

@@ -29,7 +29,7 @@ def command(run_ids: Sequence[str], root: Path, database_url: str | None) -> Non
     \b
     Examples:
       rsc relocate latest rsc-data/journal
-      rsc relocate monday tuesday /data/journal --database-url sqlite:////data/rsc.db
+      rsc relocate monday /data/journal --database-url sqlite:////data/rsc.db
     """
     from rsc.db import runs
     from rsc.db.session import reading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,17 +11,18 @@ import pytest
 COMMANDS = [
     ("rsc",), ("rsc", "train"), ("rsc", "evaluate"), ("rsc", "compare"), ("rsc", "check"), ("rsc", "runs"),
     ("rsc", "episodes"), ("rsc", "export"), ("rsc", "prices"), ("rsc", "db", "upgrade"), ("rsc", "doctor"),
-    ("rsc", "relocate"), ("reconciler",), ("reconciler", "status"),
+    ("rsc", "relocate"), ("rsc", "report"), ("rsc", "ui"), ("reconciler",), ("reconciler", "status"), ("journal", "ls"),
+    ("journal", "export"), ("journal", "mirror"), ("journal", "plot"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help__each_command__shows_an_example(command: tuple[str, ...]) -> None:
-    """Somebody in a hurry copies an example."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command, "--help"], capture_output=True, text=True, timeout=60, check=False
-    )
+def test_help__each_command__shows_an_example_and_fits_a_terminal(command: tuple[str, ...]) -> None:
+    """Somebody in a hurry copies an example. A terminal has 80 columns."""
+    program, env = [sys.executable, "-m", *command, "--help"], {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run(program, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
     assert "xample" in done.stdout
 
 
