@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -75,15 +75,18 @@ def start_store(head: Machine) -> subprocess.Popen[str]:
     return store
 
 
-def start_ray(lab: Lab, count: int | None = None, first: int = 0) -> None:
-    """Start Ray on the machines, or on some: ``count`` of them, from the number ``first`` on. The head comes first."""
+def start_ray(lab: Lab, count: int | None = None, first: int = 0, environment: Mapping[str, str] = WITH_STORE) -> None:
+    """Start Ray on the machines, or on some: ``count`` of them, from the number ``first`` on. The head comes first.
+
+    A node's mirror has the environment of its Ray.
+    """
     head, *others = lab.machines
     options = ("--disable-usage-stats", "--num-gpus=0", "--object-store-memory=80000000")
     starts = [(head, ("--head", "--port=6379", "--include-dashboard=false", "--num-cpus=0"))]
     starts += [(one, (f"--address={HEAD}", "--num-cpus=1")) for one in others]
     for machine, words in starts[first:count]:
         command = (RAY, "start", f"--node-ip-address={machine.address}", *words, *options)
-        code, said = machine.run(command, WITH_STORE)  # a node's mirror has the environment of its Ray
+        code, said = machine.run(command, environment)
         assert code == 0, said
 
 

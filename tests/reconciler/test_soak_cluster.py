@@ -29,6 +29,9 @@ from tests.support.machines import Lab, require_namespaces
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.rllib, pytest.mark.postgres]
 
+# The machines share few cores. Nodes that answer late are not dead, and the tasks of a pass use the workers of the last one.
+PATIENT = {**ENVIRONMENT, "RAY_health_check_timeout_ms": "10000", "RAY_kill_idle_workers_interval_ms": "0"}
+
 KILL_S, RESTART_S = 15.0, 60.0  # seconds of training between two kills, and between two restarts of the head
 START_S = 300.0  # Ray and RLlib start, on a machine with other work
 MOURNING_S = 20.0  # the head's table is empty for so long after its restart, while the other machines work on
@@ -133,7 +136,7 @@ class Training:
             "--database-url", self._url,
         )  # fmt: skip
         command = (PYTHON, "-m", "rsc", "train", *words)
-        self.process = self._lab.machines[0].start(command, ENVIRONMENT, stdout=self._log, stderr=self._log)
+        self.process = self._lab.machines[0].start(command, PATIENT, stdout=self._log, stderr=self._log)
 
     def start_if_ended(self) -> None:
         if self.process.poll() is not None:
@@ -169,23 +172,23 @@ def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
 def restart_head(lab: Lab, watch: Watch, training: Training) -> None:
     """Let the head's table be empty for a while, then let the other machines join it, and train again."""
     head, *others = lab.machines
-    head.run((RAY, "stop", "--force"), ENVIRONMENT)
-    start_ray(lab, 1)
+    head.run((RAY, "stop", "--force"), PATIENT)
+    start_ray(lab, 1, environment=PATIENT)
     watch.alone = True
     time.sleep(MOURNING_S)
     watch.alone = False
     training.end()
     for machine in others:
-        machine.run((RAY, "stop", "--force"), ENVIRONMENT)
-    start_ray(lab, first=1)
+        machine.run((RAY, "stop", "--force"), PATIENT)
+    start_ray(lab, first=1, environment=PATIENT)
     training.start()
 
 
 def start_daemon(lab: Lab, number: int, url: str, folder: Path) -> subprocess.Popen[str]:
-    """Start a daemon on a machine. It passes over the cluster every five seconds."""
-    words = ("--all", "--ray", HEAD, "--database-url", url, "--every", "5s", "--grace", "2s")
+    """Start a daemon on a machine. It passes over the cluster every ten seconds."""
+    words = ("--all", "--ray", HEAD, "--database-url", url, "--every", "10s", "--grace", "2s")
     with (folder / f"daemon{number}.log").open("w") as log:
-        return lab.machines[number].start((PYTHON, "-m", "reconciler", *words), ENVIRONMENT, stdout=log, stderr=log)
+        return lab.machines[number].start((PYTHON, "-m", "reconciler", *words), PATIENT, stdout=log, stderr=log)
 
 
 def samples(engine: Engine, training: Training, writers: Writers) -> bool:
@@ -200,7 +203,7 @@ def samples(engine: Engine, training: Training, writers: Writers) -> bool:
 def test_soak_on_a_cluster__env_runners_and_head_restart__no_live_episode_is_ended(
     lab: Lab, engine: Engine, tmp_path: Path, seconds: int
 ) -> None:
-    start_ray(lab)
+    start_ray(lab, environment=PATIENT)
     rng, url = random.Random(5), engine.url.render_as_string(hide_password=False)
     watch, training, writers = Watch(lab, engine), Training(lab, url, tmp_path), Writers(lab)
     daemons = [start_daemon(lab, number, url, tmp_path) for number in (0, 1)]
