@@ -143,11 +143,16 @@ class Training:
             self.start()
 
     def end(self) -> None:
-        """Kill the driver if it lives. nsenter is its parent."""
-        if self.process.poll() is None:
-            for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-                os.kill(int(pid), signal.SIGKILL)
-        self.process.wait(timeout=60)
+        """Kill the driver if it lives."""
+        until(self._is_killed, 60, "the driver's end")
+
+    def _is_killed(self) -> bool:
+        """Kill the driver, the child of nsenter, which may not have started it yet. Return True if both have ended."""
+        if self.process.poll() is not None:
+            return True
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        return False
 
 
 @pytest.fixture
