@@ -31,10 +31,11 @@ from journal import (
 )
 from journal.format.schema import FAILED_SUFFIX, STREAM_SUFFIX
 from journal.host.paths import check_name, run_dir
+from journal.write.marker import is_unused
 from journal.write.writer import CHECKPOINT_EVERY_STEPS
 from rsc import defaults, mirroring
 from rsc.provenance import provenance
-from rsc.recording.episode import JournalSettings, listen
+from rsc.recording.episode import JournalSettings, listen, may_record_elsewhere
 from rsc.recording.factory import MakeEnv, RecordedMaker, record_env, recorders_of
 from rsc.settling import FailedJournals, settle
 from rsc.versions import warn_of_unsupported
@@ -127,7 +128,7 @@ class Run:
         atexit.unregister(self._end_at_exit)
         try:
             self._let_go_of_envs()
-            self._write(status, notes, deadline)
+            self._write(status, notes, deadline, marker)
         except Exception as error:
             from rsc.db.session import first_line
 
@@ -178,7 +179,11 @@ class Run:
         """Write the rows of ended episodes. Return the number of all episodes, and of those that are left."""
         return settle(engine, self.journal_root, self.run_id, deadline, self._failed.reasons)
 
-    def _write(self, status: str, notes: str | None, deadline: float) -> None:
+    def _recorded_only_here(self) -> bool:
+        """Return True if it is certain that all journals of the run, if there are any, are on this machine."""
+        return not may_record_elsewhere(self._settings)
+
+    def _write(self, status: str, notes: str | None, deadline: float, marker: RunMarker) -> None:
         from rsc.db import runs
         from rsc.db.session import open_engine
 
@@ -190,6 +195,8 @@ class Run:
                 runs.end_run(connection, self.run_id, status, datetime.now(UTC), notes)
         finally:
             engine.dispose()
+        if not found and self._recorded_only_here():
+            _set_unused(marker)
         if left and time.monotonic() >= deadline:
             log.warning(
                 "run %s: %d of %d episodes are not on record yet, because the end of a run takes at most %g s; `reconcile"
@@ -305,7 +312,8 @@ def register_run(
 ) -> tuple[Path, RunMarker]:
     """Create the run's row and its marker. Return the folder of its journals and the marker.
 
-    A run that ended before its first episode, for example because its first reset raised, does not keep its name.
+    A run whose driver ended it before its first episode, for example because its first reset raised, does not keep its
+    name.
 
     Raises:
         JournalExistsError: The name is taken, or the run to resume is being recorded by another process.
@@ -349,16 +357,27 @@ def register_run(
 
 
 def _remove_without_episodes(connection: Connection, run_id: str, root: Path) -> bool:
-    """Remove the row of a run that has ended without rows and without files of episodes. Return True if there was one."""
+    """Remove the row of a run that certainly has no episode. Return True if there was such a run.
+
+    Its marker must say so: an episode may have no row, and its journal may be on another machine.
+    """
     from rsc.db import runs
 
     known = runs.run_place(connection, run_id)
-    if known is None:
+    if known is None or not known.journal_root or not is_unused(known.journal_root, run_id):
         return False
-    folders = {run_dir(place, run_id) for place in (root, Path(known.journal_root or root))}
+    folders = {run_dir(place, run_id) for place in (root, Path(known.journal_root))}
     if any(path.suffix in (STREAM_SUFFIX, FAILED_SUFFIX) for folder in folders for path in folder.glob("*")):
         return False
     return runs.remove_without_episodes(connection, run_id)
+
+
+def _set_unused(marker: RunMarker) -> None:
+    """Let `_remove_without_episodes` free the run's name. If the marker cannot be written, the run keeps its name."""
+    try:
+        marker.set_unused()
+    except OSError as error:
+        log.debug("run %s keeps its name, because its marker cannot be written: %s", marker.path.parent.name, error)
 
 
 def _notes(in_evaluation: bool | None) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class _Marker:
     file: FileId | None = None
     folder: str = ""
     node_id: str = ""
+    unused: bool = False
 
 
 _decode = decoder_of(_Marker)
@@ -91,15 +92,27 @@ class RunMarker:
     def set_node(self, node_id: str) -> None:
         """Record the driver's node of a cluster, if the marker was made before it was known.
 
-        The file is changed in place, because its lock shows that the driver lives. A reader that sees a part of the
-        change finds the marker unreadable, and judges nothing by it.
+        Raises:
+            OSError: The marker cannot be written.
+        """
+        self._change(replace(self._facts, node_id=node_id))
+
+    def set_unused(self) -> None:
+        """Record that no episode of the run was ever begun, on any machine. Call it when the run ends.
 
         Raises:
             OSError: The marker cannot be written.
         """
-        if self._fd < 0 or node_id == self._facts.node_id:
+        self._change(replace(self._facts, unused=True))
+
+    def _change(self, facts: _Marker) -> None:
+        """Write other facts into the file.
+
+        It is changed in place, because its lock shows that the driver lives. A reader that sees a part of the change
+        finds the marker unreadable, and judges nothing by it.
+        """
+        if self._fd < 0 or facts == self._facts:
             return
-        facts = replace(self._facts, node_id=node_id)
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_APPEND)
         os.lseek(self._fd, 0, os.SEEK_SET)
         write_all(self._fd, data := msgspec.json.encode(facts))
@@ -198,6 +211,14 @@ def node_of_marker(root: Path | str, run_id: str) -> str:
         return _read(marker_path(root, run_id)).node_id
     except (JournalAccessError, NotAJournalError):
         return ""
+
+
+def is_unused(root: Path | str, run_id: str) -> bool:
+    """Return True if the driver recorded that no episode was ever begun; False if the marker cannot be read."""
+    try:
+        return _read(marker_path(root, run_id)).unused
+    except (JournalAccessError, NotAJournalError):
+        return False
 
 
 def _read(path: Path) -> _Marker:

@@ -84,6 +84,19 @@ class JournalSettings:
     reset_reason: EndReason = EndReason.SUPERSEDED
     observations: bool = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a copy, and remember that there may be one on another machine."""
+        _copied.add(self)
+        return self.__dict__
+
+
+_copied: set[JournalSettings] = set()
+
+
+def may_record_elsewhere(settings: JournalSettings) -> bool:
+    """Return True if these settings were pickled, so that another machine may record episodes by them."""
+    return settings in _copied
+
 
 def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]) -> JournalWriter:
     """Open the journal of a new episode. ``notes`` are added to its header, to their fields or as notes."""

@@ -49,9 +49,10 @@ class AttachedRun(Run):
     def __init__(self, settings: RecordingSettings, database_url: str, marker: RunMarker) -> None:
         super().__init__(settings.journal_settings(), database_url, marker)
         self._token = settings.token
+        self._only_on_this_node = False
 
     def _let_go_of_envs(self) -> None:
-        live.end(self._token)
+        self._only_on_this_node = live.end(self._token)
         rows.drain(self.database_url)
         super()._let_go_of_envs()
 
@@ -61,6 +62,9 @@ class AttachedRun(Run):
         with engine.connect() as connection:
             found = runs.has_episodes(connection, self.run_id)
         return int(found or any(list_journals(self.journal_root, self.run_id))), 0
+
+    def _recorded_only_here(self) -> bool:
+        return self._only_on_this_node and super()._recorded_only_here()
 
 
 def attach(

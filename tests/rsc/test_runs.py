@@ -26,6 +26,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from journal import JournalExistsError, UnsafeNameError, journal_path, list_journals, read_journal
+from journal.host.paths import marker_path
 from rsc.db import episodes, runs
 from rsc.db.session import open_engine, reading
 from rsc.recording.accounts import Account
@@ -230,6 +231,27 @@ def test_run__ended_before_its_first_episode__does_not_keep_its_name(tmp_path: P
         pass
     with pytest.raises(JournalExistsError):
         start_run("parent")
+
+
+@pytest.mark.parametrize("case", ["copied", "killed", "marker gone"])
+def test_run__that_may_have_recorded_on_another_machine__keeps_its_name(case: str) -> None:
+    """No row and no file here prove nothing: a copy of the run records where it was sent to, perhaps without rows."""
+    if case == "killed":
+        pid = os.fork()
+        if pid == 0:
+            start_run("mine")
+            os.kill(os.getpid(), signal.SIGKILL)
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+        with open_engine(os.environ["RSC_DATABASE_URL"]).begin() as connection:
+            assert runs.interrupt_run(connection, "mine")
+    else:
+        with start_run("mine") as run:
+            if case == "copied":
+                pickle.dumps(run.recorded(Walk, ACCOUNT))
+        if case == "marker gone":
+            marker_path(run.journal_root, "mine").unlink()
+    with pytest.raises(JournalExistsError):
+        start_run("mine")
 
 
 def test_run__resumed__goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -286,6 +286,18 @@ def test_attach__run_id_that_is_taken__refuses(world: World) -> None:
         world.attach(config_of())
 
 
+def test_attach__run_that_was_never_trained__does_not_keep_its_name(world: World) -> None:
+    """Neither does one whose env runner made envs, and reset none."""
+    with world.attach(config_of()):
+        pass
+    with world.runner(config_of()):
+        pass
+    with world.runner(config_of()) as runner:
+        sample(runner, 5)
+    with pytest.raises(JournalExistsError, match=RUN):
+        world.attach(config_of())
+
+
 def test_attach__run_that_is_refused__leaves_no_marker(world: World, tmp_path: Path) -> None:
     """A marker would vouch for a root that is not the run's: missing journals there would prove their loss."""
     with world.attach(config_of()), pytest.raises(JournalExistsError, match=RUN):
