@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 if sys.platform != "linux":
     raise SystemExit(
@@ -78,6 +78,8 @@ setup(
         "journal": ["py.typed", "plot/web/*"],
         "reconciler": ["py.typed"],
     },
+    # Optional: without a C compiler, `journal.write.appending` does the same in Python, which takes longer.
+    ext_modules=[Extension("journal.write._appending", ["journal/write/_appending.pyx"], optional=True)],
     install_requires=[
         "numpy>=2.0",
         "pyarrow>=21",  # write_dataset keeps the order of rows

@@ -21,6 +21,7 @@ _EXTRA = "extra "
 TERMINATED, TRUNCATED = 1, 2
 _FLAGS_AT = 8  # bits before the flags in a slot's last word
 FLAGS_FROM_END = -7  # where a slot's flags are, from its end
+CRC_BYTES = 4  # at the end of a slot
 pack_crc = struct.Struct("<I").pack
 
 Columns = dict[str, NDArray[np.generic]]
@@ -36,7 +37,7 @@ class SlotLayout:
         self.pack = body.pack
         self.pack_trade = struct.Struct(f"<qq6dq{spare * 8}xQBBH").pack
         self._pack_failed = struct.Struct(f"<{body.size - 12}xQBBH").pack
-        self.size = body.size + 4
+        self.size = body.size + CRC_BYTES
         end = [("step", "<u8"), ("kind", "u1"), ("flags", "u1"), ("trades", "<u2"), ("crc", "<u4")]
         # Prefixed, because an env may name a column "kind" or "flags".
         floats = [(name, "<f8") for name in (*STEP_FLOATS, *map(_EXTRA.__add__, extra))]

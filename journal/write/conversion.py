@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from journal.errors import JournalValueError
-from journal.format.schema import STEP_FLOATS, UNKNOWN_STEP, Trade
+from journal.format.schema import MAX_TRADES_PER_STEP, STEP_FLOATS, UNKNOWN_STEP, Trade
 from journal.format.values import NAN, real, time_us, truth, whole
 
 _TRADE_FLOATS = ("quantity", "entry_price", "exit_price", "pnl", "costs")
@@ -25,6 +25,8 @@ def converted_step(arguments: Sequence[Any], extra_columns: tuple[str, ...]) -> 
         JournalValueError: A value cannot be converted. It names the column and the value.
     """
     *numbers, time, terminated, truncated, trades, extra = arguments
+    if len(trades) > MAX_TRADES_PER_STEP:
+        raise JournalValueError("the number of trades of a step", len(trades), f"at most {MAX_TRADES_PER_STEP}")
     return (
         *(real(name, value) for name, value in zip(STEP_FLOATS, numbers, strict=True)),
         time_us("market_time", time),

@@ -21,11 +21,12 @@ from journal.format.footer import Footer
 from journal.format.frames import END_OF_STREAM, End, Frame, Seal
 from journal.format.header import About, FileId, Header
 from journal.format.schema import MAX_CHECKPOINT, MAX_TRADES_PER_STEP
-from journal.format.slots import Columns, SlotLayout, pack_crc
+from journal.format.slots import Columns, pack_crc
 from journal.host.files import NewFile, sync_folder, write_all
 from journal.host.paths import failed_path, tail_file
 from journal.read.reader import Journal
 from journal.read.source import FileSource
+from journal.write.appending import Appending
 from journal.write.lease import Place
 from journal.write.tail import Tail, open_tail
 
@@ -40,46 +41,36 @@ RESERVE_SLOTS = 32
 open_writers: weakref.WeakSet[SealingWriter] = weakref.WeakSet()
 
 
-class SealingWriter:
+class SealingWriter(Appending):
     """The stream and the tail of an open journal. `JournalWriter` sets the attributes, and appends."""
 
-    # __slots__, because attribute access is measurable here, and a __dict__ of more than 30 keys is slow.
+    # The state of each step is in Appending.
     __slots__ = (
-        "__weakref__", "_batch", "_crc", "_durability", "_fd", "_file", "_filled", "_intended_bytes", "_journal_seed",
-        "_kept", "_last", "_layout", "_limit", "_lost", "_mask", "_most_slots", "_on_error", "_on_failure", "_pack",
-        "_place", "_put", "_readers_header", "_rows", "_sealed_steps", "_sealed_trades", "_sealing", "_stream_bytes",
-        "_tail", "about", "closed", "failure", "fold", "header", "journal_id", "steps", "trades",
+        "__weakref__", "_batch", "_durability", "_fd", "_file", "_intended_bytes", "_journal_seed", "_kept", "_last",
+        "_lost", "_most_slots", "_on_error", "_on_failure", "_place", "_readers_header", "_sealed_steps", "_sealed_trades",
+        "_sealing", "_stream_bytes", "_tail", "about", "closed", "failure", "fold", "header", "journal_id",
     )  # fmt: skip
 
     journal_id: str
     about: About
     fold: Fold | None
-    steps: int
-    trades: int
     failure: OSError | None
     closed: bool
     header: Header
     _batch: tuple[Frame, tuple[Columns, Columns]] | None  # of a closed journal with one batch
-    _crc: int
     _durability: str
     _fd: int  # of the stream, with its lock; -1 if it is closed or was not made
     _file: str  # the stream's path
-    _filled: int  # slots since the last seal
     _intended_bytes: int  # of the stream, once the write in progress is done
     _journal_seed: int
     _kept: dict[int, tuple[Any, ...]]  # trades of a failed journal
     _last: tuple[int, int, int]  # wall time, market time and flags of the last sealed step
-    _layout: SlotLayout
-    _limit: int  # slots between two seals
     _lost: OSError | None  # an error that the thread that renews the lease found
-    _mask: int
     _most_slots: int
     _on_error: str
     _on_failure: Callable[[Any, OSError], object] | None
     _place: Place
-    _put: Callable[[bytes], int]
     _readers_header: Header  # as readers decode it
-    _rows: list[bytes]  # the writes since the last seal
     _sealed_steps: int
     _sealed_trades: int
     _sealing: bool  # whether an exception left a seal

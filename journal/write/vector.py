@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from crc32c import crc32c
 from numpy.typing import NDArray
 
-from journal.format.schema import STEP_FLOATS, Trade
-from journal.format.slots import STEP, TRUNCATED, layout_of, pack_crc
+from journal.format.schema import STEP_FLOATS, UNKNOWN_TIME, Trade
+from journal.format.slots import STEP, TRUNCATED, layout_of
 from journal.write.writer import JournalWriter
 
 
@@ -27,7 +25,6 @@ class VectorAppender:
     def __init__(self, count: int, extra_columns: tuple[str, ...]) -> None:
         self.extra_columns = extra_columns
         layout = layout_of(extra_columns)
-        self._size = layout.size
         self._slots = np.zeros(count, layout.dtype)
         self._slots["kind"] = STEP
         self._columns = len(STEP_FLOATS) + len(extra_columns)
@@ -66,39 +63,8 @@ class VectorAppender:
         slots["trades"] = 0
         for index, closed in trades.items():
             slots["trades"][index] = len(closed)
-        self._put(writers, slots.tobytes(), market_time, trades)
-
-    def _put(
-        self,
-        writers: Sequence[JournalWriter | None],
-        packed: bytes,
-        market_time: NDArray[np.int64],
-        trades: Mapping[int, Sequence[Trade]],
-    ) -> None:
-        """Do the part of `JournalWriter.append` after packing. Inlined: a function call for each step is measurable here."""
-        size = self._size
+        packed, size = slots.tobytes(), slots.itemsize
         for index, writer in enumerate(writers):
-            if writer is None:
-                continue
-            closed = len(trades[index]) if index in trades else 0
-            if writer._filled + closed >= writer._limit:
-                writer._make_room(closed)
-            body = packed[index * size : index * size + size - 4]
-            try:
-                if closed:
-                    data, crc = writer._with_trades(trades[index], body, writer.steps + 1, int(market_time[index]))
-                else:
-                    crc = crc32c(body, writer._crc)
-                    data = body + pack_crc(crc ^ writer._mask)
-                if writer._put(data) != len(data):
-                    raise OSError(errno.ENOSPC, "short write to the tail")
-            except OSError as error:
-                writer._fail(error)
-            except BaseException:
-                writer._take_back()
-                raise
-            writer._crc = crc
-            writer.steps += 1
-            writer.trades += closed
-            writer._filled += 1 + closed
-            writer._rows.append(data)
+            if writer is not None:
+                closed = trades.get(index, ())
+                writer._append_packed(packed, index * size, closed, int(market_time[index]) if closed else UNKNOWN_TIME)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import struct
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-from crc32c import crc32c
 
 from journal.errors import JournalValueError
 from journal.format.checksum import generation_seed, journal_seed
@@ -24,15 +19,13 @@ from journal.format.schema import (
     MAX_TAIL_BYTES,
     UNKNOWN_TIME,
     EndReason,
-    Trade,
 )
-from journal.format.slots import FLAGS_FROM_END, STEP, TERMINATED, TRADE, layout_of, pack_crc
-from journal.format.values import NAN, text
+from journal.format.slots import FLAGS_FROM_END, TERMINATED, layout_of
+from journal.format.values import text
 from journal.host.forks import no_fork
 from journal.host.identity import this_writer
 from journal.host.paths import new_journal_id, run_dir, stream_file
 from journal.write import lease
-from journal.write.conversion import converted_step
 from journal.write.sealing import RESERVE_SLOTS, SealingWriter, ended, nowhere, open_writers
 
 if TYPE_CHECKING:
@@ -43,7 +36,6 @@ log = logging.getLogger("journal")
 Durability = Literal["process", "checkpoint", "step"]
 DURABILITIES: tuple[Durability, ...] = ("process", "checkpoint", "step")
 CHECKPOINT_EVERY_STEPS = 1024
-NO_EXTRA: tuple[float, ...] = ()
 
 
 class JournalWriter(SealingWriter):
@@ -103,8 +95,8 @@ class JournalWriter(SealingWriter):
         if durability not in DURABILITIES or on_error not in ("warn", "raise"):
             expected = f"one of {', '.join(DURABILITIES)}, and on_error warn or raise"
             raise JournalValueError("durability", (durability, on_error), expected)
-        self._layout = layout_of(about.extra_columns)
-        self._most_slots = MAX_TAIL_BYTES // self._layout.size - RESERVE_SLOTS
+        layout = layout_of(about.extra_columns)
+        self._most_slots = MAX_TAIL_BYTES // layout.size - RESERVE_SLOTS
         if not 1 <= checkpoint_every_steps <= self._most_slots:
             limits = f"from 1 to {self._most_slots}"
             raise ValueError(f"checkpoint_every_steps must be {limits}, got {checkpoint_every_steps}")
@@ -113,24 +105,19 @@ class JournalWriter(SealingWriter):
         self._file = stream_file(root, run_id, journal_id)
         self.about = about
         self.fold = fold
-        self.steps = self.trades = 0
         self.failure = None
         self.closed = False
         self._durability = durability
         self._on_error = on_error
         self._on_failure = on_failure
-        self._limit = checkpoint_every_steps
-        self._pack = self._layout.pack
-        self._rows = []
-        self._filled = 0  # slots since the last seal
         self._sealing = False
         self._sealed_steps = self._sealed_trades = 0
         self._kept = {}
         self._last = (
             0, UNKNOWN_TIME if about.start_market_time_us is None else about.start_market_time_us, 0,
         )  # fmt: skip
-        self._journal_seed = self._mask = journal_seed(self.journal_id)
-        self._crc = generation_seed(self.journal_id, 1)
+        self._journal_seed = journal_seed(journal_id)
+        self._start(layout, checkpoint_every_steps, self._journal_seed, generation_seed(journal_id, 1))
         self._fd = -1
         self._tail = self._batch = None
         self._put = nowhere
@@ -152,84 +139,6 @@ class JournalWriter(SealingWriter):
                     self.header = header_of(None, None)
                 self._fail(error)
             open_writers.add(self)
-
-    def append(
-        self,
-        action: float | None = NAN,
-        reward: float | None = NAN,
-        portfolio_value: float | None = NAN,
-        price: float | None = NAN,
-        cash: float | None = NAN,
-        position: float | None = NAN,
-        fees: float | None = NAN,
-        unrealized_pnl: float | None = NAN,
-        market_time: datetime | int | None = UNKNOWN_TIME,
-        terminated: bool = False,
-        truncated: bool = False,
-        trades: Sequence[Trade] = (),
-        extra: Sequence[float] = (),
-    ) -> None:
-        """Append one step. Its number is that of the previous step plus one. Omitted arguments and None mean unknown.
-
-        Args:
-            action: The action as one number.
-            reward: The reward.
-            portfolio_value: Value of the account after the step.
-            price: Price that marks the value.
-            cash: Cash of the account.
-            position: Signed units held.
-            fees: Fees paid in this step.
-            unrealized_pnl: Profit of the open position.
-            market_time: Market time of the step: a datetime with a time zone, or microseconds since 1970.
-            terminated: Whether the env reached a terminal state.
-            truncated: Whether the env ended the episode otherwise.
-            trades: The trades that this step closed.
-            extra: A number for each extra column; all unknown if left out.
-
-        Raises:
-            JournalValueError: A value is not a number or a time; the error names the column and the value.
-            JournalWriteError: The write failed, and ``on_error`` is "raise".
-            ValueError: The writer is closed, or belongs to the parent process.
-        """
-        # The hot path. Inlined: a function call is measurable here.
-        closed = len(trades)
-        if self._filled + closed >= self._limit:
-            self._make_room(closed)
-        step = self.steps + 1
-        # Invariant J1: nothing of this object changes before the slot is in the page cache. A signal can raise only where
-        # Python calls something. Behind the `try` that is the last line, so a step is counted if and only if it is written.
-        try:
-            if extra is not NO_EXTRA:
-                body = self._pack(
-                    time.time_ns(), market_time, action, reward, portfolio_value, price, cash, position, fees,
-                    unrealized_pnl, *extra, step, STEP, terminated | truncated << 1, closed,
-                )  # fmt: skip
-            else:
-                body = self._pack(
-                    time.time_ns(), market_time, action, reward, portfolio_value, price, cash, position, fees,
-                    unrealized_pnl, step, STEP, terminated | truncated << 1, closed,
-                )  # fmt: skip
-            if closed:
-                data, crc = self._with_trades(trades, body, step, market_time)
-            else:
-                crc = crc32c(body, self._crc)
-                data = body + pack_crc(crc ^ self._mask)
-            if self._put(data) != len(data):
-                raise OSError(errno.ENOSPC, "short write to the tail")
-        except OSError as error:
-            self._fail(error)
-        except (struct.error, TypeError, OverflowError):
-            step_values = (action, reward, portfolio_value, price, cash, position, fees, unrealized_pnl, market_time)
-            arguments = (*step_values, terminated, truncated, trades, extra)
-            return self.append(*converted_step(arguments, self.about.extra_columns))
-        except BaseException:
-            self._take_back()
-            raise
-        self._crc = crc
-        self.steps = step
-        self.trades += closed
-        self._filled += 1 + closed
-        self._rows.append(data)
 
     def checkpoint(self) -> None:
         """Seal now: move the steps since the last seal into the stream, with the current metrics."""
@@ -290,26 +199,6 @@ class JournalWriter(SealingWriter):
     def kept_trades(self) -> list[tuple[Any, ...]]:
         """Return all trades in the order of schema.TRADE_COLUMNS if the journal failed; else an empty list."""
         return [row for _, row in sorted(self._kept.items())]
-
-    def _with_trades(self, trades: Sequence[Trade], body: bytes, step: int, market_time: Any) -> tuple[bytes, int]:
-        """Return the slots of a step that closed trades, in one piece, and the running CRC after them. On the hot path."""
-        crc, number, mask, pack_trade = self._crc, self.trades, self._mask, self._layout.pack_trade
-        several: list[bytes] | None = [] if len(trades) > 1 else None
-        data = b""
-        for direction, quantity, entry_step, entry_time_us, entry_price, exit_price, pnl, costs in trades:
-            number += 1
-            slot = pack_trade(
-                entry_time_us, entry_step, quantity, entry_price, exit_price, pnl, costs, number, market_time,
-                step, TRADE, direction > 0, 0,
-            )  # fmt: skip
-            crc = crc32c(slot, crc)
-            data = slot + pack_crc(crc ^ mask)
-            if several is not None:
-                several.append(data)
-        if several is not None:
-            data = b"".join(several)
-        crc = crc32c(body, crc)
-        return data + body + pack_crc(crc ^ mask), crc
 
     def __reduce__(self) -> Any:
         raise TypeError("an open journal belongs to its process and cannot be pickled")
