@@ -79,7 +79,11 @@ setup(
         "reconciler": ["py.typed"],
     },
     # Optional: without a C compiler, `journal.write.appending` does the same in Python, which takes longer.
-    ext_modules=[Extension("journal.write._appending", ["journal/write/_appending.pyx"], optional=True)],
+    ext_modules=[
+        Extension(
+            "journal.write._appending", ["journal/write/_appending.pyx"], extra_compile_args=["-g0"], optional=True
+        )
+    ],
     install_requires=[
         "numpy>=2.0",
         "pyarrow>=21",  # write_dataset keeps the order of rows
