@@ -8,6 +8,7 @@ import resource
 from collections.abc import Iterator
 
 from journal.host.identity import HOST_VARIABLE, boot_id, machine_id
+from journal.write.appending import COMPILED
 from rsc.doctor.check import Check, fail, ok, warn
 from rsc.versions import SUPPORTED, installed_version, is_supported
 
@@ -23,6 +24,7 @@ def check_machine() -> Iterator[Check]:
     yield _check_descriptors()
     yield _check_processes()
     yield _check_host()
+    yield _check_appending()
 
 
 def _check_descriptors() -> Check:
@@ -67,6 +69,18 @@ def _check_host() -> Check:
             f"set ${HOST_VARIABLE} to one name for all processes that stop together, for example the node's name",
         )
     return ok("host", f"{platform.node()}, with a machine id that survives a reboot")
+
+
+def _check_appending() -> Check:
+    """Check whether steps are appended by compiled code."""
+    if COMPILED:
+        return ok("steps", "appended by compiled code")
+    if os.environ.get("RSC_COMPILED") == "0":
+        return ok("steps", "appended in Python, because $RSC_COMPILED is 0")
+    if platform.machine() != "x86_64":
+        return ok("steps", f"appended in Python, because there is no compiled code for {platform.machine()}")
+    found = "appended in Python, which takes three times as long as compiled code"
+    return warn("steps", found, "to train, install a C compiler and Python's headers, then this package again")
 
 
 def check_versions() -> Iterator[Check]:
