@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Sequence
-from itertools import accumulate, chain, repeat
+from itertools import chain, repeat
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,8 @@ from journal.format.schema import MAX_HEADER, STEP_COLUMNS, TRADE_COLUMNS, UNKNO
 from journal.format.slots import Columns
 
 _COMPRESSED_ROWS = 64  # batches of at least this many rows are compressed
+_PADDINGS = [bytes(count) for count in range(8)]
+_pack_length = struct.Struct("<q").pack
 _PLAIN, _BITS, _NULLABLE = range(3)  # kinds of columns
 
 
@@ -107,16 +109,26 @@ class BatchEncoder:
         buffers, nulls = _buffers_of(steps, self._step_kinds)
         trade_buffers, trade_nulls = _buffers_of(trades, self._trade_kinds) if closed else self._no_trades
         buffers += (b"", trade_offsets(steps, trades, rows).tobytes(), b"", *trade_buffers)
-        template = self._plain
-        if rows >= _COMPRESSED_ROWS:
-            template, buffers = self._compressed, [self._squeezed(buffer) for buffer in buffers]
-        head = template.head_of(rows, closed, (*nulls, 0, 0, *trade_nulls), tuple(map(len, buffers)))
-        body = b"".join([buffer + bytes(-len(buffer) % 8) if len(buffer) % 8 else buffer for buffer in buffers])
-        return template.filled(head, SEAL_PREFIX + seal.to_json(), body, journal_seed)
-
-    def _squeezed(self, data: bytes) -> bytes:
-        """Return a buffer compressed as by Arrow: its length, then an LZ4 frame. An empty buffer stays empty."""
-        return len(data).to_bytes(8, "little") + self._codec.compress(data, asbytes=True) if data else b""
+        compressed = rows >= _COMPRESSED_ROWS
+        template = self._compressed if compressed else self._plain
+        places: list[int] = []
+        parts: list[bytes] = []
+        end = 0
+        for data in buffers:
+            if not data:
+                places += (end, 0)
+                continue
+            if compressed:  # as Arrow does: the length, then an LZ4 frame
+                data = _pack_length(len(data)) + self._codec.compress(data, asbytes=True)  # noqa: PLW2901
+            length = len(data)
+            places += (end, length)
+            parts.append(data)
+            end += length
+            if padding := -length & 7:
+                parts.append(_PADDINGS[padding])
+                end += padding
+        head = template.head_of(rows, closed, (*nulls, 0, 0, *trade_nulls), places, end)
+        return template.filled(head, SEAL_PREFIX + seal.to_json(), b"".join(parts), journal_seed)
 
 
 @functools.lru_cache(maxsize=64)
@@ -157,29 +169,25 @@ class _BatchTemplate(_Template):
         self._nodes_at = flatbuffer.child_of(message, batch, flatbuffer.NODES) + 4
         self._buffers_at = flatbuffer.child_of(message, batch, flatbuffer.BUFFERS) + 4
         self._step_nodes = len(STEP_COLUMNS) + len(extra) + 1
-        self.head_of = functools.lru_cache(maxsize=64)(self._head_of)  # short episodes often have equal shapes
 
-    def _head_of(self, rows: int, closed: int, nulls: tuple[int, ...], lengths: tuple[int, ...]) -> bytes:
+    def head_of(self, rows: int, closed: int, nulls: Sequence[int], places: Sequence[int], body_length: int) -> bytes:
         """Return the metadata of a batch.
 
         Args:
             rows: Number of steps.
             closed: Number of trades.
             nulls: Number of nulls of each column, depth first.
-            lengths: Bytes of each buffer.
+            places: Position and length of each buffer.
+            body_length: Length of the body.
         """
         head = bytearray(self.head)
-        *places, body_length = accumulate((length + 7 & -8 for length in lengths), initial=0)
-        counts = (*repeat(rows, self._step_nodes), *repeat(closed, len(nulls) - self._step_nodes))
+        counts = chain(repeat(rows, self._step_nodes), repeat(closed, len(nulls) - self._step_nodes))
         struct.pack_into("<q", head, self._body_length_at, body_length)
         struct.pack_into("<q", head, self._rows_at, rows)
-        _put_pairs(head, self._nodes_at, counts, nulls)
-        _put_pairs(head, self._buffers_at, places, lengths)
+        nodes = chain.from_iterable(zip(counts, nulls, strict=True))
+        struct.pack_into(f"<{2 * len(nulls)}q", head, self._nodes_at, *nodes)
+        struct.pack_into(f"<{len(places)}q", head, self._buffers_at, *places)
         return bytes(head)
-
-
-def _put_pairs(head: bytearray, at: int, firsts: Sequence[int], seconds: Sequence[int]) -> None:
-    struct.pack_into(f"<{2 * len(firsts)}q", head, at, *chain.from_iterable(zip(firsts, seconds, strict=True)))
 
 
 def _sample_batch(extra: tuple[str, ...], codec: str | None) -> bytes:

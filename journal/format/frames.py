@@ -141,7 +141,7 @@ def _validity_of(values: NDArray[Any], field: pa.Field) -> pa.Buffer | None:
 
 def known_bits(times: NDArray[Any]) -> bytes:
     """Return the validity bits of a column of times; empty if all are known."""
-    if not len(times) or times.min() != UNKNOWN_TIME:
+    if not len(times) or np.minimum.reduce(times) != UNKNOWN_TIME:
         return b""
     return packed_bits(times != UNKNOWN_TIME)
 
