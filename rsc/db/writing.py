@@ -117,29 +117,23 @@ def _is_of_a_row(error: Exception) -> bool:
 
 def _apply(connection: Connection, changes: Sequence[Change], pass_id: str) -> set[str]:
     """Apply the changes in the caller's transaction; return the journal ids that took effect."""
-    won: set[str] = set()
-    for change in changes:
-        if change.start is not None and change.guard is not Guard.CALLBACK:
-            started = episodes.start_episode(connection, change.start)
-            won |= {change.journal_id} if started and change.ended is None else set()
+    rows = [
+        one.start for one in changes if one.start is not None and (one.ended is None or one.guard is not Guard.CALLBACK)
+    ]
+    won = episodes.start_episodes(connection, rows) - {one.journal_id for one in changes if one.ended is not None}
     first_verdicts = [one.ended for one in changes if one.ended is not None and one.guard is Guard.STARTED]
     won |= episodes.end_episodes_by_reconciler(connection, first_verdicts, pass_id)
     trades: list[tuple[int, Trades]] = []
     for change in changes:
-        if change.guard is not Guard.STARTED and _apply_one(connection, change, trades):
-            won.add(change.journal_id)
+        if change.ended is None or change.guard is Guard.STARTED:
+            continue
+        if change.guard is Guard.LESS_EVIDENCE:
+            took_effect = episodes.replace_on_more_evidence(connection, change.ended)
+        else:
+            took_effect = episodes.end_episode_by_callback(connection, change.ended, change.start, trades)
+        won |= {change.journal_id} if took_effect else set()
     insert_trades(connection, trades)
     return won
-
-
-def _apply_one(connection: Connection, change: Change, trades: list[tuple[int, Trades]]) -> bool:
-    """Apply one change. The trades of an episode that the callback ends are added to ``trades``."""
-    if change.guard is Guard.LESS_EVIDENCE:
-        assert change.ended is not None, "Invariant: a correction ends its episode"
-        return episodes.replace_on_more_evidence(connection, change.ended)
-    if change.ended is not None:
-        return episodes.end_episode_by_callback(connection, change.ended, change.start, trades)
-    return change.start is not None and episodes.start_episode(connection, change.start)
 
 
 def patiently(write: Callable[[], T], attempts: int = ATTEMPTS) -> T:

@@ -66,6 +66,29 @@ def test_starts__one_is_refused__costs_itself_alone(started: Engine) -> None:
     assert status_of(started, "j2") is None
 
 
+def test_starts__of_all_kinds_in_one_batch__each_counts_as_alone(started: Engine) -> None:
+    """More of them than one statement inserts; some rows exist, one has ended, and one says that its journal failed."""
+    write_changes(started, [start("known"), start("failed"), Change("r", "over", start("over").start, ended("over"))])
+    new = [start(f"j{number}", rllib_episode_id=f"r{number}", worker_index=1) for number in range(70)]
+    others = [
+        start("known", rllib_episode_id="rk", worker_index=2),
+        start("over", rllib_episode_id="ro"),
+        start("failed", status_reason="disk full"),
+    ]
+    written = write_changes(started, [*others, *new])
+    assert written.won == {"known", "failed", *(change.journal_id for change in new)}
+    known, over, failed = (status_of(started, name) for name in ("known", "over", "failed"))
+    assert (known.rllib_episode_id, known.worker_index, known.status) == ("rk", 2, "started")
+    assert (over.rllib_episode_id, over.status) == ("ro", TRUNCATED)
+    assert (failed.status_reason, failed.status) == ("disk full", "started")
+    assert [status_of(started, f"j{number}").rllib_episode_id for number in (0, 31, 32, 69)] == [
+        "r0",
+        "r31",
+        "r32",
+        "r69",
+    ]
+
+
 def test_start_and_end__in_one_change__is_one_ended_row(started: Engine) -> None:
     for guard, by in ((Guard.STARTED, "reconciler"), (Guard.CALLBACK, "callback")):
         change = Change("r", by, start(by).start, ended(by, by), guard)
