@@ -6,6 +6,7 @@ A slice is a list of episodes. Each executor takes the function that reconciles 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 Slice = TypeVar("Slice")
@@ -22,6 +24,19 @@ Result = TypeVar("Result")
 _PR_SET_PDEATHSIG = 1
 _YOUNG_OBJECTS = 50_000  # about what a slice makes; all of them die by their reference count
 _AHEAD = 2  # slices that wait for each process: enough to keep it busy, and few enough to bound memory
+
+
+class Turn:
+    """A lock that the processes of a pass share. The kernel releases it when its holder dies."""
+
+    def __init__(self) -> None:
+        self._file = TemporaryFile()  # noqa: SIM115 - closed with the object
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
 def in_turn(work: Callable[[Slice], Result], slices: Iterable[Slice]) -> Iterator[Result]:

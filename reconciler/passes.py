@@ -10,6 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -22,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from journal import JournalAccessError, Observer, list_journals
 from journal.read.many import Found
 from reconciler.evidence import RunState, gather_evidence, has_ended, read_at_once, run_state
-from reconciler.executors import in_processes, in_turn
+from reconciler.executors import Turn, in_processes, in_turn
 from reconciler.judging import Work, work_of
 from reconciler.memory import Files, Memory, files_of, folder_state
 from reconciler.report import Hooks, PassReport, item_of
@@ -133,6 +134,7 @@ class Pass:
         self._memory = Memory() if memory is None else memory
         self._known_files: dict[str, Files] = {}
         self._stranded: dict[str, list[str]] = {}  # by run, as of the last look at it
+        self._turn: AbstractContextManager[None] = nullcontext()  # helpers write one after the other
         self.start_time: datetime = database_now(engine)
         self._started = time.monotonic()
 
@@ -220,6 +222,8 @@ class Pass:
             with reading(self.engine) as connection:
                 many = episodes.count_started(connection, run.run_id) >= _WORTH_PROCESSES
             if many:  # a helper needs its own database connections
+                if self.engine.dialect.name == "sqlite":  # it lets a waiting writer sleep, often for too long
+                    self._turn = Turn()
                 return in_processes(
                     reconcile, slices, self.settings.processes, partial(self.engine.dispose, close=False)
                 )
@@ -324,7 +328,7 @@ class Pass:
         """Write verdicts, and count in the report those that took effect."""
         if self.settings.dry_run:
             return
-        written = write_changes(self.engine, [work.change for work in works], pass_id=self.pass_id)
+        written = write_changes(self.engine, [work.change for work in works], pass_id=self.pass_id, turn=self._turn)
         for work in works:
             journal_id = work.change.journal_id
             if journal_id in written.refused:

@@ -9,12 +9,14 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table
+from sqlalchemy import Connection, Dialect, Engine, Table
 
 Convert = Callable[[Any], Any]
+Database = Connection | Engine
+"""Both know the driver. An engine is enough to convert values before a transaction."""
 
 
-def mark(connection: Connection) -> str:
+def mark(connection: Database) -> str:
     """Return the driver's placeholder of a parameter."""
     return "?" if connection.dialect.paramstyle == "qmark" else "%s"
 
@@ -27,7 +29,7 @@ def values_of(connection: Connection, table: Table, row: Mapping[str, Any]) -> l
     return values
 
 
-def rows_of(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+def rows_of(connection: Database, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     """Return the values of many rows of the same columns, converted column by column."""
     columns = [[row[name] for row in rows] for name in rows[0]]
     for index, convert in _converters(connection.dialect, table, tuple(rows[0])):

@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, or_, select
 
-from rsc.db.driver import mark, rows_of, values_of
+from rsc.db.driver import Database, mark, rows_of, values_of
 from rsc.db.models import episode_metrics, episodes, training_runs
 from rsc.db.session import reading
 from rsc.db.tolerant import UnreadableRow, rows_of_query, value_of_first
-from rsc.db.trades import Trades, delete_trades, insert_trades
+from rsc.db.trades import Insert, Trades, delete_trades, insert_trades, prepared
 
 log = logging.getLogger("rsc")
 
@@ -144,22 +144,51 @@ def replace_on_more_evidence(connection: Connection, ended: Ended) -> bool:
     return _end(connection, ended, guard, *rank_of(ended.row))
 
 
-def end_episodes_by_reconciler(connection: Connection, batch: Sequence[Ended], pass_id: str) -> set[str]:
+@dataclass(frozen=True)
+class Verdicts:
+    """First verdicts of the reconciler, for the driver.
+
+    Attributes:
+        batch: The ends of the episodes.
+        update: The statement that changes a row.
+        rows: Its parameters for each episode.
+        inserts: What inserts the trades of all episodes; None if an id is unknown, or there are very many trades.
+    """
+
+    batch: Sequence[Ended]
+    update: str
+    rows: list[tuple[Any, ...]]
+    inserts: list[Insert] | None
+
+
+def verdicts_of(database: Database, batch: Sequence[Ended]) -> Verdicts | None:
+    """Convert first verdicts for the driver, before a transaction in which other writers wait. Return None without any."""
+    if not batch:
+        return None
+    each = mark(database)
+    changes = _assignments(each, tuple(batch[0].row))
+    update = f"UPDATE episodes SET {changes} WHERE journal_id = {each} AND status = 'started'"
+    values = rows_of(database, episodes, [ended.row for ended in batch])
+    rows = [(*row, ended.journal_id) for row, ended in zip(values, batch, strict=True)]
+    ids = [(one.episode_id, one.trades) for one in batch if one.episode_id is not None]
+    return Verdicts(batch, update, rows, prepared(database, ids) if len(ids) == len(batch) else None)
+
+
+def end_episodes_by_reconciler(connection: Connection, verdicts: Verdicts, pass_id: str) -> set[str]:
     """End all episodes of a batch that are still started, with their trades. Return their journal ids.
 
     The rows are changed by one executemany. If it changed fewer rows than the batch has, the pass id in the rows shows
     which ones.
     """
-    if not batch:
-        return set()
-    each = mark(connection)
-    rows = rows_of(connection, episodes, [ended.row for ended in batch])
-    result = connection.exec_driver_sql(
-        f"UPDATE episodes SET {_assignments(each, tuple(batch[0].row))} WHERE journal_id = {each} AND status = 'started'",
-        [(*values, ended.journal_id) for values, ended in zip(rows, batch, strict=True)],
-    )
+    batch = verdicts.batch
+    result = connection.exec_driver_sql(verdicts.update, verdicts.rows)
     ids = {one.journal_id: one.episode_id for one in batch if one.episode_id is not None}
-    if not result.rowcount == len(batch) == len(ids):
+    all_won = result.rowcount == len(batch) == len(ids)
+    if all_won and verdicts.inserts is not None:
+        for statement, values in verdicts.inserts:
+            connection.exec_driver_sql(statement, values)
+        return set(ids)
+    if not all_won:
         ids = _won(connection, batch, pass_id)
     insert_trades(connection, [(ids[one.journal_id], one.trades) for one in batch if one.journal_id in ids])
     return set(ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import Connection, func, select
 
 from journal.format.schema import UNKNOWN_STEP
-from rsc.db.driver import mark
+from rsc.db.driver import Database, mark
 from rsc.db.models import completed_trades, episodes
 
 TRADE_COLUMNS = tuple(column.name for column in completed_trades.columns if column.name != "episode_id")
@@ -36,15 +36,32 @@ def count_of(trades: Trades) -> int:
     return len(trades["trade_number"])
 
 
+Insert = tuple[str, Any]
+"""A statement that inserts trades, and its parameters."""
+
+
 def insert_trades(connection: Connection, batch: Sequence[tuple[int, Trades]]) -> None:
     """Insert the trades of some episodes. Existing rows are not changed.
-
-    This calls the driver directly and converts column by column, because SQLAlchemy or a loop over trades would each cost
-    as much time as the database itself.
 
     Args:
         connection: A connection in a transaction, which inserts all rows.
         batch: Pairs of an episode id and its trades.
+    """
+    for statement, values in inserts_of(connection, batch):
+        connection.exec_driver_sql(statement, values)
+
+
+def prepared(connection: Database, batch: Sequence[tuple[int, Trades]]) -> list[Insert] | None:
+    """Return all statements that `insert_trades` would execute; None if they would take much memory."""
+    few = sum(count_of(trades) for _, trades in batch) <= _ROWS
+    return list(inserts_of(connection, batch)) if few else None
+
+
+def inserts_of(connection: Database, batch: Sequence[tuple[int, Trades]]) -> Iterator[Insert]:
+    """Yield the statements that insert trades, for `exec_driver_sql`.
+
+    They are for the driver, and converted column by column, because SQLAlchemy or a loop over trades would each cost as
+    much time as the database itself.
     """
     batch = [(episode_id, trades) for episode_id, trades in batch if count_of(trades)]
     if not batch:
@@ -54,10 +71,10 @@ def insert_trades(connection: Connection, batch: Sequence[tuple[int, Trades]]) -
     insert = _insert_arrays if connection.dialect.name == "postgresql" else _insert_rows
     for first in range(0, len(ids), _ROWS):  # Python's objects take ten times the memory of the arrays
         part = slice(first, first + _ROWS)
-        insert(connection, ids[part].tolist(), _for_driver(connection, columns, part))
+        yield from insert(connection, ids[part].tolist(), _for_driver(connection, columns, part))
 
 
-def _for_driver(connection: Connection, columns: Mapping[str, Any], part: slice) -> dict[str, list[Any]]:
+def _for_driver(connection: Database, columns: Mapping[str, Any], part: slice) -> dict[str, list[Any]]:
     """Convert a part of the columns to lists: times to text, unknown values to None."""
     lists = {name: values[part].tolist() for name, values in columns.items()}
     for name in ("entry_time", "exit_time"):
@@ -71,7 +88,7 @@ _INTO = f"INSERT INTO completed_trades ({', '.join(_COLUMNS)})"
 _BESIDES = "ON CONFLICT (episode_id, trade_number) DO NOTHING"
 
 
-def _insert_rows(connection: Connection, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> None:
+def _insert_rows(_: Database, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> Iterator[Insert]:
     """Insert into SQLite, which stores NaN as NULL."""
     rows = list(zip(episode_ids, *columns.values(), strict=True))
     first, marks = 0, f"({', '.join('?' * len(_COLUMNS))})"
@@ -79,11 +96,11 @@ def _insert_rows(connection: Connection, episode_ids: list[int], columns: Mappin
         groups = range(first, len(rows) - together + 1, together)
         if groups:
             values = [tuple(chain.from_iterable(rows[at : at + together])) for at in groups]
-            connection.exec_driver_sql(f"{_INTO} VALUES {', '.join([marks] * together)} {_BESIDES}", values)
+            yield f"{_INTO} VALUES {', '.join([marks] * together)} {_BESIDES}", values
             first += len(groups) * together
 
 
-def _insert_arrays(connection: Connection, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> None:
+def _insert_arrays(connection: Database, episode_ids: list[int], columns: Mapping[str, list[Any]]) -> Iterator[Insert]:
     """Insert into PostgreSQL by one statement with an array for each column.
 
     One statement for each row is as fast only if it is prepared, which poolers such as pgbouncer do not allow.
@@ -91,7 +108,7 @@ def _insert_arrays(connection: Connection, episode_ids: list[int], columns: Mapp
     kinds = (completed_trades.columns[name].type.compile(dialect=connection.dialect) for name in _COLUMNS)
     arrays = ", ".join(f"CAST(%s AS {kind}[])" for kind in kinds)
     values = tuple(_array(column) for column in (episode_ids, *columns.values()))
-    connection.exec_driver_sql(f"{_INTO} SELECT * FROM unnest({arrays}) {_BESIDES}", values)
+    yield f"{_INTO} SELECT * FROM unnest({arrays}) {_BESIDES}", values
 
 
 def _array(values: list[Any]) -> str:
@@ -116,7 +133,7 @@ def trade_counts(connection: Connection, run_id: str) -> dict[int, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def driver_times(connection: Connection, times_us: Sequence[int]) -> list[str | None]:
+def driver_times(connection: Database, times_us: Sequence[int]) -> list[str | None]:
     """Return times as text: for SQLite as SQLAlchemy's DateTime stores it (``2026-11-22 23:59:59.000000``).
 
     Times that no datetime can hold are None. For PostgreSQL the text is quoted, as an array needs it.

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,6 +32,9 @@ UNAVAILABLE = (OperationalError, InterfaceError)
 
 
 _LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code of a lock timeout
+
+
+_NO_TURN = nullcontext()
 
 
 class Guard(enum.StrEnum):
@@ -73,7 +77,14 @@ class Written:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def write_changes(engine: Engine, changes: Sequence[Change], *, pass_id: str = "", attempts: int = ATTEMPTS) -> Written:
+def write_changes(
+    engine: Engine,
+    changes: Sequence[Change],
+    *,
+    pass_id: str = "",
+    attempts: int = ATTEMPTS,
+    turn: AbstractContextManager[None] = _NO_TURN,
+) -> Written:
     """Write all changes in one transaction, or each in its own if that fails.
 
     Args:
@@ -81,30 +92,41 @@ def write_changes(engine: Engine, changes: Sequence[Change], *, pass_id: str = "
         changes: At most one change for each journal.
         pass_id: The reconciler pass that ``Guard.STARTED`` changes name in ``finalized_pass``.
         attempts: How often to try while the database does not answer.
+        turn: Entered around each transaction; a lock that other writers share.
 
     Raises:
         OperationalError, InterfaceError: The database does not answer.
     """
     written = Written()
-    _write(engine, list(changes), pass_id, attempts, written)
+    _write(engine, list(changes), pass_id, attempts, turn, written)
     return written
 
 
-def _write(engine: Engine, changes: list[Change], pass_id: str, attempts: int, written: Written) -> None:
-    def in_one_transaction() -> set[str]:
-        with engine.begin() as connection:
-            return _apply(connection, changes, pass_id)
-
+def _write(
+    engine: Engine,
+    changes: list[Change],
+    pass_id: str,
+    attempts: int,
+    turn: AbstractContextManager[None],
+    written: Written,
+) -> None:
     if not changes:
         return
     try:
+        firsts = [one.ended for one in changes if one.ended is not None and one.guard is Guard.STARTED]
+        verdicts = episodes.verdicts_of(engine, firsts)
+
+        def in_one_transaction() -> set[str]:
+            with turn, engine.begin() as connection:
+                return _apply(connection, changes, verdicts, pass_id)
+
         written.won |= patiently(in_one_transaction, attempts)
     except Exception as error:  # invariant V3: a refused row does not affect other rows
         if isinstance(error, UNAVAILABLE) and not _is_of_a_row(error):
             raise
         if len(changes) > 1:
             for change in changes:
-                _write(engine, [change], pass_id, 1, written)
+                _write(engine, [change], pass_id, 1, turn, written)
             return
         log.debug("episode %s", changes[0].journal_id, exc_info=True)
         written.refused[changes[0].journal_id] = first_line(error)
@@ -115,14 +137,16 @@ def _is_of_a_row(error: Exception) -> bool:
     return getattr(getattr(error, "orig", None), "sqlstate", None) == _LOCK_NOT_AVAILABLE
 
 
-def _apply(connection: Connection, changes: Sequence[Change], pass_id: str) -> set[str]:
+def _apply(
+    connection: Connection, changes: Sequence[Change], verdicts: episodes.Verdicts | None, pass_id: str
+) -> set[str]:
     """Apply the changes in the caller's transaction; return the journal ids that took effect."""
     rows = [
         one.start for one in changes if one.start is not None and (one.ended is None or one.guard is not Guard.CALLBACK)
     ]
     won = episodes.start_episodes(connection, rows) - {one.journal_id for one in changes if one.ended is not None}
-    first_verdicts = [one.ended for one in changes if one.ended is not None and one.guard is Guard.STARTED]
-    won |= episodes.end_episodes_by_reconciler(connection, first_verdicts, pass_id)
+    if verdicts is not None:
+        won |= episodes.end_episodes_by_reconciler(connection, verdicts, pass_id)
     trades: list[tuple[int, Trades]] = []
     for change in changes:
         if change.ended is None or change.guard is Guard.STARTED:

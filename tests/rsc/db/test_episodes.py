@@ -56,7 +56,13 @@ def end(engine, one: Ended) -> bool:
     with engine.begin() as connection:
         if one.row["finalized_by"] == CALLBACK:
             return episodes.end_episode_by_callback(connection, one, started(one.journal_id))
-        return bool(episodes.end_episodes_by_reconciler(connection, [one], "pass-1"))
+        return bool(end_by_reconciler(connection, [one]))
+
+
+def end_by_reconciler(connection, batch: list[Ended]) -> set[str]:
+    verdicts = episodes.verdicts_of(connection, batch)
+    assert verdicts is not None
+    return episodes.end_episodes_by_reconciler(connection, verdicts, "pass-1")
 
 
 def start(engine, journal_id: str, **more: Any) -> bool:
@@ -146,7 +152,7 @@ def test_reconciler__batch_of_won_and_lost__stores_the_trades_of_the_won_alone(d
     end(database, ended("b"))
     with database.begin() as connection:
         batch = [ended(name, RECONCILER, "truncated") for name in "abc"]
-        assert episodes.end_episodes_by_reconciler(connection, batch, "pass-1") == {"a", "c"}
+        assert end_by_reconciler(connection, batch) == {"a", "c"}
     assert len(trades_in(database)) == 3
 
 
