@@ -19,6 +19,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "benchmarks.md"
 sys.path.append(str(ROOT))  # some benchmarks use servers of the tests
+os.environ.pop(
+    "PYTHONDONTWRITEBYTECODE", None
+)  # processes that a benchmark starts use bytecode, as if installed by pip
 _PACKAGES = ("numpy", "pyarrow", "msgspec", "gymnasium", "ray", "torch")
 Cell = str | float
 

@@ -2,63 +2,59 @@
 
     python benchmarks/start.py
 
-Two kinds of processes take turns: one imports RLlib and creates a config, the other also calls `rsc.attach` with a new
-SQLite file. A figure is the difference of the medians.
+A new process imports RLlib and creates a config. Then it imports `rsc`, calls `rsc.attach` with a new SQLite file, and
+ends the run. The process itself measures each part. Figures are medians over several processes.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from itertools import pairwise
 from pathlib import Path
 
 from harness import Table, parser_of, report
 
-BARE = """
+PROGRAM = """
+import json, time
+def now():
+    return time.perf_counter(), time.process_time()
+begun = now()
 from ray.rllib.algorithms.ppo import PPOConfig
 import gymnasium
 config = PPOConfig().environment("CartPole-v1")
-"""
-ATTACHED = (
-    BARE
-    + """
+bare = now()
 import rsc
 account = rsc.Account.from_rewards("simple")
 run = rsc.attach(config, account=account, run_id="start", journal_root=FOLDER + "/j", database_url=f"sqlite:///{FOLDER}/d.db")
+attached = now()
+run.end()
+print(json.dumps([begun, bare, attached, now()]))
 """
-)
+PARTS = ("import RLlib, make a config", "import rsc, attach", "end the run")
 TOLD = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
 
-def seconds_of(program: str) -> tuple[float, float]:
-    """Return the seconds of a new process that runs a program, by the clock and in CPU time."""
+def parts_of_a_start() -> list[tuple[float, float]]:
+    """Return the seconds of each part of PARTS in a new process, by the clock and in CPU time."""
     with tempfile.TemporaryDirectory() as folder:
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        command = [sys.executable, "-c", f"FOLDER = {folder!r}\n{program}"]
-        subprocess.run(command, check=True, env=TOLD, capture_output=True, timeout=120)
-        seconds = time.perf_counter() - start
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        command = [sys.executable, "-c", f"FOLDER = {folder!r}\n{PROGRAM}"]
+        done = subprocess.run(command, check=True, env=TOLD, capture_output=True, text=True, timeout=120)
+    times = json.loads(done.stdout.splitlines()[-1])
+    return [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(times)]
 
 
 def main() -> None:
-    given = parser_of(__doc__, rounds=9).parse_args()
-    programs = {"RLlib alone": BARE, "with rsc.attach": ATTACHED}
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
-    seconds_of(ATTACHED)  # brings the files into the page cache
-    for _ in range(1 if given.quick else given.rounds):
-        for name, program in programs.items():
-            measured[name].append(seconds_of(program))
-    table = Table(("start", "seconds", "seconds of CPU"))
-    medians = {name: [statistics.median(each) for each in zip(*measured[name], strict=True)] for name in programs}
-    table.rows += [(name, *each) for name, each in medians.items()]
-    alone, attached = medians.values()
-    table.rows.append(("beyond RLlib", *(b - a for a, b in zip(alone, attached, strict=True))))
+    given = parser_of(__doc__, rounds=15).parse_args()
+    parts_of_a_start()  # writes the bytecode, and brings the files into the page cache
+    starts = [parts_of_a_start() for _ in range(1 if given.quick else given.rounds)]
+    table = Table(("part", "seconds", "seconds of CPU"))
+    for name, *measured in zip(PARTS, *starts, strict=True):
+        table.rows.append((name, *(statistics.median(each) for each in zip(*measured, strict=True))))
     report("start", [table], given)
 
 
