@@ -19,9 +19,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "benchmarks.md"
 sys.path.append(str(ROOT))  # some benchmarks use servers of the tests
-os.environ.pop(
-    "PYTHONDONTWRITEBYTECODE", None
-)  # processes that a benchmark starts use bytecode, as if installed by pip
+# Processes that a benchmark starts use compiled modules, as if pip had installed them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _PACKAGES = ("numpy", "pyarrow", "msgspec", "gymnasium", "ray", "torch")
 Cell = str | float
 
