@@ -164,7 +164,9 @@ class Tail:
             return
         try:
             self.restart()
-            self.rename(f"{self.folder}/.{secrets.token_hex(8)}{SPARE_SUFFIX}")
+            hidden = f"{self.folder}/.{secrets.token_hex(8)}{SPARE_SUFFIX}"  # no other file has this name
+            os.rename(self.path, hidden)
+            self.path = hidden
             _spares.append(self)
         except OSError:
             self.discard()

@@ -7,7 +7,7 @@ import logging
 import os
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import gymnasium as gym
@@ -103,7 +103,7 @@ def begin_journal(settings: JournalSettings, about: About, notes: dict[str, Any]
     if notes:
         known = {name: notes[name] for name in FACTS if name in notes}
         others = {name: value for name, value in notes.items() if name not in FACTS}
-        about = replace(about, notes={**about.notes, **others}, **known)
+        about = about.changed(notes={**about.notes, **others}, **known)
     return JournalWriter(
         settings.root,
         settings.run_id,

@@ -138,6 +138,18 @@ def test_about__numbers_and_times_of_other_classes__are_converted(tmp_path: Path
     assert read.extra_columns == ("spread", "rsi")
 
 
+def test_about__changed__is_what_replace_returns() -> None:
+    about = About("Env", 1000, 252, {"a": 1}, start_price=Decimal("2.5"), market="M")
+    values = {"notes": {"node": "n"}, "seed": np.int64(7), "worker_index": 2, "in_evaluation": np.True_, "market": None}
+    assert about.changed(**values) == replace(about, **values)
+    assert type(about.changed(**values).seed) is int
+    with pytest.raises(JournalValueError, match="seed"):
+        about.changed(seed="x")
+    with pytest.raises(TypeError, match="sead"):
+        about.changed(sead=1)
+    assert (about.seed, about.market) == (None, "M")
+
+
 def test_header__tells_its_file_and_whether_its_tail_is_mapped(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path, "run", "j", about=ABOUT)
     info = writer.path.stat()
