@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 Slice = TypeVar("Slice")
@@ -30,7 +29,7 @@ class Turn:
     """A lock that the processes of a pass share. The kernel releases it when its holder dies."""
 
     def __init__(self) -> None:
-        self._file = TemporaryFile()  # noqa: SIM115 - closed with the object
+        self._file = os.fdopen(os.memfd_create("turn"), "w")  # in memory: no folder may be writable
 
     def __enter__(self) -> None:
         fcntl.lockf(self._file, fcntl.LOCK_EX)
