@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Row, and_, case, func, or_, select
@@ -72,17 +72,18 @@ def start_episode(connection: Connection, row: Mapping[str, Any]) -> bool:
 
 
 def start_episodes(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Start episodes as `start_episode` does, equal ones by one statement. Return the journal ids of the started ones."""
-    alike: dict[Any, list[Mapping[str, Any]]] = {}
+    """Start episodes in their order as `start_episode` does. Return the journal ids of the started ones.
+
+    Neighbours with the same columns are inserted by one statement.
+    """
     won: set[str] = set()
-    for row in rows:
-        if row.get("status_reason") is None:
-            alike.setdefault((*row, _learnt(row)), []).append(row)
-        elif start_episode(connection, row):
-            won.add(row["journal_id"])
-    for group in alike.values():
-        for first in range(0, len(group), _STARTS_A_STATEMENT):
-            won |= _started(connection, group[first : first + _STARTS_A_STATEMENT])
+    for (*_, failed), group in groupby(rows, lambda row: (*row, _learnt(row), row.get("status_reason") is not None)):
+        alike = list(group)
+        if failed:
+            won |= {row["journal_id"] for row in alike if start_episode(connection, row)}
+            continue
+        for first in range(0, len(alike), _STARTS_A_STATEMENT):
+            won |= _started(connection, alike[first : first + _STARTS_A_STATEMENT])
     return won
 
 

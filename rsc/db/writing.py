@@ -141,21 +141,25 @@ def _apply(
     connection: Connection, changes: Sequence[Change], verdicts: episodes.Verdicts | None, pass_id: str
 ) -> set[str]:
     """Apply the changes in the caller's transaction; return the journal ids that took effect."""
-    rows = [
-        one.start for one in changes if one.start is not None and (one.ended is None or one.guard is not Guard.CALLBACK)
-    ]
-    won = episodes.start_episodes(connection, rows) - {one.journal_id for one in changes if one.ended is not None}
+    trades: list[tuple[int, Trades]] = []
+    won: set[str] = set()
+    starts: list[Mapping[str, Any]] = []
+    for change in changes:
+        if change.ended is not None and change.guard is Guard.CALLBACK:
+            # First the starts before it: an end may insert its row, and rows get their numbers in the order of the changes.
+            won |= episodes.start_episodes(connection, starts)
+            starts = []
+            if episodes.end_episode_by_callback(connection, change.ended, change.start, trades):
+                won.add(change.journal_id)
+        elif change.start is not None:
+            starts.append(change.start)
+    won |= episodes.start_episodes(connection, starts)
+    won -= {one.journal_id for one in changes if one.ended is not None and one.guard is not Guard.CALLBACK}
     if verdicts is not None:
         won |= episodes.end_episodes_by_reconciler(connection, verdicts, pass_id)
-    trades: list[tuple[int, Trades]] = []
     for change in changes:
-        if change.ended is None or change.guard is Guard.STARTED:
-            continue
-        if change.guard is Guard.LESS_EVIDENCE:
-            took_effect = episodes.replace_on_more_evidence(connection, change.ended)
-        else:
-            took_effect = episodes.end_episode_by_callback(connection, change.ended, change.start, trades)
-        won |= {change.journal_id} if took_effect else set()
+        if change.guard is Guard.LESS_EVIDENCE and change.ended is not None:
+            won |= {change.journal_id} if episodes.replace_on_more_evidence(connection, change.ended) else set()
     insert_trades(connection, trades)
     return won
 
