@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
-from journal.format.schema import UNKNOWN_TIME
+from journal.format.schema import FORMAT_VERSION, STEP_FLOATS, UNKNOWN_TIME
 from journal.format.values import NAN
 from journal.write.conversion import converted_step
 
@@ -47,6 +47,9 @@ cdef enum:
     FLOATS = 8  # of journal.format.schema.STEP_FLOATS
     END = 12  # bytes of a body after its floats: step, kind, flags, number of trades
     CRC = 4
+
+if FORMAT_VERSION != 2 or len(STEP_FLOATS) != FLOATS:  # after a pull into an editable installation
+    raise ImportError("this module was compiled for another format of slots: install the package again")
 
 cdef object NO_EXTRA = ()
 

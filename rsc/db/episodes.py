@@ -233,25 +233,10 @@ def _end(
 
 
 _JUDGED = (
-    _C.episode_id,
-    _C.run_id,
-    _C.journal_id,
-    _C.rllib_episode_id,
-    _C.start_time,
-    _C.status,
-    _C.writer_host,
-    _C.writer_boot_id,
-    _C.finalized_by,
-    _C.root_id,
-    _C.node_id,
-    _C.evidence_steps,
-    _C.evidence_closed,
-    _C.evidence_final,
-    _C.steps_lost,
-    _C.trades_lost,
-    _C.finalized_at,
-    _C.status_reason,
-)
+    _C.episode_id, _C.run_id, _C.journal_id, _C.rllib_episode_id, _C.start_time, _C.status, _C.writer_host,
+    _C.writer_boot_id, _C.finalized_by, _C.root_id, _C.node_id, _C.evidence_steps, _C.evidence_closed,
+    _C.evidence_final, _C.steps_lost, _C.trades_lost, _C.finalized_at, _C.status_reason,
+)  # fmt: skip
 
 
 def started_episodes(engine: Engine, run_id: str) -> Iterator[Row[Any] | UnreadableRow]:
