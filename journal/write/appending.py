@@ -54,7 +54,7 @@ class PythonAppending:
         Args:
             layout: The layout of its slots.
             limit: Slots between two seals.
-            mask: The number with which the CRC of each slot is stored XOR.
+            mask: The number with which each stored CRC is XORed.
             crc: The value at which the running CRC starts.
         """
         self.steps = self.trades = self._filled = 0
