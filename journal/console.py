@@ -331,6 +331,7 @@ def run_main(command: click.Command) -> NoReturn:
     except click.ClickException as error:
         fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
+        exec("")  # `python -m` exits with -SIGINT if Ctrl-C ended the last exec() of a text, as `dataclass` calls it
         remark("interrupted")
         raise SystemExit(INTERRUPTED) from None
     except _NoReaderError:

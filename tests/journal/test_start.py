@@ -34,6 +34,15 @@ def test_start__interrupt_after_some_imports__exits_130_without_traceback(
     assert (process.returncode, said) == (130, ["interrupted"])
 
 
+def test_run_main__interrupt_inside_exec__exits_130_under_python_m(tmp_path: Path) -> None:
+    """A dataclass calls exec() while its module is imported."""
+    code = "import click\nfrom journal.console import run_main\n"
+    code += "run_main(click.command('stop')(lambda: exec('raise KeyboardInterrupt')))\n"
+    (tmp_path / "stop.py").write_text(code)
+    done = subprocess.run([sys.executable, "-m", "stop"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_start__ignored_interrupts__stay_ignored(tmp_path: Path) -> None:
     """As in a job that a script starts in the background."""
     code = "import signal, runpy, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.argv = ['journal', '--help']\n"
