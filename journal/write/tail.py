@@ -81,7 +81,7 @@ class Tail:
         self._map: mmap.mmap | None = None
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._capacity = capacity
-        self._blank = bytes(capacity)
+        self._blank = _zeros(capacity)
         try:
             if not sync_each_step and may_map(self.fd):
                 self._map = _reserved_map(self.fd, capacity)
@@ -121,7 +121,7 @@ class Tail:
         finally:
             os.close(fd)
         self._map.resize(size)
-        self._blank = bytes(size)
+        self._blank = _zeros(size)
 
     def restart(self) -> None:
         """Blank the tail, because its rows are in the stream now, and start again at the front."""
@@ -131,7 +131,7 @@ class Tail:
         """Blank the bytes from ``start`` on, and continue there."""
         if self._map is not None:
             end = self._map.tell()
-            self._map[start:end] = self._blank[start:end]
+            self._map[start:end] = self._blank[: end - start]
             self._map.seek(start)
             return
         end = os.lseek(self.fd, 0, os.SEEK_CUR)
@@ -207,6 +207,11 @@ def _file_system_magic(fd: int) -> int:
 @functools.cache
 def _libc() -> Any:
     return ctypes.CDLL(None)
+
+
+@functools.lru_cache(maxsize=4)
+def _zeros(size: int) -> memoryview:
+    return memoryview(bytes(size))  # a slice of it is no copy
 
 
 def _reserved_map(fd: int, capacity: int) -> mmap.mmap:

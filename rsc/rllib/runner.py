@@ -118,13 +118,15 @@ class Recording:
         return self._rows
 
     def _our_callbacks(self, settings: RecordingSettings, run: live.LiveRun) -> None:
-        """Append our callbacks once, since RLlib calls `make_env` again after an env failed."""
+        """Add our callbacks once, since RLlib calls `make_env` again after an env failed."""
         ours = [callbacks for callbacks in self._callbacks if isinstance(callbacks, EpisodeCallbacks)]
         for callbacks in ours:
             callbacks.on_envs_closed()
         if not ours:
             writer = self._row_writer(settings, run)
-            self._callbacks = [*self._callbacks, EpisodeCallbacks(settings, writer, self._trial_id(settings))]
+            # Without RLlib's default object, whose methods do nothing, but are called for each step.
+            users = [callbacks for callbacks in self._callbacks if type(callbacks) is not RLlibCallback]
+            self._callbacks = [*users, EpisodeCallbacks(settings, writer, self._trial_id(settings))]
 
     def _notes(self, settings: RecordingSettings) -> dict[str, Any]:
         """Return facts for the header of each journal."""

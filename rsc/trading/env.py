@@ -93,6 +93,7 @@ class TradingEnv(gym.Env[Observation, Any]):
         self._has_stops = config.stop_loss is not None or config.take_profit is not None
         self._plain_log = config.reward == "log" and not config.trade_penalty and not config.drawdown_penalty
         self._special = game.terms.interest > 0.0 or game.terms.margin is not None
+        self._plain_extra = not (self._special or game.terms.costs_more_than_fees)
         self._per_capital = 1.0 / config.capital
         self._account_offset = game.tape.width * np.dtype(np.float32).itemsize
         self._bars, self._rows = game.tape.bars, game.tape.rows
@@ -231,13 +232,13 @@ class TradingEnv(gym.Env[Observation, Any]):
     @property
     def journal_extra(self) -> Sequence[float]:
         """Return the columns of `Game.journal_columns` after a step."""
-        ledger, bar, terms = self._ledger, self._bars[self._t], self._game.terms
-        close = bar[3]
-        fill = bar[0] if self._at_open else close
-        if not self._special:
-            exit_costs = ledger.exit_costs(close)
-            return (fill, exit_costs, ledger.spent + ledger.owed) if terms.costs_more_than_fees else (fill, exit_costs)
-        extra = [bar[0] if ledger.liquidated else fill, ledger.exit_costs(close)]
+        ledger, bar = self._ledger, self._bars[self._t]
+        fill = bar[0] if self._at_open else bar[3]
+        exit_costs = ledger.exit_costs(bar[3]) if ledger.side else 0.0
+        if self._plain_extra:
+            return fill, exit_costs
+        terms = self._game.terms
+        extra = [bar[0] if ledger.liquidated else fill, exit_costs]
         if terms.costs_more_than_fees:
             extra.append(ledger.spent + ledger.owed)
         if terms.interest:
