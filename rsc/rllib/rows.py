@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rsc")
 
-GATHER_S = 1.0
-"""Seconds between two batches, except in `drain`."""
-_FIRST_GATHER_S = 0.1  # the envs of a runner start at the same time
+GATHER_S = 2.0
+"""Seconds for which a batch gathers entries, except in `drain`. Larger batches take less time for each entry."""
 DRAIN_S = 5.0
 BATCH_ENTRIES = 256
 MOST_ENTRIES = 20_000
@@ -180,17 +179,17 @@ class RowWriter:
                     self._kept_bytes = sum(len(entry.kept or "") for entry in self._entries.values())
                     self._make_room()
                 self._in_hand = {}
-                self._earliest = time.monotonic() + (GATHER_S if answered else DATABASE_PAUSE_S)
+                self._earliest = 0.0 if answered else time.monotonic() + DATABASE_PAUSE_S
                 self._condition.notify_all()
 
     def _next_batch(self) -> list[Entry | TrialEntry]:
-        """Wait until there are entries and it is time to write them."""
+        """Wait for an entry, gather more, and return them."""
         with self._condition:
             self._idle = True
             while not self._entries:
                 self._condition.wait()
             self._idle = False
-            begin = max(self._earliest, time.monotonic() + _FIRST_GATHER_S)
+            begin = max(self._earliest, time.monotonic() + GATHER_S)
             while not self._drainers and (left_s := begin - time.monotonic()) > 0:
                 self._condition.wait(left_s)
             keys = list(self._entries)[:BATCH_ENTRIES]
