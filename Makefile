@@ -8,7 +8,7 @@ INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 MINUTES ?= 60
-BENCHMARKS ?= append accounts env reconcile mirror bucket prices cli start steps training
+BENCHMARKS ?= append accounts env reconcile mirror bucket prices cli start steps training inside
 
 define TORCH
 test -z "$(TORCH_INDEX)" || $(BIN)/python -c "import torch" 2>/dev/null || \

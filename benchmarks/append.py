@@ -219,7 +219,8 @@ def main() -> int:
     parser.add_argument("--folder", help="where to write, by default a temporary folder")
     given = parser.parse_args()
     rounds = 2 if given.quick else given.rounds
-    # Files are removed only at the end: ext4 does not reuse an inode for five seconds, and searching for others costs time.
+    # Files are removed only at the end: ext4 without a journal of its own does not reuse an inode for some minutes, and
+    # searches for others.
     folders = [Path(tempfile.mkdtemp(dir=given.folder)) for _ in range(rounds)]
     measured: dict[str, list[float]] = {}
     for folder in folders:
