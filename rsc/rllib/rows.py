@@ -34,6 +34,7 @@ log = logging.getLogger("rsc")
 
 GATHER_S = 2.0
 """Seconds for which a batch gathers entries, except in `drain`. Larger batches take less time for each entry."""
+_FIRST_GATHER_S = 0.1  # the same for the first batch, so that a run soon shows its first episodes
 DRAIN_S = 5.0
 BATCH_ENTRIES = 256
 MOST_ENTRIES = 20_000
@@ -189,7 +190,8 @@ class RowWriter:
             while not self._entries:
                 self._condition.wait()
             self._idle = False
-            begin = max(self._earliest, time.monotonic() + GATHER_S)
+            gather_s = GATHER_S if self._attempts else _FIRST_GATHER_S
+            begin = max(self._earliest, time.monotonic() + gather_s)
             while not self._drainers and (left_s := begin - time.monotonic()) > 0:
                 self._condition.wait(left_s)
             keys = list(self._entries)[:BATCH_ENTRIES]
