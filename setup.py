@@ -1,6 +1,7 @@
 """Packaging of reinforce-strategy-creator; tool settings live in pyproject.toml."""
 
 import sys
+import zlib
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -10,6 +11,7 @@ if sys.platform != "linux":
         f"reinforce-strategy-creator needs Linux, and this is {sys.platform}: install it in WSL 2, a container or a VM"
     )
 
+APPENDING = "journal/write/_appending.pyx"
 TRAIN = [
     "ray[rllib]>=2.54.1,<2.61",  # the oldest and the newest that were tried; see rsc/versions.py
     "torch>=2.6,<2.14",  # PyPI's wheels bring CUDA: docs/how-to/install.md
@@ -81,7 +83,12 @@ setup(
     # Optional: without a C compiler, `journal.write.appending` does the same in Python, which takes longer.
     ext_modules=[
         Extension(
-            "journal.write._appending", ["journal/write/_appending.pyx"], extra_compile_args=["-g0"], optional=True
+            "journal.write._appending",
+            [APPENDING],
+            # So that the module is not used after a pull that changed its source.
+            define_macros=[("RSC_SOURCE", f"{zlib.crc32(Path(__file__).parent.joinpath(APPENDING).read_bytes())}u")],
+            extra_compile_args=["-g0"],
+            optional=True,
         )
     ],
     install_requires=[

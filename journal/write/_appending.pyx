@@ -38,6 +38,17 @@ cdef extern from *:
     int rsc_has_crc32c() nogil
     uint32_t rsc_crc32c(const char *data, Py_ssize_t size, uint32_t before) nogil
 
+cdef extern from *:
+    """
+    #ifndef RSC_SOURCE
+    #define RSC_SOURCE 0
+    #endif
+    """
+    uint32_t RSC_SOURCE
+
+SOURCE = RSC_SOURCE
+"""The CRC32 of this file when it was compiled."""
+
 if not rsc_has_crc32c():
     raise ImportError("this CPU has no instruction for CRC32C that this module knows")
 

@@ -10,8 +10,10 @@ import importlib
 import os
 import struct
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crc32c import crc32c
@@ -210,13 +212,29 @@ class PythonAppending:
         raise NotImplementedError
 
 
+def _compiled() -> Any:
+    """Return the compiled class. Raise ImportError if there is none, or if it was compiled from another source."""
+    module = importlib.import_module("journal.write._appending")
+    try:
+        source = Path(__file__).with_name("_appending.pyx").read_bytes()
+    except OSError:  # only an editable installation has it
+        return module.Appending
+    if zlib.crc32(source) != module.SOURCE:  # for example, it was pulled since
+        raise ImportError(OUTDATED)
+    return module.Appending
+
+
+OUTDATED = "the compiled code is of another version than its source"
+WHY_PYTHON = ""
+"""Why steps are not appended by compiled code; empty if they are, or if `RSC_COMPILED` is 0."""
+
 if TYPE_CHECKING or os.environ.get("RSC_COMPILED") == "0":
     Appending = PythonAppending
 else:
     try:
-        Appending = importlib.import_module("journal.write._appending").Appending
-    except ImportError:  # no C compiler when it was installed, or another CPU
-        Appending = PythonAppending
+        Appending = _compiled()
+    except ImportError as error:  # no C compiler when it was installed, or another CPU
+        Appending, WHY_PYTHON = PythonAppending, str(error)
     else:
         Appending.append.__doc__ = PythonAppending.append.__doc__
 

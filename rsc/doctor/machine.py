@@ -8,7 +8,7 @@ import resource
 from collections.abc import Iterator
 
 from journal.host.identity import HOST_VARIABLE, boot_id, machine_id
-from journal.write.appending import COMPILED
+from journal.write.appending import COMPILED, OUTDATED, WHY_PYTHON
 from rsc.doctor.check import Check, fail, ok, warn
 from rsc.versions import SUPPORTED, installed_version, is_supported
 
@@ -79,6 +79,8 @@ def _check_appending() -> Check:
         return ok("steps", "appended in Python, because $RSC_COMPILED is 0")
     if platform.machine() != "x86_64":
         return ok("steps", f"appended in Python, because there is no compiled code for {platform.machine()}")
+    if WHY_PYTHON == OUTDATED:
+        return warn("steps", f"appended in Python, because {OUTDATED}", "install this package again: pip install -e .")
     found = "appended in Python, which takes three times as long as compiled code"
     return warn("steps", found, "to train, install a C compiler and Python's headers, then this package again")
 

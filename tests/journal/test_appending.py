@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,11 @@ from typing import Any
 import pytest
 
 from journal import About, JournalValueError, JournalWriter, Trade, read_journal
+from journal.write import appending
 from journal.write.appending import COMPILED, Appending, PythonAppending
 
 SCRIPT = Path(__file__).with_name("odd_steps.py")
+SOURCE = Path(__file__).parents[2] / "journal" / "write" / "_appending.pyx"
 
 
 def _told(root: Path, seed: int, *, compiled: bool) -> dict[str, Any]:
@@ -49,6 +53,23 @@ def test_append__odd_values__gives_the_same_rows_and_errors_compiled(tmp_path: P
     assert compiled == python
     appended = [text for text, *_ in compiled["outcomes"]].count("appended")
     assert 100 < appended < 600  # both kinds were tried
+
+
+@pytest.mark.skipif(not COMPILED, reason="this installation has no compiled code")
+def test_appending__source_was_changed_since_it_was_compiled__appends_in_python_and_says_so(tmp_path: Path) -> None:
+    """As after a pull into an editable installation."""
+    package = Path(appending.__file__).parents[1]
+    copied = tmp_path / "journal"
+    shutil.copytree(package, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    module = importlib.util.find_spec("journal.write._appending")
+    assert module is not None
+    shutil.copy(str(module.origin), copied / "write")
+    source = copied / "write" / "_appending.pyx"
+    code = "from journal.write.appending import COMPILED, WHY_PYTHON; print(COMPILED, WHY_PYTHON)"
+    for text, told in ((SOURCE.read_text(), "True \n"), ("# changed", f"False {appending.OUTDATED}\n")):
+        source.write_text(text)
+        ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert ran.stdout == told
 
 
 def test_append__either_form__has_the_same_signature_and_documentation() -> None:

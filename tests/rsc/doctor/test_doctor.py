@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import shutil
 import sqlite3
@@ -177,6 +178,16 @@ def test_versions__unsupported__warns_and_missing_is_said(monkeypatch: pytest.Mo
     assert found.keys() == {"Python", *SUPPORTED}
     assert (found["pyarrow"].level, found["ray"].level) == ("WARN", "OK")
     assert "not installed" in found["ray"].found
+
+
+def test_steps__compiled_from_another_source__warns_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RSC_COMPILED", raising=False)
+    monkeypatch.setattr(machine, "COMPILED", False)
+    monkeypatch.setattr(machine, "WHY_PYTHON", machine.OUTDATED)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    found = machine._check_appending()
+    assert (found.level, found.cure) == ("WARN", "install this package again: pip install -e .")
+    assert "another version" in found.found
 
 
 def test_ray__cannot_start__fails_with_its_last_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
