@@ -100,6 +100,7 @@ def parts() -> list[tuple[str, Any, str]]:
     from journal.write.writer import JournalWriter
     from rsc.metrics import RunningMetrics
     from rsc.rllib.callbacks import EpisodeCallbacks
+    from rsc.rllib.closings import Closing
     from rsc.trading.env import TradingEnv
 
     encoder = type(encoder_of(()))
@@ -111,7 +112,8 @@ def parts() -> list[tuple[str, Any, str]]:
         ("opening: header of the env", recorder.Recorder, "_begin"),
         ("opening: names, header, lease", recorder, "begin_journal"),
         ("opening: files", JournalWriter, "_open"),
-        ("closing: the rest", recorder, "close_journal"),
+        ("callbacks", recorder, "close_journal"),
+        ("closing: the rest", Closing, "close"),
         ("closing: slots into columns", SlotLayout, "columns"),
         ("closing: metrics", RunningMetrics, "fold"),
         ("closing: Arrow message", encoder, "encode"),

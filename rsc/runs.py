@@ -145,8 +145,9 @@ class Run:
         self.mirror = url
         self._node_mirror = mirroring.mirror_run(self.journal_root, self.run_id, url, every_s, node_id)
 
-    def journal_closed(self, writer: JournalWriter) -> None:
-        """Do nothing: the rows are written when the run ends."""
+    def close_journal(self, writer: JournalWriter, reason: EndReason, message: str) -> bool:
+        """Return False: the recorder closes it."""
+        return False
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
         """Record at once, in a thread, that later steps of an episode are lost: the disk may lose its whole journal."""

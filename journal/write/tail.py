@@ -27,7 +27,7 @@ from journal.host.files import take_name
 _EXT4, _TMPFS = 0xEF53, 0x01021994
 _MOST_SPARES = 64
 
-_spares: list[Tail] = []  # all spares have one folder and capacity
+_spares: list[Tail] = []  # all spares have one folder and capacity; several threads use it, each call is atomic
 
 
 def open_tail(path: str, capacity: int, *, sync_each_step: bool) -> Tail:
@@ -157,7 +157,8 @@ class Tail:
         if self._map is None or len(self._map) != self._capacity:
             self.discard()
             return
-        if _spares and not _spares[-1].serves(self.path, self._capacity):
+        last = _spares[-1:]  # one call, because another thread may take it
+        if last and not last[0].serves(self.path, self._capacity):
             discard_spares()
         if len(_spares) >= _MOST_SPARES:
             self.discard()
@@ -231,14 +232,17 @@ def _closed(data: bytes) -> int:
 
 def discard_spares(folder: Path | None = None) -> None:
     """Remove the spare tails of this process: all, or those in one folder."""
-    if folder is None or (_spares and _spares[-1].folder == os.fspath(folder)):
+    last = _spares[-1:]
+    if folder is None or (last and last[0].folder == os.fspath(folder)):
         for tail in _take_spares():
             tail.discard()
 
 
 def _take_spares() -> list[Tail]:
-    tails = list(_spares)
-    _spares.clear()
+    tails: list[Tail] = []
+    with contextlib.suppress(IndexError):  # other threads may take and add some
+        while True:
+            tails.append(_spares.pop())
     return tails
 
 

@@ -33,10 +33,10 @@ _said: set[str] = set()
 
 
 class JournalListener(Protocol):
-    """Gets a call when a journal of its run is closed, and when one fails."""
+    """May close the journals of its run, and gets a call when one fails."""
 
-    def journal_closed(self, writer: JournalWriter) -> None:
-        """Take the closed journal, if it is of use, so that it is not read. Must not raise."""
+    def close_journal(self, writer: JournalWriter, reason: EndReason, message: str) -> bool:
+        """Close a journal, now or soon in another thread. Return False to leave it to the caller."""
         ...
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
@@ -59,10 +59,11 @@ def _tell_listeners(writer: JournalWriter, error: OSError) -> None:
 
 
 def close_journal(writer: JournalWriter, reason: EndReason, message: str) -> None:
-    """Close an episode's journal, and tell the listeners."""
-    writer.close(reason, message)
+    """Close an episode's journal, or let a listener do it."""
     for listener in list(_listeners.get(writer.header.run_id, ())):
-        listener.journal_closed(writer)
+        if listener.close_journal(writer, reason, message):
+            return
+    writer.close(reason, message)
 
 
 os.register_at_fork(after_in_child=_listeners.clear)

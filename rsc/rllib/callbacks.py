@@ -10,9 +10,10 @@ from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from journal import Journal, JournalWriter
+from journal import EndReason, JournalWriter
 from journal.format.header import from_microseconds
 from rsc.recording.episode import FAILED_KEY, INFO_KEY, listen
+from rsc.rllib.closings import BY_ITSELF, Closing
 from rsc.rllib.nodes import this_node
 from rsc.rllib.rows import Entry, RowWriter, State
 from rsc.rllib.settings import RecordingSettings
@@ -56,8 +57,8 @@ class EpisodeCallbacks(RLlibCallback):
         self._rows = rows
         self._trial_id = trial_id
         self._running: dict[str, dict[str, Any]] = {}  # the row of each running episode, by RLlib's id
-        self._closed: dict[str, Journal | None] = {}  # the journals of running episodes that have just ended
-        self._closed_count = 0
+        self._closings: dict[str, Closing] = {}  # of running episodes that have just ended
+        self._closings_count = 0
         listen(settings.run_id, self)
 
     @_never_raising
@@ -95,15 +96,25 @@ class EpisodeCallbacks(RLlibCallback):
         for row in self._running.values():
             self._put(row, State.LEFT)
         self._running.clear()
-        self._closed.clear()
+        self._closings.clear()
 
-    @_never_raising
-    def journal_closed(self, writer: JournalWriter) -> None:
-        """Keep a closed journal for the episode's row, because reading it again takes longer than all its figures."""
-        if any(row["journal_id"] == writer.journal_id for row in self._running.values()):
-            self._closed_count += 1
-            if self._closed_count % READ_BACK_EVERY:
-                self._closed[writer.journal_id] = writer.closed_journal()
+    def close_journal(self, writer: JournalWriter, reason: EndReason, message: str) -> bool:
+        """Close the journal of a running episode: in the thread that writes rows if the episode ended by itself.
+
+        Until then the journal's last step tells readers how the episode ended, also if the process is killed. The closed
+        journal is kept for the row, because reading it takes longer than all its figures. A write that fails must raise
+        in the env's step if ``on_error`` is "raise", so such a journal is left to the recorder.
+        """
+        known = any(row["journal_id"] == writer.journal_id for row in list(self._running.values()))
+        if self._rows is None or not known or self._settings.on_error == "raise":
+            return False
+        closing = self._closings[writer.journal_id] = Closing(writer, reason, message)
+        self._closings_count += 1
+        if self._closings_count % READ_BACK_EVERY == 0:
+            closing.forget_journal()
+        if reason not in BY_ITSELF or writer.failure is not None or not self._rows.close_later(closing):
+            closing.close()
+        return True
 
     def journal_failed(self, writer: JournalWriter, reason: str) -> None:
         """Queue at once that later steps of a running episode are lost, because the disk may lose its whole journal."""
@@ -113,9 +124,9 @@ class EpisodeCallbacks(RLlibCallback):
                 self._put(row, State.STARTED)
 
     def _put(self, row: dict[str, Any], state: State, kept: str | None = None) -> None:
-        closed = None if state is State.STARTED else self._closed.pop(row["journal_id"], None)
+        closing = None if state is State.STARTED else self._closings.pop(row["journal_id"], None)
         if self._rows is not None:
-            self._rows.put(Entry(row, self._settings.journal_root, state, kept, closed))
+            self._rows.put(Entry(row, self._settings.journal_root, state, kept, closing))
 
     def _start_row(self, facts: dict[str, Any], rllib_id: str, env_runner: Any, env_index: int) -> dict[str, Any]:
         capital = float(facts["capital"])

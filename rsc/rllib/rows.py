@@ -1,8 +1,8 @@
-"""Write the rows of episodes from a thread, so that training never waits for the database.
+"""Close journals and write the rows of episodes from a thread, so that training waits for neither.
 
-Callbacks queue one entry per episode, its latest state. A thread of the process writes the entries in batches. An entry
-that the database refuses is dropped. While the database does not answer, entries wait in memory. The reconciler records
-dropped entries from the journals.
+A thread of the process closes the journals of episodes that ended by themselves. Callbacks queue one entry per episode, its
+latest state, and the thread writes the entries in batches. An entry that the database refuses is dropped. While the
+database does not answer, entries wait in memory. The reconciler records dropped entries from the journals.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from journal import EndReason, Journal, JournalError, journal_path, read_journal
+from journal import EndReason, JournalError, journal_path, read_journal
 from rsc.defaults import CALLBACK_TIMEOUT_S, DATABASE_PAUSE_S
+from rsc.rllib.closings import Closing
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -41,6 +42,8 @@ MOST_ENTRIES = 20_000
 MOST_KEPT_BYTES = 64 << 20
 MOST_JOURNALS = 256
 """Closed journals are held in memory if fewer entries wait. One has up to 1 024 steps by default, which take 130 KB."""
+MOST_CLOSINGS = 64
+"""So many journals may wait for their closing, each with two descriptors. Others are closed at once."""
 
 
 class State(IntEnum):
@@ -59,19 +62,25 @@ class Entry:
         row: The columns of a started episode.
         journal_root: The folder of all runs' journals.
         kept: The recorder's own figures as JSON, for an ended episode whose journal failed.
-        journal: The closed journal, as its writer left it; None to read it.
+        closing: The closing of its journal; None to read the journal from its file.
     """
 
     row: dict[str, Any]
     journal_root: str
     state: State
     kept: str | None = None
-    journal: Journal | None = None
+    closing: Closing | None = None
 
     @property
     def key(self) -> str:
         """Identifies the episode."""
         return str(self.row["journal_id"])
+
+    def settled(self) -> Entry:
+        """Return the entry with the figures of a journal that failed while it was closed."""
+        if self.closing is None or self.closing.kept is None:
+            return self
+        return replace(self, kept=self.closing.kept, closing=None)
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,10 @@ class TrialEntry:
         """Identifies the trial."""
         return f"{self.run_id} trial {self.trial_id}"
 
+    def settled(self) -> TrialEntry:
+        """Return the entry."""
+        return self
+
 
 class RowWriter:
     """Writes entries into one database from a thread of this process. No method raises or waits for the database.
@@ -102,6 +115,8 @@ class RowWriter:
         self._condition = threading.Condition()
         self._entries: dict[str, Entry | TrialEntry] = {}
         self._in_hand: dict[str, Entry | TrialEntry] = {}
+        self._closings: list[Closing] = []
+        self._in_hand_closings: list[Closing] = []
         self._kept_bytes = 0
         self._thread: threading.Thread | None = None
         self._drainers = 0
@@ -123,19 +138,33 @@ class RowWriter:
             before = self._entries.get(entry.key)
             if before is not None and before.state > entry.state:
                 return
-            if len(self._entries) >= MOST_JOURNALS and isinstance(entry, Entry) and entry.journal is not None:
-                entry = replace(entry, journal=None)  # it is read later, so that memory stays bounded
+            if len(self._entries) >= MOST_JOURNALS and isinstance(entry, Entry) and entry.closing is not None:
+                entry.closing.forget_journal()  # it is read later, so that memory stays bounded
             self._entries[entry.key] = entry
             self._kept_bytes += len(entry.kept or "") - len((before.kept if before else None) or "")
             self._make_room()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="rsc-rows", daemon=True)
-                self._thread.start()
-            elif self._idle:
-                self._condition.notify_all()
+            self._wake()
+
+    def close_later(self, closing: Closing) -> bool:
+        """Close a journal soon, in the thread. Return False if it must be closed now: without a thread, or if many wait."""
+        if self._engine is None:
+            return False
+        with self._condition:
+            if len(self._closings) >= MOST_CLOSINGS:
+                return False
+            self._closings.append(closing)
+            self._wake()
+        return True
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="rsc-rows", daemon=True)
+            self._thread.start()
+        elif self._idle:
+            self._condition.notify_all()
 
     def drain(self, timeout_s: float) -> int:
-        """Write the waiting entries, and return the number of those that still wait.
+        """Close the waiting journals, write the waiting entries, and return the number of those that still wait.
 
         Returns early if the database does not answer.
         """
@@ -144,7 +173,7 @@ class RowWriter:
             own_attempt = self._attempts + 1
             self._drainers += 1
             self._condition.notify_all()
-            while self._entries or self._in_hand:
+            while self._entries or self._in_hand or self._closings or self._in_hand_closings:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or self._failed_attempt >= own_attempt:
                     break
@@ -163,7 +192,16 @@ class RowWriter:
 
     def _work(self) -> None:
         while True:
-            batch = self._next_batch()
+            self._gather()
+            for closing in self._in_hand_closings:
+                closing.close()
+            with self._condition:
+                self._in_hand_closings = []
+                self._in_hand = {key: entry.settled() for key, entry in self._in_hand.items()}
+                batch = list(self._in_hand.values())
+                self._condition.notify_all()
+            if not batch:
+                continue
             answered = True
             try:
                 answered = self._write(batch)
@@ -183,22 +221,27 @@ class RowWriter:
                 self._earliest = 0.0 if answered else time.monotonic() + DATABASE_PAUSE_S
                 self._condition.notify_all()
 
-    def _next_batch(self) -> list[Entry | TrialEntry]:
-        """Wait for an entry, gather more, and return them."""
+    def _gather(self) -> None:
+        """Wait for journals to close and entries to write, gather more, and take them in hand.
+
+        While the database does not answer, only journals are taken. The journal of an entry is taken before it, or with it.
+        """
         with self._condition:
             self._idle = True
-            while not self._entries:
+            while not (self._entries or self._closings):
                 self._condition.wait()
+            while not (self._closings or self._drainers) and (left_s := self._earliest - time.monotonic()) > 0:
+                self._condition.wait(left_s)
             self._idle = False
-            gather_s = GATHER_S if self._attempts else _FIRST_GATHER_S
-            begin = max(self._earliest, time.monotonic() + gather_s)
+            begin = time.monotonic() + (GATHER_S if self._attempts else _FIRST_GATHER_S)
             while not self._drainers and (left_s := begin - time.monotonic()) > 0:
                 self._condition.wait(left_s)
-            keys = list(self._entries)[:BATCH_ENTRIES]
+            self._in_hand_closings, self._closings = self._closings, []
+            due = self._drainers or self._earliest <= time.monotonic()
+            keys = list(self._entries)[: BATCH_ENTRIES if due else 0]
             self._in_hand = {key: self._entries.pop(key) for key in keys}
             self._kept_bytes -= sum(len(entry.kept or "") for entry in self._in_hand.values())
-            self._attempts += 1
-            return list(self._in_hand.values())
+            self._attempts += bool(keys)
 
     def _write(self, batch: Sequence[Entry | TrialEntry]) -> bool:
         """Write a batch; return False if the database does not answer."""
@@ -285,7 +328,8 @@ def _ended(entry: Entry) -> Ended | None:
 
     now = datetime.now(UTC)
     if entry.kept is None:
-        journal = entry.journal or read_journal(journal_path(entry.journal_root, entry.row["run_id"], entry.key))
+        written = entry.closing.journal if entry.closing is not None else None
+        journal = written or read_journal(journal_path(entry.journal_root, entry.row["run_id"], entry.key))
         if entry.state is State.LEFT and journal.end_reason in (None, EndReason.CLOSED):
             return None
         return ended_from(journal, finalized_by=CALLBACK, now=now)

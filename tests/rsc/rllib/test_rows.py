@@ -186,7 +186,7 @@ def test_rows__journal_that_this_process_closed__is_not_read_again(
     monkeypatch.setattr(rows, "read_journal", lambda path: pytest.fail(f"{path} was read"))
     with world.runner(config_of(envs=3)) as runner:
         sample(runner, 100)
-        assert not runner._callbacks[-1]._closed
+        assert not runner._callbacks[-1]._closings
     assert sum(row.status == "completed" for row in world.rows()) >= 3
 
 
