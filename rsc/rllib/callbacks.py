@@ -112,7 +112,13 @@ class EpisodeCallbacks(RLlibCallback):
         self._closings_count += 1
         if self._closings_count % READ_BACK_EVERY == 0:
             closing.forget_journal()
-        if reason not in BY_ITSELF or writer.failure is not None or not self._rows.close_later(closing):
+        later = False
+        if reason in BY_ITSELF and writer.failure is None:
+            try:
+                later = self._rows.close_later(closing)
+            except RuntimeError as error:  # there are too many threads
+                log.debug("journal %s is closed in its step: %s", writer.journal_id, error)
+        if not later:
             closing.close()
         return True
 

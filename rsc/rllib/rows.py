@@ -152,14 +152,15 @@ class RowWriter:
         with self._condition:
             if len(self._closings) >= MOST_CLOSINGS:
                 return False
+            self._wake()  # first, because it raises if no thread can be started
             self._closings.append(closing)
-            self._wake()
         return True
 
     def _wake(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="rsc-rows", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="rsc-rows", daemon=True)
+            thread.start()  # raises if there are too many; the next entry tries again
+            self._thread = thread
         elif self._idle:
             self._condition.notify_all()
 

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -147,5 +148,17 @@ def test_closing__many_wait__others_are_closed_at_once(world: World, monkeypatch
 def test_closing__error_must_raise__is_closed_in_the_step(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     never_gathers(monkeypatch)
     with world.runner(config_of(envs=1), on_error="raise") as runner:
+        sample(runner, 25)
+        assert states(world).count(State.CLOSED) == 1
+
+
+def test_closing__no_thread_can_be_started__is_closed_in_the_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with world.runner(config_of(envs=1)) as runner, monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
         sample(runner, 25)
         assert states(world).count(State.CLOSED) == 1
