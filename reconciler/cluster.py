@@ -188,9 +188,11 @@ class ClusterPass(Pass):
         for node, answer in self._nodes.call(judge_here, given).items():
             if not isinstance(answer, Judged):
                 if self._nodes.should_stop():
+                    self._over()  # the report says so
                     continue
+                why = f"the node {found.name_of(node)} did not judge them: {answer.why}"
+                report.fail(f"{len(by_node[node]):,} episodes of run {run.run_id} wait: {why}")
                 for journal_id, row in by_node[node]:
-                    why = f"the node {found.name_of(node)} did not judge them: {answer.why}"
                     self._let_wait(run, journal_id, row, why, report, JournalState.OPEN)
                 continue
             judged[node] += len(by_node[node])

@@ -226,12 +226,11 @@ def test_small_disk__of_900_kib__no_step_before_the_failure_is_lost(scene: Scene
     here, disk = make_place(), scene.folder / "disk"
     here.image("ext4", scene.folder / "disk.img", disk, size_kib=900)
     writer = scene.live(here, root=disk / "journal", steps=10)
-    survives(writer, "steps(w, 30_000)")
-    written = writer.do("w.steps")
-    assert written == 30_000 or writer.do("str(w.failure)") != "None"
+    survives(writer, "steps(w, 120_000)")  # a fast machine writes 30 bytes a step, because its clock compresses well
+    assert writer.do("str(w.failure)") != "None"
     writer.kill()
     done = scene.reconcile(place=here)
     row = scene.records.episode("j1")
     assert row["status"] == "truncated", said(done)
-    assert row["total_steps"] == 30_000 or "later steps" in row["status_reason"], row["status_reason"]
-    assert done.returncode == (0 if row["total_steps"] == 30_000 else 3), said(done)
+    assert "later steps" in row["status_reason"], row["status_reason"]
+    assert done.returncode == 3, said(done)
