@@ -219,7 +219,7 @@ def _compiled() -> Any:
         source = Path(__file__).with_name("_appending.pyx").read_bytes()
     except OSError:  # only an editable installation has it
         return module.Appending
-    if zlib.crc32(source) != module.SOURCE:  # for example, it was pulled since
+    if zlib.crc32(source) != getattr(module, "SOURCE", None):  # it was pulled since; the first modules had no SOURCE
         raise ImportError(OUTDATED)
     return module.Appending
 
@@ -233,7 +233,7 @@ if TYPE_CHECKING or os.environ.get("RSC_COMPILED") == "0":
 else:
     try:
         Appending = _compiled()
-    except ImportError as error:  # no C compiler when it was installed, or another CPU
+    except ImportError as error:  # no C compiler when it was installed, another CPU, or another source
         Appending, WHY_PYTHON = PythonAppending, str(error)
     else:
         Appending.append.__doc__ = PythonAppending.append.__doc__
